@@ -1,0 +1,18 @@
+//! What the data planes consume: tables that `routing` compiles and `kernel` applies.
+//!
+//! They are plain values that are the same on every node, but for the frontends' addresses, so that they can be
+//! compared, printed and tested without a kernel.
+
+mod l4;
+
+pub use l4::{
+    Backend, Endpoint, EndpointSet, Family, Frontend, FrontendKey, L4Tables, ListenerName, ObjectName,
+    Protocol, Refusal, RouteKind, RouteName, ServicePort, Split, SplitError, Target,
+};
+
+/// The tables of all data planes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// TCP and UDP forwarding in the kernel.
+    pub l4: L4Tables,
+}

@@ -1,0 +1,351 @@
+//! The layout of every pinned map. Both sides of the kernel boundary use these types; `bpftool map dump` shows their
+//! field names. A change of size, order or meaning here needs a new [`LAYOUT`].
+//!
+//! | map | kind | key | value | written by |
+//! |---|---|---|---|---|
+//! | `settings` | array of 1 | 0 | [`Settings`] | agent, once |
+//! | `ports` | array of 1 | 0 | [`PortSets`] | agent |
+//! | `devices` | hash | ifindex | [`Device`] | agent |
+//! | `frontends` | hash | [`FrontendKey`] | [`Frontend`] | agent |
+//! | `splits` | array | split id | [`Split`] | agent |
+//! | `rings` | array | ring id | [`Ring`] | agent |
+//! | `maglev` | array, mmapable | place | endpoint id | agent |
+//! | `endpoints` | array | endpoint id | [`Endpoint`] | agent |
+//! | `hops` | array | endpoint id | [`Hop`] | programs |
+//! | `forward`, `reverse` | array, mmapable | bucket | [`Bucket`] | programs |
+//! | `slots` | array, mmapable | slot | [`Slot`] | programs |
+//! | `reasons` | per-CPU array of 1 | 0 | [`crate::reason::ReasonCounters`] | programs |
+//! | `frontend_stats` | per-CPU array | frontend id | [`FrontendCounters`] | programs |
+//! | `backend_stats` | per-CPU array | backend id | [`BackendCounters`] | programs |
+//! | `labels` | hash | [`LabelKey`] | [`Label`] | agent, for `stats` without an agent |
+//! | `stages` | program array | [`Stage`] | program | agent |
+
+/// Version of this layout; stored in [`Settings::layout`].
+pub const LAYOUT: u32 = 1;
+
+/// IPv6, or IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), network byte order.
+pub type Address = [u8; 16];
+
+/// IP protocol numbers (IANA) that frontends may have.
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+
+/// Constants of this installation, read by the programs from the map and not from their own .rodata: a new version
+/// of the agent takes the flow table over and must hash as the old one did.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Settings {
+    pub layout: u32,
+    /// Buckets of `forward`; `slots` has eight times as many entries.
+    pub forward_buckets: u32,
+    /// Buckets of `reverse`.
+    pub reverse_buckets: u32,
+    /// Lowest source port towards endpoints on other nodes; a multiple of [`PORT_GROUP`].
+    pub snat_first_port: u32,
+    /// Number of groups of [`PORT_GROUP`] ports from there on.
+    pub snat_groups: u32,
+    /// Secret, drawn at random when the tables are made: nobody can compute colliding flows.
+    pub flow_key: HashKey,
+    /// The same on all nodes, so that each picks the same endpoint for a client.
+    pub selection_key: HashKey,
+    pub timeouts: Timeouts,
+}
+
+/// Ten 32-bit keys of the NH hash (UMAC, RFC 4418 section 5.2), two for each word of a [`FlowKey`].
+pub type HashKey = [u32; 10];
+
+/// How long a flow lives without a packet, by what is known of it; in ticks ([`TICK_SHIFT`]).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Timeouts {
+    /// TCP before the client acknowledged the endpoint's SYN-ACK.
+    pub tcp_opening: u32,
+    pub tcp_established: u32,
+    /// One side has sent FIN.
+    pub tcp_half_closed: u32,
+    /// Both have sent FIN, the endpoint first: the endpoint is in TIME-WAIT.
+    pub tcp_endpoint_closed: u32,
+    /// Both have sent FIN, the client first, or somebody sent RST.
+    pub tcp_closed: u32,
+    /// UDP until an answer and a further datagram of the client were seen.
+    pub udp_opening: u32,
+    pub udp_established: u32,
+}
+
+/// A tick is 2^26 ns = 67 ms of CLOCK_MONOTONIC_COARSE: 32 bits of ticks last nine years of uptime.
+pub const TICK_SHIFT: u32 = 26;
+
+/// Which ports are worth a look-up: two bits decide for most packets of a node that they are not ours.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct PortSets {
+    /// Destination ports of frontends.
+    pub frontend_tcp: PortSet,
+    pub frontend_udp: PortSet,
+    /// Source ports of endpoints' answers.
+    pub endpoint_tcp: PortSet,
+    pub endpoint_udp: PortSet,
+}
+
+/// Bit `port % 64` of word `port / 64`.
+pub type PortSet = [u64; 1024];
+
+/// A device that the programs are attached to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Device {
+    /// Where FIB look-ups for its packets start: itself, or its bridge.
+    pub l3_ifindex: u32,
+    /// [`device_flags`]
+    pub flags: u32,
+    /// Frames to other addresses are not ours.
+    pub mac: [u8; 6],
+    pub reserved: [u8; 2],
+    /// Preferred source address of packets that leave here; zero: none.
+    pub source_v4: Address,
+    pub source_v6: Address,
+}
+
+/// Bits of [`Device::flags`].
+pub mod device_flags {
+    /// A veth whose peer is in another network namespace: `bpf_redirect_peer` reaches the pod directly.
+    pub const PEER: u32 = 1;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FrontendKey {
+    pub address: Address,
+    pub port: u16,
+    /// [`TCP`] or [`UDP`]
+    pub protocol: u8,
+    pub reserved: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Frontend {
+    /// Index in `frontend_stats`.
+    pub frontend: u32,
+    /// Index in `splits`. A split is never changed while a frontend points at it: a new one is written beside it
+    /// and this entry replaced as a whole, so that no packet sees half of each.
+    pub split: u32,
+}
+
+/// maxItems of backendRefs in the CRDs.
+pub const MAX_BACKENDS: usize = 16;
+
+/// The weighted backends of a rule. Entries from `count` on have no meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Split {
+    /// Sum of weights; 0: nothing takes newcomers.
+    pub total: u32,
+    pub count: u32,
+    /// Sum of the weights up to and including this backend.
+    pub cumulative: [u32; MAX_BACKENDS],
+    /// Index in `backend_stats`.
+    pub backend: [u32; MAX_BACKENDS],
+    /// Index in `rings`, or [`RING_REFUSE`].
+    pub ring: [u32; MAX_BACKENDS],
+}
+
+/// In [`Split::ring`]: the reference is invalid, its share is refused.
+pub const RING_REFUSE: u32 = u32::MAX;
+
+/// A region of `maglev`: offset in the low, length in the high half, so that one aligned store switches to a new one.
+/// Length 0: no ready endpoint.
+pub type Ring = u64;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Endpoint {
+    pub address: Address,
+    pub port: u16,
+    /// [`TCP`] or [`UDP`]
+    pub protocol: u8,
+    /// [`EndpointState`]
+    pub state: u8,
+    /// Counts the uses of this entry: a flow of an earlier use is one whose endpoint is gone.
+    pub generation: u32,
+    /// 1: runs on this node, so that its answers pass one of our devices and the client's address is kept.
+    pub local: u32,
+    pub reserved: u32,
+}
+
+/// Values of [`Endpoint::state`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EndpointState {
+    /// Unused, or its endpoint is no longer listed: its flows are reset.
+    Gone = 0,
+    /// Keeps its flows, gets no new ones.
+    Draining = 1,
+    Ready = 2,
+}
+
+/// Where packets to an endpoint leave: the FIB's answer, kept for [`HOP_TICKS`].
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(8))]
+pub struct Hop {
+    /// Tick until which it holds, or 0 while it is being written. Read before and after the rest.
+    pub expires: u32,
+    pub ifindex: u32,
+    /// [`Endpoint::generation`] that it was looked up for.
+    pub generation: u32,
+    /// 0, or the source address's family mismatch left it without one.
+    pub reserved: u32,
+    pub next_hop: Address,
+}
+
+/// 1 s: the longest time that packets take an outdated route.
+pub const HOP_TICKS: u32 = 15;
+
+/// One direction of a flow, as the packet shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C, align(8))]
+pub struct FlowKey {
+    pub source: Address,
+    pub destination: Address,
+    pub source_port: u16,
+    pub destination_port: u16,
+    pub protocol: u8,
+    pub reserved: [u8; 3],
+}
+
+/// Eight ways: one cache line. What a word means is in [`crate::flow`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Bucket {
+    pub ways: [u64; WAYS],
+}
+pub const WAYS: usize = 8;
+
+/// What a flow remembers; two cache lines. The rewrite of one direction is the other direction's key reversed.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Slot {
+    /// Client to frontend.
+    pub forward: FlowKey,
+    /// Endpoint to client, or to the node's own address and port (SNAT).
+    pub reverse: FlowKey,
+    /// Index in `endpoints`, and its generation when the flow began.
+    pub endpoint: u32,
+    pub endpoint_generation: u32,
+    /// Index in `backend_stats`.
+    pub backend: u32,
+    /// Where answers leave, the next hop there, and the tick until which both hold.
+    pub client_ifindex: u32,
+    pub client_next_hop: Address,
+    pub client_expires: u32,
+    /// While opening: the sequence number after the endpoint's SYN. While closing: after the client's FIN.
+    pub sequence: u32,
+    /// While closing: the client's last TSval (RFC 7323), if [`slot_flags::TIMESTAMP`].
+    pub timestamp: u32,
+    /// [`slot_flags`]
+    pub flags: u32,
+}
+
+/// Bits of [`Slot::flags`].
+pub mod slot_flags {
+    /// [`super::Slot::timestamp`] is known.
+    pub const TIMESTAMP: u32 = 1;
+    /// The endpoint has answered.
+    pub const ANSWERED: u32 = 2;
+    /// The reverse key's destination is the node's own.
+    pub const SNAT: u32 = 4;
+}
+
+/// SNAT ports are handed out from groups of this many, whose state two cache lines show.
+pub const PORT_GROUP: u32 = 8;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FrontendCounters {
+    /// Newcomers that were given an endpoint.
+    pub flows: u64,
+    /// Newcomers that were refused, for any reason.
+    pub refused: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct BackendCounters {
+    pub flows: u64,
+    pub refused: u64,
+    /// Client to endpoint; bytes as on the wire without link header, a segmented packet counted as one.
+    pub packets_in: u64,
+    pub bytes_in: u64,
+    /// Endpoint to client.
+    pub packets_out: u64,
+    pub bytes_out: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct LabelKey {
+    /// [`LabelKind`]
+    pub kind: u32,
+    pub id: u32,
+}
+
+/// Values of [`LabelKey::kind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum LabelKind {
+    Frontend = 1,
+    Backend = 2,
+    Ring = 3,
+}
+
+/// JSON of what an id stands for; unused bytes are 0.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Label {
+    pub text: [u8; LABEL_BYTES],
+}
+/// Room for the longest names: four of 253 characters and field names.
+pub const LABEL_BYTES: usize = 1280;
+
+/// Index in the program array `stages`: what the entry program hands a packet to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stage {
+    /// A newcomer of a frontend: pick an endpoint, make a flow.
+    Admit = 0,
+    /// Answer RST or port unreachable.
+    Refuse = 1,
+}
+
+#[cfg(feature = "user")]
+mod pod {
+    //! SAFETY of each: `repr(C)`, made of integers and arrays of them, without padding that a kernel read would leak
+    //! (sizes are asserted below), valid for every bit pattern.
+    use super::*;
+
+    macro_rules! pod {
+        ($($type:ty = $size:literal,)+) => {$(
+            const _: () = assert!(size_of::<$type>() == $size);
+            // SAFETY: see the module.
+            unsafe impl aya::Pod for $type {}
+        )+};
+    }
+    pod! {
+        Settings = 128,
+        PortSets = 32768,
+        Device = 48,
+        FrontendKey = 20,
+        Frontend = 8,
+        Split = 200,
+        Endpoint = 32,
+        Hop = 32,
+        FlowKey = 40,
+        Bucket = 64,
+        Slot = 128,
+        FrontendCounters = 16,
+        BackendCounters = 48,
+        LabelKey = 8,
+        Label = 1280,
+        crate::reason::ReasonCounters = 112,
+    }
+}
