@@ -1,0 +1,109 @@
+//! Core kinds: the defaults that the API server fills in and the limits that it checks.
+
+use serde_json::Value;
+
+use super::finding::Review;
+use crate::{EndpointSlice, Kind, Object, Service};
+
+/// Fills in the API server's defaults.
+pub(super) fn complete(kind: Kind, document: &mut Value) {
+    let ports = match kind {
+        Kind::Service => document.pointer_mut("/spec/ports"),
+        Kind::EndpointSlice => document.get_mut("ports"),
+        _ => None,
+    };
+    for port in ports.and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+        port.entry("protocol").or_insert_with(|| "TCP".into());
+        if kind == Kind::Service
+            && let Some(number) = port.get("port").cloned()
+        {
+            port.entry("targetPort").or_insert(number);
+        }
+    }
+}
+
+/// Checks the parts of core kinds that the agent relies on.
+pub(super) fn review(object: &Object, review: &mut Review) {
+    match object {
+        Object::Service(service) => review_service(service, review),
+        Object::EndpointSlice(slice) => review_slice(slice, review),
+        _ => {}
+    }
+}
+
+fn review_service(service: &Service, review: &mut Review) {
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    for (index, port) in ports.enumerate() {
+        let path = format!("spec.ports[{index}]");
+        review_port(port.port, &format!("{path}.port"), review);
+        review_protocol(port.protocol.as_deref(), &format!("{path}.protocol"), review);
+        use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+        match &port.target_port {
+            Some(IntOrString::Int(number)) => review_port(*number, &format!("{path}.targetPort"), review),
+            Some(IntOrString::String(name)) if !is_port_name(name) => review.error(
+                format!("{path}.targetPort"),
+                format!("{name:?} is neither a port number nor a port's name"),
+                "use a number from 1 to 65535, or a name of at most 15 lower-case letters, digits and '-'",
+            ),
+            _ => {}
+        }
+    }
+}
+
+fn review_slice(slice: &EndpointSlice, review: &mut Review) {
+    for (index, port) in slice.ports.iter().flatten().enumerate() {
+        if let Some(number) = port.port {
+            review_port(number, &format!("ports[{index}].port"), review);
+        }
+        review_protocol(port.protocol.as_deref(), &format!("ports[{index}].protocol"), review);
+    }
+    for (index, endpoint) in slice.endpoints.iter().enumerate() {
+        for (place, address) in endpoint.addresses.iter().enumerate() {
+            review_address(
+                &slice.address_type,
+                address,
+                &format!("endpoints[{index}].addresses[{place}]"),
+                review,
+            );
+        }
+    }
+    if !["IPv4", "IPv6", "FQDN"].contains(&slice.address_type.as_str()) {
+        let cause = format!("{:?} is no address type", slice.address_type);
+        review.error("addressType", cause, "use IPv4, IPv6 or FQDN");
+    }
+}
+
+fn review_address(address_type: &str, address: &str, path: &str, review: &mut Review) {
+    let parsed = address.parse::<std::net::IpAddr>();
+    let fits = match address_type {
+        "IPv4" => parsed.is_ok_and(|ip| ip.is_ipv4()),
+        "IPv6" => parsed.is_ok_and(|ip| ip.is_ipv6()),
+        _ => true,
+    };
+    if !fits {
+        let cause = format!("{address:?} is no {address_type} address");
+        review.error(path, cause, format!("write an {address_type} address, or correct addressType"));
+    }
+}
+
+fn review_port(port: i32, path: &str, review: &mut Review) {
+    if !(1..=65535).contains(&port) {
+        review.error(path, format!("{port} is no port"), "use a number from 1 to 65535");
+    }
+}
+
+fn review_protocol(protocol: Option<&str>, path: &str, review: &mut Review) {
+    if let Some(protocol) = protocol.filter(|protocol| !["TCP", "UDP", "SCTP"].contains(protocol)) {
+        review.error(path, format!("{protocol:?} is no protocol of a port"), "use TCP, UDP or SCTP");
+    }
+}
+
+/// IANA service name, as Kubernetes checks it (RFC 6335, 5.1).
+fn is_port_name(name: &str) -> bool {
+    (1..=15).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && name.contains(|c: char| c.is_ascii_lowercase())
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && !name.contains("--")
+}
