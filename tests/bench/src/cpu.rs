@@ -1,0 +1,75 @@
+//! Processors: which ones a run uses, and how busy they were.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, bail};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// The processors that generators, servers and proxies share, and nothing else of this program runs on.
+#[derive(Clone, Debug)]
+pub(crate) struct Cpus(Vec<usize>);
+
+impl Cpus {
+    /// The last two that this process may use: as few as show what one core's work costs another, so that a machine
+    /// of four still has two for what else goes on.
+    pub(crate) fn pick() -> Result<Self> {
+        let allowed = sched_getaffinity(Pid::from_raw(0))?;
+        let all: Vec<usize> = (0..CpuSet::count()).filter(|&c| allowed.is_set(c).unwrap_or(false)).collect();
+        match all.len() {
+            0 | 1 => bail!("the bench needs two processors; this process may use {}", all.len()),
+            n => Ok(Self(all[n - 2..].to_vec())),
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// As `taskset -c` and nginx' documents write it.
+    pub(crate) fn list(&self) -> String {
+        self.0.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    pub(crate) fn first(&self) -> usize {
+        self.0[0]
+    }
+
+    pub(crate) fn last(&self) -> usize {
+        self.0[self.0.len() - 1]
+    }
+
+    /// Keeps the calling thread on the processor with this index, counted around.
+    pub(crate) fn pin(&self, index: usize) -> Result<()> {
+        let mut set = CpuSet::new();
+        set.set(self.0[index % self.0.len()])?;
+        Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+    }
+
+    /// Seconds that they have been busy since boot: user, nice, system, irq and softirq (proc(5)), but not steal,
+    /// which is others' use of the host.
+    pub(crate) fn busy_seconds(&self) -> Result<f64> {
+        let stat = fs::read_to_string("/proc/stat")?;
+        let mut ticks = 0.0;
+        for cpu in &self.0 {
+            let name = format!("cpu{cpu} ");
+            let line =
+                stat.lines().find_map(|l| l.strip_prefix(&name)).context("cpu missing in /proc/stat")?;
+            let fields: Vec<f64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+            let [user, nice, system, _idle, _iowait, irq, softirq, ..] = fields[..] else {
+                bail!("unexpected line in /proc/stat: {line}");
+            };
+            ticks += user + nice + system + irq + softirq;
+        }
+        Ok(ticks / USER_HZ)
+    }
+}
+
+/// Ticks per second in /proc/stat, whatever the kernel's own HZ (time(7)).
+const USER_HZ: f64 = 100.0;
+
+pub(crate) fn model() -> Result<String> {
+    let info = fs::read_to_string("/proc/cpuinfo")?;
+    let model = info.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or("unknown");
+    Ok(model.trim_start_matches([' ', '\t', ':']).to_owned())
+}
