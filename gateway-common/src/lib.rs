@@ -6,5 +6,11 @@
 //! [`rewrite`] (what changes in it), [`reason`] (what is counted when it goes nowhere).
 #![cfg_attr(not(test), no_std)]
 
+pub mod answer;
+pub mod flow;
+pub mod hash;
+pub mod headers;
 pub mod maps;
 pub mod reason;
+pub mod rewrite;
+pub mod select;

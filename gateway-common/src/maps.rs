@@ -135,7 +135,8 @@ pub struct Frontend {
 /// maxItems of backendRefs in the CRDs.
 pub const MAX_BACKENDS: usize = 16;
 
-/// The weighted backends of a rule. Entries from `count` on have no meaning.
+/// The weighted backends of a rule. From `count` on, `cumulative` holds the total and `ring` [`RING_REFUSE`]: the
+/// program looks at all sixteen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Split {
@@ -193,8 +194,8 @@ pub struct Hop {
     pub ifindex: u32,
     /// [`Endpoint::generation`] that it was looked up for.
     pub generation: u32,
-    /// 0, or the source address's family mismatch left it without one.
-    pub reserved: u32,
+    /// [`device_flags`] of the device.
+    pub flags: u32,
     pub next_hop: Address,
 }
 
@@ -211,6 +212,21 @@ pub struct FlowKey {
     pub destination_port: u16,
     pub protocol: u8,
     pub reserved: [u8; 3],
+}
+
+impl FlowKey {
+    /// As the hash and comparisons see it.
+    #[inline(always)]
+    pub fn words(&self) -> &[u64; 5] {
+        // SAFETY: both are 40 bytes without padding, aligned to 8, valid for every bit pattern.
+        unsafe { &*core::ptr::from_ref(self).cast() }
+    }
+
+    #[inline(always)]
+    pub fn from_words(words: [u64; 5]) -> Self {
+        // SAFETY: as above.
+        unsafe { core::mem::transmute(words) }
+    }
 }
 
 /// Eight ways: one cache line. What a word means is in [`crate::flow`].

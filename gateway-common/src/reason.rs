@@ -46,7 +46,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// No route is attached to the listener: TCP is reset, UDP dropped.
+    /// No route is attached to the listener, or all its weights are 0: TCP is reset, UDP dropped.
     NoRoute => no_route,
     /// The newcomer fell into the share of an invalid backendRef: TCP is reset, UDP dropped. The route's ResolvedRefs condition says why.
     InvalidBackend => invalid_backend,

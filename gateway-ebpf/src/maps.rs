@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use gateway_common::{
     maps::{
-        Address, BackendCounters, Bucket, Device, Endpoint, Frontend, FrontendCounters, FrontendKey, Hop, Label, LabelKey,
+        BackendCounters, Bucket, Device, Endpoint, Frontend, FrontendCounters, FrontendKey, Hop, Label, LabelKey,
         PortSets, Ring, Settings, Slot, Split,
     },
     reason::ReasonCounters,

@@ -1,0 +1,298 @@
+//! What a packet says: Ethernet, IPv4 or IPv6, TCP or UDP, read through a [`Frame`], so that the same code parses an
+//! skb in a program and a slice of bytes in a test or under the fuzzer.
+
+use crate::maps::{FlowKey, TCP, UDP};
+
+/// Bytes of a packet. `window` is the only check; reads inside a window are free.
+pub trait Frame {
+    type Window: Window;
+    /// `length` bytes from `offset` on, or None if the packet is shorter.
+    fn window(&self, offset: usize, length: usize) -> Option<Self::Window>;
+}
+
+/// Bytes that are known to be there. Reads outside are a bug of the caller. Names say the byte order of the result:
+/// `raw` leaves the bytes as they lie in memory.
+pub trait Window {
+    fn u8(&self, at: usize) -> u8;
+    fn raw16(&self, at: usize) -> u16;
+    fn raw32(&self, at: usize) -> u32;
+
+    #[inline(always)]
+    fn be16(&self, at: usize) -> u16 {
+        u16::from_be(self.raw16(at))
+    }
+
+    #[inline(always)]
+    fn be32(&self, at: usize) -> u32 {
+        u32::from_be(self.raw32(at))
+    }
+
+    #[inline(always)]
+    fn raw64(&self, at: usize) -> u64 {
+        self.raw32(at) as u64 | (self.raw32(at + 4) as u64) << 32
+    }
+}
+
+/// Ethernet header without VLAN tag; the kernel takes one tag out of the frame.
+pub const ETHERNET: usize = 14;
+pub const IPV4: usize = 20;
+pub const IPV6: usize = 40;
+pub const TCP_HEADER: usize = 20;
+pub const UDP_HEADER: usize = 8;
+
+/// EtherTypes (IANA) in the byte order of the wire.
+const ETHERTYPE_IPV4: u16 = 0x0800u16.to_be();
+const ETHERTYPE_IPV6: u16 = 0x86ddu16.to_be();
+
+/// TCP flags (RFC 9293 section 3.1).
+pub const FIN: u8 = 0x01;
+pub const SYN: u8 = 0x02;
+pub const RST: u8 = 0x04;
+pub const ACK: u8 = 0x10;
+
+/// A TCP or UDP packet over IP that forwarding understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// As [`FlowKey::words`].
+    pub key: [u64; 5],
+    pub is_ipv6: bool,
+    pub hop_limit: u8,
+    /// Raw: IPv4 header checksum; 0 for IPv6.
+    pub ip_checksum: u16,
+    /// Bytes of the IP packet as its header says. Of a segmented packet: of all segments.
+    pub ip_length: u32,
+    /// Raw: TCP or UDP checksum.
+    pub checksum: u16,
+    pub tcp: Tcp,
+}
+
+/// The TCP header's part; zeros for UDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tcp {
+    pub sequence: u32,
+    pub acknowledgment: u32,
+    pub flags: u8,
+    /// Bytes of header and options, as the header says: 20 to 60 when valid.
+    pub header: u8,
+}
+
+impl Packet {
+    /// None: not for forwarding. Fragments, IPv4 options and IPv6 extension headers are not read yet, so such packets
+    /// are the host's.
+    #[inline(always)]
+    pub fn parse(frame: &impl Frame) -> Option<Self> {
+        let ethernet = frame.window(0, ETHERNET + IPV4)?;
+        match ethernet.raw16(12) {
+            ETHERTYPE_IPV4 => parse_ipv4(frame, &ethernet),
+            ETHERTYPE_IPV6 => parse_ipv6(frame),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn protocol(&self) -> u8 {
+        (self.key[4] >> 32) as u8
+    }
+
+    #[inline(always)]
+    pub const fn is_tcp(&self) -> bool {
+        self.protocol() == TCP
+    }
+
+    #[inline(always)]
+    pub const fn source_port(&self) -> u16 {
+        self.key[4] as u16
+    }
+
+    #[inline(always)]
+    pub const fn destination_port(&self) -> u16 {
+        (self.key[4] >> 16) as u16
+    }
+
+    #[inline(always)]
+    pub fn flow_key(&self) -> FlowKey {
+        FlowKey::from_words(self.key)
+    }
+
+    /// Offset of the TCP or UDP header in the frame.
+    #[inline(always)]
+    pub const fn transport(&self) -> usize {
+        ETHERNET + if self.is_ipv6 { IPV6 } else { IPV4 }
+    }
+
+    /// SYN without ACK, FIN or RST: the only TCP packet that may start a flow.
+    #[inline(always)]
+    pub const fn opens(&self) -> bool {
+        self.tcp.flags & (SYN | ACK | FIN | RST) == SYN
+    }
+
+    /// The sequence number after this segment: its payload, SYN and FIN counted.
+    #[inline(always)]
+    pub const fn next_sequence(&self) -> u32 {
+        let headers = (self.transport() - ETHERNET) as u32 + self.tcp.header as u32;
+        let payload = self.ip_length.saturating_sub(headers);
+        let counted = (self.tcp.flags & SYN != 0) as u32 + (self.tcp.flags & FIN != 0) as u32;
+        self.tcp.sequence.wrapping_add(payload).wrapping_add(counted)
+    }
+}
+
+/// The words of an IPv4-mapped address.
+#[inline(always)]
+pub const fn mapped(raw: u32) -> [u64; 2] {
+    [0, 0xffff_0000 | (raw as u64) << 32]
+}
+
+/// The IPv4 address of a mapped one, raw; None for IPv6.
+#[inline(always)]
+pub const fn unmapped(words: [u64; 2]) -> Option<u32> {
+    if words[0] == 0 && words[1] as u32 == 0xffff_0000 { Some((words[1] >> 32) as u32) } else { None }
+}
+
+#[inline(always)]
+fn parse_ipv4<F: Frame>(frame: &F, ethernet: &F::Window) -> Option<Packet> {
+    const VERSION_4_WITHOUT_OPTIONS: u8 = 0x45;
+    /// More-fragments and the offset (RFC 791), raw.
+    const FRAGMENT: u16 = 0x3fffu16.to_be();
+    let ip = ETHERNET;
+    if ethernet.u8(ip) != VERSION_4_WITHOUT_OPTIONS || ethernet.raw16(ip + 6) & FRAGMENT != 0 {
+        return None;
+    }
+    let source = mapped(ethernet.raw32(ip + 12));
+    let destination = mapped(ethernet.raw32(ip + 16));
+    let network = Network {
+        addresses: [source[0], source[1], destination[0], destination[1]],
+        protocol: ethernet.u8(ip + 9),
+        is_ipv6: false,
+        hop_limit: ethernet.u8(ip + 8),
+        checksum: ethernet.raw16(ip + 10),
+        length: ethernet.be16(ip + 2) as u32,
+    };
+    parse_transport(frame, ETHERNET + IPV4, &network)
+}
+
+#[inline(always)]
+fn parse_ipv6(frame: &impl Frame) -> Option<Packet> {
+    let ip = frame.window(ETHERNET, IPV6)?;
+    if ip.u8(0) >> 4 != 6 {
+        return None;
+    }
+    let network = Network {
+        addresses: [ip.raw64(8), ip.raw64(16), ip.raw64(24), ip.raw64(32)],
+        protocol: ip.u8(6),
+        is_ipv6: true,
+        hop_limit: ip.u8(7),
+        checksum: 0,
+        length: ip.be16(4) as u32 + IPV6 as u32,
+    };
+    // An IPv4-mapped address has no place on the wire (RFC 4291, RFC 8504); here it would pass for IPv4.
+    let [a, b, c, d] = network.addresses;
+    if unmapped([a, b]).is_some() || unmapped([c, d]).is_some() {
+        return None;
+    }
+    parse_transport(frame, ETHERNET + IPV6, &network)
+}
+
+struct Network {
+    addresses: [u64; 4],
+    protocol: u8,
+    is_ipv6: bool,
+    hop_limit: u8,
+    checksum: u16,
+    length: u32,
+}
+
+#[inline(always)]
+fn parse_transport(frame: &impl Frame, offset: usize, network: &Network) -> Option<Packet> {
+    let (ports, checksum, tcp) = match network.protocol {
+        TCP => {
+            let header = frame.window(offset, TCP_HEADER)?;
+            let tcp = Tcp {
+                sequence: header.be32(4),
+                acknowledgment: header.be32(8),
+                flags: header.u8(13),
+                header: (header.u8(12) >> 4) * 4,
+            };
+            (header.be32(0), header.raw16(16), tcp)
+        }
+        UDP => {
+            let header = frame.window(offset, UDP_HEADER)?;
+            (header.be32(0), header.raw16(6), Tcp::default())
+        }
+        _ => return None,
+    };
+    let [a, b, c, d] = network.addresses;
+    let (source_port, destination_port) = (ports >> 16, ports & 0xffff);
+    let last = source_port as u64 | (destination_port as u64) << 16 | (network.protocol as u64) << 32;
+    Some(Packet {
+        key: [a, b, c, d, last],
+        is_ipv6: network.is_ipv6,
+        hop_limit: network.hop_limit,
+        ip_checksum: network.checksum,
+        ip_length: network.length,
+        checksum,
+        tcp,
+    })
+}
+
+/// TSval of the timestamps option (RFC 7323 section 3.2) in the options of a TCP header. Looks at the two layouts that
+/// stacks send: alone and padded, or behind maximum segment size and SACK-permitted in a SYN; a walk over any
+/// layout would cost every verified instruction, and a timestamp that is missed only makes reuse stricter.
+#[inline(always)]
+pub fn timestamp(frame: &impl Frame, packet: &Packet) -> Option<u32> {
+    /// Kind 8, length 10.
+    const TIMESTAMP: u16 = 0x080au16.to_be();
+    /// Two no-operations.
+    const PADDING: u16 = 0x0101u16.to_be();
+    /// Kind 4, length 2.
+    const SACK_PERMITTED: u16 = 0x0402u16.to_be();
+    if packet.tcp.header < 32 {
+        return None;
+    }
+    let options = frame.window(packet.transport() + TCP_HEADER, 12)?;
+    if options.raw16(0) == PADDING && options.raw16(2) == TIMESTAMP {
+        return Some(options.be32(4));
+    }
+    if packet.tcp.header < 36 {
+        return None;
+    }
+    let options = frame.window(packet.transport() + TCP_HEADER, 16)?;
+    if options.raw16(4) == SACK_PERMITTED && options.raw16(6) == TIMESTAMP {
+        return Some(options.be32(8));
+    }
+    None
+}
+
+/// A frame in memory: for tests, fixtures and the fuzzer.
+impl Frame for [u8] {
+    type Window = Bytes;
+
+    fn window(&self, offset: usize, length: usize) -> Option<Bytes> {
+        let bytes = self.get(offset..offset.checked_add(length)?)?;
+        let mut copy = [0; Bytes::MAX];
+        copy.get_mut(..length)?.copy_from_slice(bytes);
+        Some(Bytes(copy))
+    }
+}
+
+/// A window's copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes([u8; Bytes::MAX]);
+
+impl Bytes {
+    /// The largest window that the parsers ask for: an IPv6 header.
+    const MAX: usize = IPV6;
+}
+
+impl Window for Bytes {
+    fn u8(&self, at: usize) -> u8 {
+        self.0[at]
+    }
+
+    fn raw16(&self, at: usize) -> u16 {
+        u16::from_ne_bytes([self.0[at], self.0[at + 1]])
+    }
+
+    fn raw32(&self, at: usize) -> u32 {
+        u32::from_ne_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
+    }
+}

@@ -1,0 +1,148 @@
+//! A newcomer of a frontend: pick a backend by weight and an endpoint by hash, make a flow, send the packet on.
+
+use gateway_common::{
+    hash,
+    headers::{ETHERNET, Packet, timestamp, unmapped},
+    maps::{Address, Device, Endpoint, EndpointState, Frontend, MAX_BACKENDS, RING_REFUSE, Settings, Slot},
+    reason::Reason,
+    select,
+};
+
+use crate::{
+    count,
+    deliver::{deliver, refuse},
+    hop::{self, Exit},
+    ingress::frontend_key,
+    insert::{self, Blocked, NewFlow},
+    lookup,
+    maps::{DEVICES, ENDPOINTS, FRONTENDS, MAGLEV, RINGS, SPLITS},
+    skb::{Skb, Verdict},
+};
+
+#[inline(always)]
+pub fn process(skb: &Skb) -> Verdict {
+    let (Some(packet), Some(settings)) = (Packet::parse(skb), lookup::settings()) else { return Verdict::Pass };
+    // SAFETY: copied at once.
+    let Some(frontend) = (unsafe { FRONTENDS.get(frontend_key(&packet)) }).copied() else {
+        return Verdict::Pass;
+    };
+    let now = lookup::now();
+    let choice = match choose(&packet, &frontend, settings) {
+        Ok(choice) => choice,
+        Err(refusal) => return refused(skb, &frontend, refusal),
+    };
+    match connect(skb, &packet, &choice, settings, now) {
+        Ok((slot, exit)) => {
+            let bytes = skb.length() - ETHERNET as u32;
+            count::frontend(frontend.frontend, |counters| counters.flows += 1);
+            count::backend(choice.backend, |counters| {
+                counters.flows += 1;
+                counters.packets_in += 1;
+                counters.bytes_in += bytes as u64;
+            });
+            // SAFETY: a value of an array map; keys don't change while the flow lives.
+            deliver(skb, &packet, unsafe { &(*slot).reverse }, &exit)
+        }
+        Err(reason) => refused(skb, &frontend, Refusal { backend: Some(choice.backend), reason }),
+    }
+}
+
+struct Choice<'a> {
+    backend: u32,
+    endpoint_id: u32,
+    endpoint: &'a Endpoint,
+}
+
+struct Refusal {
+    backend: Option<u32>,
+    reason: Reason,
+}
+
+#[inline(always)]
+fn choose<'a>(packet: &Packet, frontend: &Frontend, settings: &Settings) -> Result<Choice<'a>, Refusal> {
+    const CORRUPT: Refusal = Refusal { backend: None, reason: Reason::TableCorrupt };
+    let hash = hash::hash(packet.flow_key().words(), &settings.selection_key, hash::SELECTION);
+    let Some(split) = SPLITS.get(frontend.split) else { return Err(CORRUPT) };
+    let Some(ticket) = select::ticket(split.total, hash) else {
+        return Err(Refusal { backend: None, reason: Reason::NoRoute });
+    };
+    let index = pick_backend(frontend.split, ticket) as usize & (MAX_BACKENDS - 1);
+    let (backend, ring) = (split.backend[index], split.ring[index]);
+    let refusal = |reason| Refusal { backend: Some(backend), reason };
+    if ring == RING_REFUSE {
+        return Err(refusal(Reason::InvalidBackend));
+    }
+    let Some(ring) = RINGS.get(ring) else { return Err(CORRUPT) };
+    // SAFETY: an aligned word that user space replaces as a whole.
+    let ring = unsafe { core::ptr::read_volatile(ring) };
+    let Some(place) = select::place(ring, hash) else { return Err(refusal(Reason::NoEndpoint)) };
+    let Some(&endpoint_id) = MAGLEV.get(place) else { return Err(CORRUPT) };
+    let Some(endpoint) = ENDPOINTS.get(endpoint_id) else { return Err(CORRUPT) };
+    if endpoint.state == EndpointState::Gone as u8 {
+        // Its ring is about to be replaced.
+        return Err(refusal(Reason::Busy));
+    }
+    Ok(Choice { backend, endpoint_id, endpoint })
+}
+
+/// Verified once, so that sixteen ways out of the loop don't multiply what comes after.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pick_backend(split: u32, ticket: u32) -> u32 {
+    SPLITS.get(split).map_or(0, |split| select::backend(split, ticket) as u32)
+}
+
+/// Finds the way to the endpoint and makes the flow.
+#[inline(always)]
+fn connect(
+    skb: &Skb,
+    packet: &Packet,
+    choice: &Choice,
+    settings: &Settings,
+    now: u32,
+) -> Result<(*mut Slot, Exit), Reason> {
+    let exit = hop::to_endpoint(skb, choice.endpoint_id, choice.endpoint, now)?;
+    // The answers must come in by a device of ours, else nobody would translate them.
+    // SAFETY: read at once.
+    let Some(device) = (unsafe { DEVICES.get(exit.ifindex) }) else { return Err(Reason::NoSource) };
+    let key = packet.flow_key();
+    let flow = NewFlow {
+        forward: &key,
+        endpoint_id: choice.endpoint_id,
+        endpoint: choice.endpoint,
+        backend: choice.backend,
+        sequence: packet.tcp.sequence,
+        timestamp: timestamp(skb, packet),
+    };
+    let made = if choice.endpoint.local != 0 {
+        insert::keeping_client(&flow, settings, now)
+    } else {
+        insert::with_source(&flow, source(device, packet).ok_or(Reason::NoSource)?, settings, now)
+    };
+    match made {
+        Ok(slot) => Ok((slot, exit)),
+        // The sender repeats its packet and meets the flow.
+        Err(Blocked::Exists) => Err(Reason::Busy),
+        Err(Blocked::For(reason)) => Err(reason),
+    }
+}
+
+#[inline(always)]
+fn source<'a>(device: &'a Device, packet: &Packet) -> Option<&'a Address> {
+    let source = if packet.is_ipv6 { &device.source_v6 } else { &device.source_v4 };
+    let words = hop::words(source);
+    (unmapped(words).is_some() || words != [0, 0]).then_some(source)
+}
+
+#[inline(always)]
+fn refused(skb: &Skb, frontend: &Frontend, refusal: Refusal) -> Verdict {
+    count::frontend(frontend.frontend, |counters| counters.refused += 1);
+    if let Some(backend) = refusal.backend {
+        count::backend(backend, |counters| counters.refused += 1);
+    }
+    match refusal.reason {
+        // A moment's trouble: the sender repeats its packet.
+        Reason::Busy | Reason::NoNextHop | Reason::NoSource => Verdict::Drop(refusal.reason),
+        reason => refuse(skb, reason),
+    }
+}

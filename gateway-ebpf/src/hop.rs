@@ -1,0 +1,154 @@
+//! Where packets leave: the node's own routing table decides, and its answer is kept for a second, because asking
+//! costs as much as all the rest.
+
+use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_fib_lookup};
+use gateway_common::{
+    headers::unmapped,
+    maps::{Address, Endpoint, HOP_TICKS, Slot},
+    reason::Reason,
+};
+
+use crate::{
+    atomic,
+    maps::{DEVICES, HOPS},
+    skb::Skb,
+};
+
+/// A way out of the node.
+pub struct Exit {
+    pub ifindex: u32,
+    pub next_hop: Address,
+    /// `device_flags`
+    pub flags: u32,
+}
+
+/// `struct bpf_fib_lookup` of linux/bpf.h, with the unions as this program uses them.
+#[repr(C)]
+struct FibLookup {
+    family: u8,
+    l4_protocol: u8,
+    sport: u16,
+    dport: u16,
+    tot_len: u16,
+    ifindex: u32,
+    flow_info: u32,
+    source: [u64; 2],
+    destination: [u64; 2],
+    vlan: u32,
+    macs: [u8; 12],
+}
+const _: () = assert!(size_of::<FibLookup>() == 64);
+
+/// Answers of `bpf_fib_lookup` that name a next hop: found, found without a resolved neighbour (the redirect asks for
+/// it), and larger than the device's MTU (its queue decides, segments are smaller).
+const FIB_SUCCESS: i64 = 0;
+const FIB_NO_NEIGHBOUR: i64 = 7;
+const FIB_FRAGMENTATION_NEEDED: i64 = 8;
+/// AF_INET and AF_INET6 of linux/socket.h.
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// The way to an endpoint: one for all of its flows, shared by all CPUs.
+#[inline(always)]
+pub fn to_endpoint(skb: &Skb, id: u32, endpoint: &Endpoint, now: u32) -> Result<Exit, Reason> {
+    let Some(cached) = HOPS.get_ptr_mut(id) else { return Err(Reason::TableCorrupt) };
+    // SAFETY: a value of an array map; `expires` is read before and after the rest, so that a torn entry is not used.
+    unsafe {
+        let expires = atomic::load32(&raw const (*cached).expires);
+        if is_fresh(expires, now) && (*cached).generation == endpoint.generation {
+            let exit = Exit {
+                ifindex: (*cached).ifindex,
+                next_hop: (*cached).next_hop,
+                flags: (*cached).flags,
+            };
+            if atomic::load32(&raw const (*cached).expires) == expires {
+                return Ok(exit);
+            }
+        }
+        let exit = ask(skb, &ANY, &endpoint.address)?;
+        // Two CPUs may write at once: the same values, unless the route changed in between, and then for a second.
+        atomic::store32(&raw mut (*cached).expires, 0);
+        (*cached).ifindex = exit.ifindex;
+        (*cached).flags = exit.flags;
+        (*cached).generation = endpoint.generation;
+        (*cached).next_hop = exit.next_hop;
+        atomic::store32(&raw mut (*cached).expires, now.wrapping_add(HOP_TICKS) | 1);
+        Ok(exit)
+    }
+}
+
+/// The way to a flow's client, kept in its slot.
+#[inline(always)]
+pub fn to_client(skb: &Skb, slot: *mut Slot, now: u32) -> Result<Exit, Reason> {
+    // SAFETY: a value of an array map; see `to_endpoint`.
+    unsafe {
+        let expires = atomic::load32(&raw const (*slot).client_expires);
+        if is_fresh(expires, now) {
+            let packed = (*slot).client_ifindex;
+            return Ok(Exit {
+                ifindex: packed & IFINDEX,
+                next_hop: (*slot).client_next_hop,
+                flags: packed >> FLAGS_SHIFT,
+            });
+        }
+        let exit = ask(skb, &(*slot).forward.destination, &(*slot).forward.source)?;
+        atomic::store32(&raw mut (*slot).client_expires, 0);
+        (*slot).client_ifindex = exit.ifindex & IFINDEX | exit.flags << FLAGS_SHIFT;
+        (*slot).client_next_hop = exit.next_hop;
+        atomic::store32(&raw mut (*slot).client_expires, now.wrapping_add(HOP_TICKS) | 1);
+        Ok(exit)
+    }
+}
+
+/// A slot has no room for a word of flags; interface indices stay far below 2^28.
+const FLAGS_SHIFT: u32 = 28;
+const IFINDEX: u32 = (1 << FLAGS_SHIFT) - 1;
+
+#[inline(always)]
+fn is_fresh(expires: u32, now: u32) -> bool {
+    expires != 0 && (expires.wrapping_sub(now) as i32) > 0
+}
+
+/// All flows to an endpoint share its hop, whatever their source.
+const ANY: Address = [0; 16];
+
+/// Asks the routing table, as for a packet that came in by the skb's device.
+#[inline(always)]
+fn ask(skb: &Skb, source: &Address, destination: &Address) -> Result<Exit, Reason> {
+    let (from, to) = (words(source), words(destination));
+    // SAFETY: plain integers.
+    let mut fib: FibLookup = unsafe { core::mem::zeroed() };
+    fib.ifindex = skb.ifindex();
+    if let Some(to) = unmapped(to) {
+        fib.family = AF_INET;
+        fib.source[0] = from[1] >> 32;
+        fib.destination[0] = to as u64;
+    } else {
+        fib.family = AF_INET6;
+        fib.source = from;
+        fib.destination = to;
+    }
+    // SAFETY: the parameters are on the stack, initialised, and of the size that is given.
+    let answer = unsafe {
+        bpf_fib_lookup(skb.ctx().as_ptr(), (&raw mut fib).cast(), size_of::<FibLookup>() as i32, 0)
+    };
+    if !matches!(answer, FIB_SUCCESS | FIB_NO_NEIGHBOUR | FIB_FRAGMENTATION_NEEDED) {
+        return Err(Reason::NoNextHop);
+    }
+    let next_hop = if fib.family == AF_INET {
+        gateway_common::headers::mapped(fib.destination[0] as u32)
+    } else {
+        fib.destination
+    };
+    // SAFETY: the reference is used before the program ends.
+    let flags = unsafe { DEVICES.get(fib.ifindex) }.map_or(0, |device| device.flags);
+    // SAFETY: both are 16 bytes and valid for every bit pattern.
+    let next_hop = unsafe { core::mem::transmute::<[u64; 2], Address>(next_hop) };
+    Ok(Exit { ifindex: fib.ifindex, next_hop, flags })
+}
+
+#[inline(always)]
+pub fn words(address: &Address) -> [u64; 2] {
+    // SAFETY: 16 bytes; map values and stack copies are aligned to at least 4, and BPF reads words at any address.
+    unsafe { *core::ptr::from_ref(address).cast() }
+}

@@ -1,0 +1,261 @@
+//! Every packet that a device receives: an answer of an endpoint, a packet of a client's flow, a newcomer, or none of
+//! ours. Most are none of ours, and two bits tell.
+
+use gateway_common::{
+    flow::{Event, Sender, State, after},
+    headers::{ACK, ETHERNET, FIN, Packet, RST, SYN, timestamp},
+    maps::{Endpoint, EndpointState, FrontendKey, PortSet, Settings, Slot, Stage, slot_flags},
+    reason::Reason,
+};
+
+use crate::{
+    atomic, count,
+    deliver::{deliver, hand_to, refuse},
+    hop,
+    lookup::{self, Found},
+    maps::{DEVICES, ENDPOINTS, FRONTENDS, PORTS},
+    skb::{Skb, Verdict},
+};
+
+#[inline(always)]
+pub fn process(skb: &Skb) -> Verdict {
+    skb.pull_headers();
+    let (Some(packet), Some(ports)) = (Packet::parse(skb), PORTS.get(0)) else { return Verdict::Pass };
+    let (frontends, endpoints) = if packet.is_tcp() {
+        (&ports.frontend_tcp, &ports.endpoint_tcp)
+    } else {
+        (&ports.frontend_udp, &ports.endpoint_udp)
+    };
+    let may_answer = contains(endpoints, packet.source_port());
+    let may_ask = contains(frontends, packet.destination_port());
+    if !may_answer && !may_ask || !is_ours(skb) {
+        return Verdict::Pass;
+    }
+    let Some(settings) = lookup::settings() else { return Verdict::Pass };
+    let now = lookup::now();
+    let key = packet.flow_key();
+    if may_answer && let Some(found) = lookup::reverse(&key, settings, now) {
+        return answer(skb, &packet, &found, settings, now);
+    }
+    if may_ask {
+        if let Some(found) = lookup::forward(&key, settings, now) {
+            return request(skb, &packet, &found, settings, now);
+        }
+        // Nothing but a SYN or a datagram starts a flow: a node address has connections of its own.
+        if (packet.opens() || !packet.is_tcp()) && is_frontend(&packet) {
+            return hand_to(skb, Stage::Admit);
+        }
+    }
+    Verdict::Pass
+}
+
+/// A packet of a client's flow.
+#[inline(always)]
+fn request(skb: &Skb, packet: &Packet, found: &Found, settings: &Settings, now: u32) -> Verdict {
+    let slot = found.slot;
+    // SAFETY: a value of an array map.
+    let (id, generation, backend) =
+        unsafe { ((*slot).endpoint, (*slot).endpoint_generation, (*slot).backend) };
+    let Some(endpoint) = ENDPOINTS.get(id) else { return Verdict::Drop(Reason::TableCorrupt) };
+    let is_gone = endpoint.generation != generation || endpoint.state == EndpointState::Gone as u8;
+    if packet.opens() && (is_gone || found.word.state().is_closed()) {
+        // A new connection on old ports: it gets an endpoint by today's weights.
+        end(found, now);
+        return if is_frontend(packet) { hand_to(skb, Stage::Admit) } else { Verdict::Pass };
+    }
+    if is_gone {
+        end(found, now);
+        count::backend(backend, |counters| counters.refused += 1);
+        return refuse(skb, Reason::EndpointGone);
+    }
+    advance(skb, packet, found, settings, now, Sender::Client);
+    forward_on(skb, packet, slot, id, endpoint, backend, now)
+}
+
+#[inline(always)]
+fn forward_on(
+    skb: &Skb,
+    packet: &Packet,
+    slot: *mut Slot,
+    id: u32,
+    endpoint: &Endpoint,
+    backend: u32,
+    now: u32,
+) -> Verdict {
+    let exit = match hop::to_endpoint(skb, id, endpoint, now) {
+        Ok(exit) => exit,
+        Err(reason) => return Verdict::Drop(reason),
+    };
+    let bytes = skb.length() - ETHERNET as u32;
+    count::backend(backend, |counters| {
+        counters.packets_in += 1;
+        counters.bytes_in += bytes as u64;
+    });
+    // SAFETY: a value of an array map; keys don't change while the flow lives.
+    deliver(skb, packet, unsafe { &(*slot).reverse }, &exit)
+}
+
+/// A packet of a flow's endpoint. One that is gone from the tables may still say its last words.
+#[inline(always)]
+fn answer(skb: &Skb, packet: &Packet, found: &Found, settings: &Settings, now: u32) -> Verdict {
+    advance(skb, packet, found, settings, now, Sender::Endpoint);
+    let exit = match hop::to_client(skb, found.slot, now) {
+        Ok(exit) => exit,
+        Err(reason) => return Verdict::Drop(reason),
+    };
+    let bytes = skb.length() - ETHERNET as u32;
+    // SAFETY: a value of an array map.
+    count::backend(unsafe { (*found.slot).backend }, |counters| {
+        counters.packets_out += 1;
+        counters.bytes_out += bytes as u64;
+    });
+    // SAFETY: as above; keys don't change while the flow lives.
+    deliver(skb, packet, unsafe { &(*found.slot).forward }, &exit)
+}
+
+/// What the packet says about its flow: remembered in the slot, then in the word.
+#[inline(always)]
+fn advance(skb: &Skb, packet: &Packet, found: &Found, settings: &Settings, now: u32, sender: Sender) {
+    let old = found.word.state();
+    let state = if packet.is_tcp() {
+        tcp_state(skb, packet, found.slot, old, sender)
+    } else {
+        udp_state(found.slot, old, sender)
+    };
+    let timeout = state.timeout(packet.protocol(), &settings.timeouts);
+    let word = if state == old {
+        found.word.refreshed(now, timeout)
+    } else {
+        found.word.with_state(state, now.wrapping_add(timeout))
+    };
+    if word != found.word
+        && let Some(place) = lookup::word_of(found.id)
+    {
+        // Lost to another packet of the flow: that one has said as much, or the sender will repeat.
+        atomic::compare_swap(place, found.word.0, word.0);
+    }
+}
+
+#[inline(always)]
+fn tcp_state(skb: &Skb, packet: &Packet, slot: *mut Slot, old: State, sender: Sender) -> State {
+    let flags = packet.tcp.flags;
+    if old == State::Established && flags & (FIN | RST) == 0 {
+        return old;
+    }
+    if sender == Sender::Endpoint {
+        if old == State::Opening && flags & (SYN | ACK) == SYN | ACK {
+            // SAFETY: a value of an array map; the sequence number is there before the flag says so.
+            unsafe {
+                (*slot).sequence = packet.tcp.sequence.wrapping_add(1);
+                (*slot).flags |= slot_flags::ANSWERED;
+            }
+        }
+        return after(old, closing(flags), sender);
+    }
+    let mut state = old;
+    if state == State::Opening && is_confirmation(packet, slot) {
+        state = after(state, Event::Confirmed, sender);
+    }
+    if flags & FIN != 0 && state != State::Opening {
+        let timestamp = timestamp(skb, packet);
+        // SAFETY: as above; the client's packets alone write these.
+        unsafe {
+            (*slot).sequence = packet.next_sequence();
+            if let Some(timestamp) = timestamp {
+                (*slot).timestamp = timestamp;
+                (*slot).flags |= slot_flags::TIMESTAMP;
+            }
+        }
+    }
+    after(state, closing(flags), sender)
+}
+
+#[inline(always)]
+fn closing(flags: u8) -> Event {
+    if flags & RST != 0 {
+        Event::Rst
+    } else if flags & FIN != 0 {
+        Event::Fin
+    } else {
+        Event::Other
+    }
+}
+
+/// The client acknowledges the endpoint's SYN: it is where it says it is. Data that was sent early (RFC 7413) may be
+/// acknowledged with it, so a window of 64 kB counts; guessing into it takes 65,536 tries.
+#[inline(always)]
+fn is_confirmation(packet: &Packet, slot: *mut Slot) -> bool {
+    const WINDOW: u32 = 1 << 16;
+    // SAFETY: a value of an array map.
+    let (sequence, flags) = unsafe { ((*slot).sequence, (*slot).flags) };
+    packet.tcp.flags & ACK != 0
+        && flags & slot_flags::ANSWERED != 0
+        && packet.tcp.acknowledgment.wrapping_sub(sequence) < WINDOW
+}
+
+#[inline(always)]
+fn udp_state(slot: *mut Slot, old: State, sender: Sender) -> State {
+    if old != State::Opening {
+        return old;
+    }
+    // SAFETY: a value of an array map.
+    unsafe {
+        if sender == Sender::Endpoint {
+            (*slot).flags |= slot_flags::ANSWERED;
+        } else if (*slot).flags & slot_flags::ANSWERED != 0 {
+            return after(old, Event::Confirmed, sender);
+        }
+    }
+    old
+}
+
+/// Ends a flow: look-ups stop finding it, its place stays untouched for the grace.
+#[inline(always)]
+fn end(found: &Found, now: u32) {
+    if let Some(place) = lookup::word_of(found.id) {
+        atomic::compare_swap(place, found.word.0, found.word.with_state(found.word.state(), now).0);
+    }
+}
+
+#[inline(always)]
+fn is_frontend(packet: &Packet) -> bool {
+    // SAFETY: nothing is kept of the value.
+    unsafe { FRONTENDS.get(frontend_key(packet)) }.is_some()
+}
+
+#[inline(always)]
+pub fn frontend_key(packet: &Packet) -> FrontendKey {
+    FrontendKey {
+        address: packet.flow_key().destination,
+        port: packet.destination_port(),
+        protocol: packet.protocol(),
+        reserved: 0,
+    }
+}
+
+/// The frame is addressed to the node. One that the device flooded or sniffed is not; that of a bridge's port is
+/// addressed to the bridge.
+#[inline(always)]
+fn is_ours(skb: &Skb) -> bool {
+    use gateway_common::headers::{Frame as _, Window as _};
+    if skb.is_to_device() {
+        return true;
+    }
+    // SAFETY: nothing is kept of the value.
+    let (Some(device), Some(frame)) = (unsafe { DEVICES.get(skb.ifindex()) }, skb.window(0, ETHERNET)) else {
+        return false;
+    };
+    let mut i = 0;
+    while i < 6 {
+        if device.mac[i] != frame.u8(i) {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+#[inline(always)]
+fn contains(ports: &PortSet, port: u16) -> bool {
+    ports[port as usize >> 6] >> (port & 63) & 1 == 1
+}

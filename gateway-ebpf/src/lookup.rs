@@ -1,0 +1,109 @@
+//! Finding a flow by either of its keys. Both tables have eight words to a bucket and two buckets for each key.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use gateway_common::{
+    flow::{ReverseWord, Word},
+    hash::Place,
+    maps::{FlowKey, Settings, Slot, TICK_SHIFT, WAYS},
+};
+
+use crate::{
+    atomic,
+    maps::{FORWARD, REVERSE, SETTINGS, SLOTS},
+};
+
+/// A live flow: its number, what it remembers, and its word as it was when it was found.
+#[derive(Clone, Copy)]
+pub struct Found {
+    pub id: u32,
+    pub slot: *mut Slot,
+    pub word: Word,
+}
+
+#[inline(always)]
+pub fn settings() -> Option<&'static Settings> {
+    SETTINGS.get(0)
+}
+
+/// Ticks of the coarse monotonic clock.
+#[inline(always)]
+pub fn now() -> u32 {
+    // SAFETY: a plain call.
+    (unsafe { bpf_ktime_get_coarse_ns() } >> TICK_SHIFT) as u32
+}
+
+/// The flow whose client sends packets with this key.
+#[inline(always)]
+pub fn forward(key: &FlowKey, settings: &Settings, now: u32) -> Option<Found> {
+    let place = Place::forward(key, settings);
+    in_forward_bucket(place.first, place.tag, key, now)
+        .or_else(|| in_forward_bucket(place.second, place.tag, key, now))
+}
+
+/// The flow whose endpoint sends packets with this key.
+#[inline(always)]
+pub fn reverse(key: &FlowKey, settings: &Settings, now: u32) -> Option<Found> {
+    let place = Place::reverse(key, settings);
+    in_reverse_bucket(place.first, place.tag, key, now)
+        .or_else(|| in_reverse_bucket(place.second, place.tag, key, now))
+}
+
+#[inline(always)]
+fn in_forward_bucket(bucket: u32, tag: u16, key: &FlowKey, now: u32) -> Option<Found> {
+    let ways = FORWARD.get_ptr(bucket)?;
+    let mut way = 0;
+    while way < WAYS {
+        // SAFETY: inside the bucket's eight words.
+        let word = Word(atomic::load(unsafe { &raw const (*ways).ways[way] }));
+        if word.tag() == tag && word.is_live(now) {
+            let id = bucket * WAYS as u32 + way as u32;
+            let slot = SLOTS.get_ptr_mut(id)?;
+            // SAFETY: a value of an array map.
+            if same(unsafe { &(*slot).forward }, key) {
+                return Some(Found { id, slot, word });
+            }
+        }
+        way += 1;
+    }
+    None
+}
+
+#[inline(always)]
+fn in_reverse_bucket(bucket: u32, tag: u16, key: &FlowKey, now: u32) -> Option<Found> {
+    let ways = REVERSE.get_ptr(bucket)?;
+    let mut way = 0;
+    while way < WAYS {
+        // SAFETY: inside the bucket's eight words.
+        let entry = ReverseWord(atomic::load(unsafe { &raw const (*ways).ways[way] }));
+        way += 1;
+        if entry.tag() != tag || !entry.is_used() {
+            continue;
+        }
+        let id = entry.slot();
+        let (Some(place), Some(slot)) = (word_of(id), SLOTS.get_ptr_mut(id)) else { continue };
+        let word = Word(atomic::load(place));
+        // SAFETY: a value of an array map.
+        if word.generation() == entry.generation()
+            && word.is_live(now)
+            && same(unsafe { &(*slot).reverse }, key)
+        {
+            return Some(Found { id, slot, word });
+        }
+    }
+    None
+}
+
+/// Where a slot's word stands.
+#[inline(always)]
+pub fn word_of(id: u32) -> Option<*mut u64> {
+    let bucket = FORWARD.get_ptr_mut(id / WAYS as u32)?;
+    // SAFETY: the index is below eight.
+    Some(unsafe { &raw mut (*bucket).ways[id as usize % WAYS] })
+}
+
+/// Ports first: they differ most often.
+#[inline(always)]
+pub fn same(a: &FlowKey, b: &FlowKey) -> bool {
+    let (a, b) = (a.words(), b.words());
+    a[4] == b[4] && a[1] == b[1] && a[3] == b[3] && a[0] == b[0] && a[2] == b[2]
+}
