@@ -1,0 +1,157 @@
+//! The agent's Unix socket: one request in a line, one answer in a line of JSON.
+//!
+//! `status` is the only request so far; what is not known gets an object with the field `error`.
+
+use std::fs::{self, Permissions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// A request that the server knows.
+pub const STATUS: &str = "status";
+
+/// Longest line that is read as a request.
+const MAX_REQUEST_BYTES: u64 = 1024;
+
+/// A client that has sent nothing by then is dropped; one that waits for an answer gives up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Answers on a socket as long as it lives; takes the socket's file away when dropped.
+#[derive(Debug)]
+pub struct Server {
+    path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    #[error("{}: another agent answers there; stop it, or give this one a --socket of its own", .0.display())]
+    InUse(PathBuf),
+    #[error("can't listen on {}: {source}; give a --socket in a directory that the agent may write to", path.display())]
+    Listen { path: PathBuf, source: io::Error },
+    #[error("no agent answers on {}: {source}; is it running, and with this --socket?", path.display())]
+    Ask { path: PathBuf, source: io::Error },
+    #[error("the agent on {} refused the request: {message}; are both of the same version?", path.display())]
+    Refused { path: PathBuf, message: String },
+}
+
+impl Server {
+    /// Listens on a socket that only this user can connect to, and answers with the latest report.
+    pub fn start(path: &Path, report: watch::Receiver<Value>) -> Result<Self, AdminError> {
+        if BlockingStream::connect(path).is_ok() {
+            return Err(AdminError::InUse(path.to_owned()));
+        }
+        let listen = |source| AdminError::Listen { path: path.to_owned(), source };
+        // An agent that was killed left its socket behind.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(listen(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).map_err(listen)?;
+        fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(listen)?;
+        Ok(Self { path: path.to_owned(), task: tokio::spawn(serve(listener, report)) })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+        // If it is gone already, all the better.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Asks the agent that listens on a socket.
+pub fn ask(path: &Path, request: &str) -> Result<Value, AdminError> {
+    let answer =
+        exchange(path, request).map_err(|source| AdminError::Ask { path: path.to_owned(), source })?;
+    match answer.get("error").and_then(Value::as_str) {
+        Some(message) => Err(AdminError::Refused { path: path.to_owned(), message: message.to_owned() }),
+        None => Ok(answer),
+    }
+}
+
+fn exchange(path: &Path, request: &str) -> io::Result<Value> {
+    let mut stream = BlockingStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    writeln!(stream, "{request}")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    serde_json::from_str(&line).map_err(io::Error::from)
+}
+
+async fn serve(listener: UnixListener, report: watch::Receiver<Value>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let report = report.clone();
+                tokio::spawn(async move {
+                    let exchange = timeout(PATIENCE, answer(stream, &report)).await;
+                    if let Ok(Err(error)) = exchange {
+                        tracing::debug!("a client of the admin socket went away: {error}");
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely; they come back.
+                tracing::warn!("admin socket: {error}");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: UnixStream, report: &watch::Receiver<Value>) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut request = String::new();
+    tokio::io::BufReader::new(reader.take(MAX_REQUEST_BYTES)).read_line(&mut request).await?;
+    let mut line = match request.trim() {
+        STATUS => report.borrow().to_string(),
+        other => json!({"error": format!("unknown request `{other}`")}).to_string(),
+    };
+    line.push('\n');
+    writer.write_all(line.as_bytes()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_as_long_as_it_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (sender, receiver) = watch::channel(json!({"generation": 1}));
+        let server = Server::start(&path, receiver.clone()).unwrap();
+        let ask_for = |request: &'static str| {
+            let path = path.clone();
+            async move { tokio::task::spawn_blocking(move || ask(&path, request)).await.unwrap() }
+        };
+        assert_eq!(ask_for(STATUS).await.unwrap(), json!({"generation": 1}));
+        sender.send_replace(json!({"generation": 2}));
+        assert_eq!(ask_for(STATUS).await.unwrap(), json!({"generation": 2}));
+        assert!(matches!(ask_for("stop").await, Err(AdminError::Refused { .. })));
+        assert!(matches!(Server::start(&path, receiver), Err(AdminError::InUse(_))));
+        drop(server);
+        assert!(!path.exists());
+        assert!(matches!(ask_for(STATUS).await, Err(AdminError::Ask { .. })));
+    }
+
+    #[tokio::test]
+    async fn takes_over_what_a_dead_agent_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        Server::start(&path, watch::channel(Value::Null).1).unwrap();
+    }
+}

@@ -1,0 +1,237 @@
+//! The agent: follows files and devices, and keeps the kernel as they say.
+
+mod hooks;
+mod report;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use gateway_agent_kernel::{ApplyProblem, Kernel};
+use gateway_agent_routing::{Minutes, Node};
+use gateway_agent_tables::L4Tables;
+use glob::Pattern;
+use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, info};
+
+use crate::admin;
+use crate::commands::Failure;
+use crate::compile::Compiler;
+use crate::devices::{self, Devices};
+use crate::node::forwarding_problems;
+use crate::notices::{Notice, Notices, Origin};
+use crate::source::Watcher;
+use crate::statuses::{Statuses, conditions};
+use hooks::Hooks;
+
+/// What an agent is told at its start.
+#[derive(Debug)]
+pub struct Setup {
+    pub node: Node,
+    pub sources: Vec<PathBuf>,
+    pub patterns: Vec<Pattern>,
+    pub socket: PathBuf,
+    pub pin: PathBuf,
+}
+
+#[derive(Debug)]
+pub struct Agent {
+    files: Watcher,
+    devices: Devices,
+    patterns: Vec<Pattern>,
+    pin: PathBuf,
+    compiler: Compiler,
+    kernel: Kernel,
+    hooks: Hooks,
+    found: devices::Found,
+    statuses: Statuses,
+    notices: Notices,
+    object_problems: BTreeSet<Notice>,
+    /// What the kernel was last given, and what of it didn't fit.
+    applied: Applied,
+    recheck_at: Option<Minutes>,
+    report: watch::Sender<Value>,
+    server: admin::Server,
+    stop: [Signal; 2],
+}
+
+#[derive(Debug, Default)]
+struct Applied {
+    tables: Option<L4Tables>,
+    problems: Vec<ApplyProblem>,
+    /// Number of times that tables were compiled and applied.
+    generation: u64,
+    at: Option<jiff::Timestamp>,
+}
+
+/// Links and files are looked at this often even if no event calls for it (DESIGN.md section 5).
+const RECONCILE: Duration = Duration::from_secs(10);
+
+impl Agent {
+    /// Applies the first tables and attaches to the devices that are there.
+    pub async fn start(setup: Setup, kernel: Kernel) -> Result<Self, Failure> {
+        let (report, receiver) = watch::channel(Value::Null);
+        let mut agent = Self {
+            files: Watcher::new(setup.sources)?,
+            devices: Devices::open()?,
+            patterns: setup.patterns,
+            pin: setup.pin,
+            compiler: Compiler::new(setup.node),
+            kernel,
+            hooks: Hooks::default(),
+            found: devices::Found::default(),
+            statuses: Statuses::default(),
+            notices: Notices::default(),
+            object_problems: BTreeSet::new(),
+            applied: Applied::default(),
+            recheck_at: None,
+            report,
+            server: admin::Server::start(&setup.socket, receiver)?,
+            stop: [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?],
+        };
+        agent.found = agent.devices.look(&agent.patterns).await?;
+        agent.compiler.set_node_addresses(agent.found.addresses.clone());
+        agent.read_files()?;
+        agent.apply();
+        agent.hooks.reconcile(&mut agent.kernel, &agent.found.attachable);
+        agent.publish();
+        info!(
+            event = "ready",
+            generation = agent.applied.generation,
+            devices = agent.hooks.attached(),
+            frontends = agent.applied.tables.as_ref().map_or(0, |tables| tables.frontends.len()),
+            "ready: the first tables are applied"
+        );
+        Ok(agent)
+    }
+
+    /// Until SIGTERM or SIGINT; forwarding then goes on without the agent.
+    pub async fn run(mut self) -> Result<(), Failure> {
+        let mut reconcile = interval(RECONCILE);
+        reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let [terminate, interrupt] = &mut self.stop;
+            let step = tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                event = self.files.changed() => event.map(|()| Step::Files)?,
+                event = self.devices.changed() => event.map_or(Step::Reconnect, |()| Step::Devices),
+                _ = reconcile.tick() => Step::Reconcile,
+            };
+            self.take(step).await?;
+        }
+        info!(event = "stopped", "stopped; forwarding goes on with the tables as they are");
+        drop(self.server);
+        Ok(())
+    }
+
+    async fn take(&mut self, step: Step) -> Result<(), Failure> {
+        debug!(?step);
+        let mut compile = self.time_to_recheck();
+        if step == Step::Reconnect {
+            self.devices = Devices::open()?;
+        }
+        if matches!(step, Step::Files | Step::Reconcile) {
+            compile |= self.read_files()?;
+        }
+        if step != Step::Files {
+            self.found = self.devices.look(&self.patterns).await?;
+            compile |= self.compiler.set_node_addresses(self.found.addresses.clone());
+        }
+        // What the kernel refused it may take now.
+        compile |= step == Step::Reconcile && !self.applied.problems.is_empty();
+        if compile {
+            self.apply();
+        }
+        if step != Step::Files {
+            self.hooks.reconcile(&mut self.kernel, &self.found.attachable);
+        }
+        self.publish();
+        Ok(())
+    }
+
+    fn read_files(&mut self) -> Result<bool, Failure> {
+        let found = self.files.look()?;
+        Ok(self.compiler.update(found))
+    }
+
+    /// Compiles the snapshot and gives the kernel what follows from it.
+    fn apply(&mut self) {
+        let outcome = self.compiler.outcome();
+        let tables = outcome.tables.l4;
+        let report = self.kernel.apply(&tables);
+        let now = jiff::Timestamp::now();
+        self.applied = Applied {
+            problems: report.problems,
+            generation: self.applied.generation + 1,
+            at: Some(now),
+            tables: Some(tables),
+        };
+        info!(event = "applied", generation = self.applied.generation, changes = report.changes, "applied");
+        self.recheck_at = outcome.recheck_at;
+        self.object_problems = outcome
+            .problems
+            .iter()
+            .map(|problem| Notice { origin: Origin::Object, message: problem.to_string() })
+            .collect();
+        for object in self.statuses.update(outcome.statuses, &rfc3339(now)) {
+            let conditions = self.statuses.of(&object).map(conditions).unwrap_or_default().join(", ");
+            info!(event = "status", object = object.to_string(), "{object}: {conditions}");
+        }
+    }
+
+    /// Logs what is new of the problems, and lets `status` see everything.
+    fn publish(&mut self) {
+        let mut now = self.object_problems.clone();
+        let mut add = |origin, message| {
+            now.insert(Notice { origin, message });
+        };
+        for problem in self.compiler.problems() {
+            add(Origin::File, problem.to_string());
+        }
+        for file in self.files.open_longer_than(RECONCILE) {
+            add(
+                Origin::File,
+                format!(
+                    "{}: somebody has been writing it for more than {} s; close it; until then what it said last stays",
+                    file.display(),
+                    RECONCILE.as_secs()
+                ),
+            );
+        }
+        for problem in &self.applied.problems {
+            add(Origin::Kernel, problem.to_string());
+        }
+        for problem in self.hooks.problems() {
+            add(Origin::Device, problem);
+        }
+        for problem in forwarding_problems(&self.found.attachable) {
+            add(Origin::Node, problem);
+        }
+        self.notices.update(now);
+        self.report.send_replace(self.as_report());
+    }
+
+    fn time_to_recheck(&self) -> bool {
+        let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        self.recheck_at.is_some_and(|at| since_epoch >= Duration::from_secs(at.0 * 60))
+    }
+}
+
+/// What made the agent act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Files,
+    Devices,
+    /// The netlink connection broke.
+    Reconnect,
+    Reconcile,
+}
+
+/// As Kubernetes writes times: whole seconds, UTC.
+pub fn rfc3339(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

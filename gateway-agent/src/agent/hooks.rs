@@ -1,0 +1,77 @@
+//! Which devices the programs are attached to, and which should be.
+
+use std::collections::BTreeMap;
+
+use gateway_agent_kernel::{Device, Kernel};
+use tracing::info;
+
+use crate::devices::Attachable;
+
+/// The devices that should be attached to, with how that went.
+#[derive(Debug, Default)]
+pub struct Hooks {
+    hooks: BTreeMap<u32, Hook>,
+}
+
+#[derive(Debug)]
+pub struct Hook {
+    pub device: Device,
+    /// Why the programs don't see its packets.
+    pub error: Option<String>,
+}
+
+impl Hooks {
+    /// Attaches to what is new or changed or failed before, and detaches from what is gone.
+    pub fn reconcile(&mut self, kernel: &mut Kernel, wanted: &[Attachable]) {
+        let wanted: BTreeMap<u32, &Device> = wanted.iter().map(|a| (a.device.ifindex, &a.device)).collect();
+        for ifindex in kernel.attached() {
+            if !wanted.contains_key(&ifindex) {
+                let name = self.hooks.get(&ifindex).map_or_else(|| "-".to_owned(), |h| h.device.name.clone());
+                match kernel.detach(ifindex) {
+                    Ok(()) => info!(event = "detached", ifindex, device = name, "detached from {name}"),
+                    Err(error) => tracing::warn!(ifindex, "can't detach from {name}: {error}"),
+                }
+            }
+        }
+        let mut before = std::mem::take(&mut self.hooks);
+        for (ifindex, device) in wanted {
+            let hook = match before.remove(&ifindex) {
+                Some(hook) if hook.device == *device && hook.error.is_none() => hook,
+                _ => attach(kernel, device),
+            };
+            self.hooks.insert(ifindex, hook);
+        }
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Hook> {
+        self.hooks.values()
+    }
+
+    pub fn attached(&self) -> usize {
+        self.hooks.values().filter(|hook| hook.error.is_none()).count()
+    }
+
+    pub fn problems(&self) -> impl Iterator<Item = String> {
+        self.hooks.values().filter_map(|hook| {
+            hook.error
+                .as_ref()
+                .map(|error| format!("device {}: {error}; it is tried again", hook.device.name))
+        })
+    }
+}
+
+fn attach(kernel: &mut Kernel, device: &Device) -> Hook {
+    let error = kernel.attach(device).err().map(|error| crate::commands::one_line(&error));
+    if error.is_none() {
+        info!(
+            event = "attached",
+            ifindex = device.ifindex,
+            device = device.name,
+            "attached to {} (source addresses {}, {})",
+            device.name,
+            device.source_v4.map_or_else(|| "no IPv4".to_owned(), |a| a.to_string()),
+            device.source_v6.map_or_else(|| "no IPv6".to_owned(), |a| a.to_string()),
+        );
+    }
+    Hook { device: device.clone(), error }
+}

@@ -1,0 +1,64 @@
+//! What `gateway-agent status` shows.
+
+use std::collections::BTreeMap;
+
+use gateway_agent_kernel::DeviceKind;
+use serde_json::{Value, json};
+
+use super::hooks::Hook;
+use super::{Agent, rfc3339};
+
+impl Agent {
+    pub(super) fn as_report(&self) -> Value {
+        let snapshot = self.compiler.snapshot();
+        let mut objects: BTreeMap<&str, usize> = BTreeMap::new();
+        for (object, _) in snapshot.objects() {
+            *objects.entry(object.kind.name()).or_default() += 1;
+        }
+        let statuses: Vec<_> = self
+            .statuses
+            .all()
+            .map(|(object, status)| {
+                json!({
+                    "kind": object.kind.name(),
+                    "namespace": object.namespace,
+                    "name": object.name,
+                    "status": status,
+                })
+            })
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "node": {
+                "name": snapshot.node.name,
+                "addresses": snapshot.node.addresses,
+                "gatewayAddresses": snapshot.node.gateway_addresses,
+            },
+            "pin": self.pin,
+            "generation": self.applied.generation,
+            "appliedAt": self.applied.at.map(rfc3339),
+            "frontends": self.applied.tables.as_ref().map_or(0, |tables| tables.frontends.len()),
+            "devices": self.hooks.all().map(hook).collect::<Vec<_>>(),
+            "objects": objects,
+            "statuses": statuses,
+            "problems": self.notices.all().collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn hook(hook: &Hook) -> Value {
+    let device = &hook.device;
+    json!({
+        "name": device.name,
+        "ifindex": device.ifindex,
+        "l3Ifindex": device.l3_ifindex,
+        "mac": device.mac.map(|byte| format!("{byte:02x}")).join(":"),
+        "kind": match device.kind {
+            DeviceKind::Ordinary => "ordinary",
+            DeviceKind::Pod => "pod",
+        },
+        "sourceV4": device.source_v4,
+        "sourceV6": device.source_v6,
+        "hook": hook.error.as_ref().map_or("attached", |error| error.as_str()),
+    })
+}

@@ -1,0 +1,333 @@
+//! The command line.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use gateway_agent_kernel::{PortRange, Timeouts};
+use glob::Pattern;
+
+/// The Kubernetes Gateway API on every node: forwards TCP and UDP by programs in the kernel.
+///
+/// Exit status: 0 success; 1 failure, or `check` found a problem; 2 the command line is wrong.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Follow the objects in files and forward what they say, until SIGTERM or SIGINT
+    ///
+    /// When it stops, forwarding goes on as it was: programs and tables stay pinned, and the next agent takes them
+    /// over. `gateway-agent detach` removes them.
+    Run(Box<Run>),
+    /// Say what would become of the objects in files: each problem, with cause and fix
+    ///
+    /// Reads nothing but the files and changes nothing. Exit status 1 if there is any problem.
+    Check(Check),
+    /// Show what was counted: per frontend, route, backend and reason (works without a running agent)
+    Stats(Stats),
+    /// List live flows (works without a running agent)
+    Flows(Flows),
+    /// Ask a running agent for its devices, objects, statuses and problems
+    Status(Status),
+    /// Remove programs, tables and flows from the kernel: all forwarding by this agent ends
+    Detach(Detach),
+    /// Print a completion script for a shell
+    Completions(Completions),
+}
+
+#[derive(Args, Debug)]
+pub struct Run {
+    #[command(flatten)]
+    pub sources: Sources,
+
+    #[command(flatten)]
+    pub node: Node,
+
+    /// Attach to devices whose name matches, such as `eth*`; may be repeated [default: none]
+    ///
+    /// Patterns know `*`, `?` and `[a-z]`. `lo` and bridges themselves never match; their ports do. Devices that
+    /// appear later are attached to when they come.
+    #[arg(long = "device", value_name = "PATTERN", value_parser = Pattern::new)]
+    pub devices: Vec<Pattern>,
+
+    /// Allow to attach to devices of the machine's initial network namespace
+    #[arg(long)]
+    pub host: bool,
+
+    #[command(flatten)]
+    pub pin: Pin,
+
+    #[command(flatten)]
+    pub socket: Socket,
+
+    /// Flows held at once, 253 bytes of kernel memory each [default: a 64th of the machine's memory]
+    ///
+    /// Counts when the tables are made; an agent that takes over tables keeps their size.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub flows: Option<u32>,
+
+    /// Source ports towards endpoints on other nodes, as FIRST-LAST
+    #[arg(long, value_name = "RANGE", default_value_t = PortRange::default())]
+    pub snat_ports: PortRange,
+
+    /// How long a flow lives without a packet, as NAME=DURATION, such as `udp-opening=10s`; may be repeated
+    ///
+    /// NAME is one of tcp-opening [5s], tcp-established [2h 4m], tcp-half-closed [4m], tcp-endpoint-closed [1m],
+    /// tcp-closed [5s], udp-opening [30s], udp-established [2m]; DURATION is 100ms to 30days.
+    #[arg(long = "timeout", value_name = "NAME=DURATION", value_parser = parse_timeout)]
+    pub timeouts: Vec<(String, Duration)>,
+
+    /// Agents with the same seed pick the same endpoint for a client
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub selection_seed: String,
+
+    /// Form of the log, which goes to standard error
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub log: LogForm,
+
+    /// What to log: error, warn, info, debug, trace, or a filter such as `info,gateway_agent=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log_level: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Check {
+    #[command(flatten)]
+    pub sources: Sources,
+
+    #[command(flatten)]
+    pub node: Node,
+
+    /// text: a verdict per object; json, yaml: a v1 List of the objects with the status that would be written
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: CheckForm,
+
+    /// Print the compiled tables too (as text, after the verdicts; with json or yaml, instead of the objects)
+    #[arg(long)]
+    pub tables: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Stats {
+    #[command(flatten)]
+    pub pin: Pin,
+
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: Form,
+
+    /// Show again every second, with the difference per second, until interrupted
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Flows {
+    #[command(flatten)]
+    pub pin: Pin,
+
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: Form,
+
+    /// Only flows of this client, as ADDRESS or ADDRESS:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    pub client: Option<Peer>,
+
+    /// Only flows to this frontend, as ADDRESS or ADDRESS:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    pub frontend: Option<Peer>,
+
+    /// Only flows to this endpoint, as ADDRESS or ADDRESS:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    pub endpoint: Option<Peer>,
+
+    /// Only flows in this state
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<FlowState>,
+
+    /// Only flows of this protocol
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Option<FlowProtocol>,
+}
+
+#[derive(Args, Debug)]
+pub struct Status {
+    #[command(flatten)]
+    pub socket: Socket,
+
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: Form,
+}
+
+#[derive(Args, Debug)]
+pub struct Detach {
+    #[command(flatten)]
+    pub pin: Pin,
+}
+
+#[derive(Args, Debug)]
+pub struct Completions {
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+pub struct Sources {
+    /// File, or directory whose *.yaml, *.yml and *.json files hold the objects; may be repeated
+    ///
+    /// Of an object that is there more than once, the first in the order of paths counts. A file may have 8 MiB.
+    #[arg(short = 'f', long = "files", value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Node {
+    /// This node's name: endpoints whose nodeName it is are local [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// Address of the node that Gateways without spec.addresses listen on; may be repeated
+    #[arg(long = "node-address", value_name = "ADDRESS")]
+    pub node_addresses: Vec<IpAddr>,
+}
+
+#[derive(Args, Debug)]
+pub struct Pin {
+    /// Folder on a bpf file system that holds programs and tables; one per agent
+    #[arg(long = "pin", value_name = "DIR", default_value = "/sys/fs/bpf/gateway-agent")]
+    pub path: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub struct Socket {
+    /// Unix socket on which the agent answers `gateway-agent status`
+    #[arg(long = "socket", value_name = "PATH", default_value = "/run/gateway-agent.sock")]
+    pub path: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogForm {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckForm {
+    Text,
+    Json,
+    Yaml,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlowProtocol {
+    Tcp,
+    Udp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlowState {
+    /// The handshake is not complete; for UDP: no answer and further datagram yet
+    Opening,
+    Established,
+    HalfClosedByClient,
+    HalfClosedByEndpoint,
+    /// Reset, or closed by both sides, by the client first
+    Closed,
+    /// Closed by both sides, by the endpoint first
+    ClosedByEndpoint,
+}
+
+/// An address with or without a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub address: IpAddr,
+    pub port: Option<u16>,
+}
+
+impl Peer {
+    pub fn matches(self, other: SocketAddr) -> bool {
+        self.address == other.ip() && self.port.is_none_or(|port| port == other.port())
+    }
+}
+
+impl std::str::FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Self { address: address.ip(), port: Some(address.port()) });
+        }
+        let address = text.parse().map_err(|_| {
+            format!("`{text}` is no address; write 10.0.0.1, 10.0.0.1:80, fd00::1 or [fd00::1]:80")
+        })?;
+        Ok(Self { address, port: None })
+    }
+}
+
+fn parse_timeout(text: &str) -> Result<(String, Duration), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not NAME=DURATION, such as udp-opening=10s"))?;
+    let duration = humantime::parse_duration(value)
+        .map_err(|error| format!("`{value}` is no duration ({error}); write 500ms, 10s, 2h or the like"))?;
+    Timeouts::default().set(name, duration).map_err(|error| error.to_string())?;
+    Ok((name.to_owned(), duration))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_everything() {
+        let line = "gateway-agent run -f a -f b --node-name n --node-address 10.0.0.1 --node-address fd00::1 \
+            --device eth* --device veth? --host --pin /p --socket /s --flows 1000 --snat-ports 2048-4095 \
+            --timeout udp-opening=300ms --timeout tcp-closed=1s --selection-seed x --log json --log-level debug";
+        let Command::Run(run) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+            panic!("not run")
+        };
+        assert_eq!(run.sources.paths.len(), 2);
+        assert_eq!(run.node.node_addresses.len(), 2);
+        assert_eq!(run.timeouts[0], ("udp-opening".into(), Duration::from_millis(300)));
+        assert!(run.devices[0].matches("eth17"));
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_a_way_out() {
+        for (line, expected) in [
+            ("run -f a --timeout tcp=1s", "the names are tcp-opening"),
+            ("run -f a --timeout tcp-closed=1h2", "is no duration"),
+            ("run -f a --snat-ports 80-90", "begin at 1024 or above"),
+            ("run", "--files <PATH>"),
+            ("flows --client here", "is no address"),
+        ] {
+            let line = format!("gateway-agent {line}");
+            let message = Cli::try_parse_from(line.split_whitespace()).unwrap_err().to_string();
+            assert!(message.contains(expected), "{line}: {message}");
+        }
+    }
+
+    #[test]
+    fn peers_match_by_address_and_port() {
+        let peer = |text: &str| text.parse::<Peer>().unwrap();
+        let address: SocketAddr = "[fd00::1]:80".parse().unwrap();
+        assert!(peer("fd00::1").matches(address) && peer("[fd00::1]:80").matches(address));
+        assert!(!peer("[fd00::1]:81").matches(address) && !peer("fd00::2").matches(address));
+    }
+}

@@ -1,0 +1,131 @@
+//! `gateway-agent check`
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use gateway_agent_api::{Object, ObjectRef};
+use gateway_agent_routing::{Node, Outcome};
+use serde_json::{Value, json};
+
+use super::{Failure, print, print_json, tables};
+use crate::agent::rfc3339;
+use crate::cli::{Check, CheckForm};
+use crate::compile::Compiler;
+use crate::source::{Problem, Scan};
+use crate::statuses::{Statuses, conditions};
+
+pub fn execute(arguments: &Check) -> Result<ExitCode, Failure> {
+    let verdict = Verdict::of(arguments)?;
+    match (arguments.output, arguments.tables) {
+        (CheckForm::Text, with_tables) => {
+            print(&verdict.as_text())?;
+            if with_tables {
+                print(&format!("\n{}", tables::as_text(&verdict.outcome.tables)))?;
+            }
+        }
+        (CheckForm::Json, false) => print_json(&verdict.as_list()?)?,
+        (CheckForm::Json, true) => print_json(&tables::as_json(&verdict.outcome.tables))?,
+        (CheckForm::Yaml, false) => print(&serde_saphyr::to_string(&verdict.as_list()?)?)?,
+        (CheckForm::Yaml, true) => {
+            print(&serde_saphyr::to_string(&tables::as_json(&verdict.outcome.tables))?)?
+        }
+    }
+    // A list on standard output is no place for what isn't in an object's status.
+    if arguments.output != CheckForm::Text {
+        verdict.file_problems.iter().for_each(|problem| eprintln!("{problem}"));
+    }
+    Ok(if verdict.problems() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Verdict {
+    compiler: Compiler,
+    /// Of files, and of objects as they are written there.
+    file_problems: Vec<Problem>,
+    /// What follows from the objects together.
+    outcome: Outcome,
+    statuses: Statuses,
+}
+
+impl Verdict {
+    fn of(arguments: &Check) -> Result<Self, Failure> {
+        let name = match &arguments.node.node_name {
+            Some(name) => name.clone(),
+            None => crate::node::host_name()?,
+        };
+        let addresses = arguments.node.node_addresses.clone();
+        let mut compiler =
+            Compiler::new(Node { name, addresses: addresses.clone(), gateway_addresses: addresses });
+        compiler.update(Scan::default().look(&arguments.sources.paths, &[].into()));
+        let outcome = compiler.outcome();
+        let mut statuses = Statuses::default();
+        statuses.update(outcome.statuses.clone(), &rfc3339(jiff::Timestamp::now()));
+        Ok(Self { file_problems: compiler.problems(), compiler, outcome, statuses })
+    }
+
+    fn problems(&self) -> usize {
+        self.file_problems.len() + self.outcome.problems.len()
+    }
+
+    /// First what is wrong with files, then each object with its conditions and problems.
+    fn as_text(&self) -> String {
+        let mut text = String::new();
+        for problem in &self.file_problems {
+            // Writing to a String can't fail; nor below.
+            let _ = writeln!(text, "{problem}");
+        }
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        let mut of_object: BTreeMap<&ObjectRef, Vec<String>> = BTreeMap::new();
+        for problem in &self.outcome.problems {
+            of_object.entry(&problem.object).or_default().push(describe(problem));
+        }
+        for counted in self.compiler.store().objects() {
+            let name = counted.object.object_ref();
+            let problems = of_object.remove(&name).unwrap_or_default();
+            let verdict = if problems.is_empty() { "ok" } else { "has problems" };
+            let _ = writeln!(text, "{name} ({}): {verdict}", counted.place);
+            for condition in self.statuses.of(&name).map(conditions).unwrap_or_default() {
+                let _ = writeln!(text, "    {condition}");
+            }
+            for problem in problems {
+                let _ = writeln!(text, "  ! {problem}");
+            }
+        }
+        let _ = writeln!(
+            text,
+            "\n{}, {}",
+            count(self.compiler.store().objects().count(), "object"),
+            count(self.problems(), "problem")
+        );
+        text
+    }
+
+    fn as_list(&self) -> Result<Value, serde_json::Error> {
+        let items: Result<Vec<_>, _> =
+            self.compiler.store().objects().map(|counted| self.with_status(&counted.object)).collect();
+        Ok(json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items?}))
+    }
+
+    fn with_status(&self, object: &Object) -> Result<Value, serde_json::Error> {
+        let mut json = object.to_json()?;
+        if let Some(status) = self.statuses.of(&object.object_ref()) {
+            json["status"] = status.clone();
+        }
+        Ok(json)
+    }
+}
+
+fn describe(problem: &gateway_agent_routing::Problem) -> String {
+    let part = problem.part.as_ref().map(|part| format!("{part}: ")).unwrap_or_default();
+    format!("{part}{}: {}", problem.reason, problem.message)
+}
+
+fn count(number: usize, what: &str) -> String {
+    match number {
+        0 => format!("no {what}s"),
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}

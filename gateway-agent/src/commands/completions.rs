@@ -1,0 +1,12 @@
+//! `gateway-agent completions`
+
+use clap::CommandFactory;
+
+use super::{Failure, print};
+use crate::cli::{Cli, Completions};
+
+pub fn execute(arguments: &Completions) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Cli::command(), "gateway-agent", &mut script);
+    print(&String::from_utf8(script)?)
+}

@@ -1,0 +1,16 @@
+//! `gateway-agent detach`
+
+use super::{Failure, print};
+use crate::cli::Detach;
+
+pub fn execute(arguments: &Detach) -> Result<(), Failure> {
+    let pin = &arguments.pin.path;
+    let detached = gateway_agent_kernel::detach(pin)?;
+    print(&format!(
+        "detached from {} devices; removed {} tables and {} program arrays from {}\n",
+        detached.links.len(),
+        detached.maps,
+        detached.stages,
+        pin.display()
+    ))
+}

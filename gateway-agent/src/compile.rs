@@ -1,0 +1,60 @@
+//! From files to an outcome: the part that `run` and `check` share.
+
+use std::net::IpAddr;
+
+use gateway_agent_routing::{Node, Outcome, Snapshot, translate};
+
+use crate::source::{Change, Found, Problem, Store};
+
+/// The objects of the files, as the pure core sees them.
+#[derive(Debug)]
+pub struct Compiler {
+    store: Store,
+    snapshot: Snapshot,
+}
+
+impl Compiler {
+    pub fn new(node: Node) -> Self {
+        Self { store: Store::default(), snapshot: Snapshot::new(node) }
+    }
+
+    /// Takes over what a look at the files found. True if that changes any object.
+    pub fn update(&mut self, found: Found) -> bool {
+        let changes = self.store.update(found);
+        let any = !changes.is_empty();
+        for change in changes {
+            match change {
+                Change::Put(object) => drop(self.snapshot.insert(object)),
+                Change::Remove(object) => drop(self.snapshot.remove(&object)),
+            }
+        }
+        any
+    }
+
+    /// Replaces the addresses that the node has. True if they are others than before.
+    pub fn set_node_addresses(&mut self, mut addresses: Vec<IpAddr>) -> bool {
+        addresses.extend(&self.snapshot.node.gateway_addresses);
+        addresses.sort_unstable();
+        addresses.dedup();
+        let changed = addresses != self.snapshot.node.addresses;
+        self.snapshot.node.addresses = addresses;
+        changed
+    }
+
+    pub fn outcome(&self) -> Outcome {
+        translate(&self.snapshot)
+    }
+
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Of the files and of what admission says about the objects in them.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.store.problems()
+    }
+}

@@ -1,0 +1,18 @@
+//! Where log lines go: standard error, for people or as JSON.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+use crate::cli::LogForm;
+
+/// Takes effect once for the process. Fails if the filter can't be parsed.
+pub fn start(form: LogForm, filter: &str) -> Result<(), ParseError> {
+    let lines = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::builder().parse(filter)?);
+    match form {
+        LogForm::Text => lines.with_target(false).init(),
+        LogForm::Json => lines.json().flatten_event(true).with_current_span(false).init(),
+    }
+    Ok(())
+}
