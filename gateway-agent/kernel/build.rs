@@ -12,7 +12,7 @@ const SOURCES: [&str; 2] = ["gateway-ebpf/src", "gateway-common/src"];
 const ALLOW_STALE: &str = "GATEWAY_ALLOW_STALE_EBPF";
 
 fn main() {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let workspace = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../..");
     let object = workspace.join(OBJECT);
     println!("cargo::rerun-if-env-changed={ALLOW_STALE}");
     println!("cargo::rerun-if-changed={}", object.display());

@@ -1,35 +1,173 @@
-use gateway_agent_tables::{FrontendKey, RouteName, ServicePort};
+//! Tables into maps: in an order in which no packet ever meets half of a change.
+//!
+//! What is added is added from the inside out: endpoints, port bits, rings, splits, frontends. What is removed is
+//! removed from the outside in: frontends, and only when every program that read them has finished, splits, rings and
+//! endpoints.
+
+use std::fmt::Display;
 use std::net::SocketAddr;
+
+use aya::maps::MapError;
+use gateway_agent_tables::{FrontendKey, L4Tables, RouteName, ServicePort};
+use thiserror::Error;
+
+use crate::endpoints::Endpoints;
+use crate::frontends::Frontends;
+use crate::ports::Ports;
+use crate::rings::Rings;
+use crate::store::Store;
+use crate::{flows, sys};
 
 /// What [`crate::Kernel::apply`] changed and what it could not.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct ApplyReport {
-    /// Map entries written or removed; 0: the tables were in place already.
+    /// Map entries written or removed; 0: everything was in place already.
     pub changes: usize,
-    /// Entries that are not in the kernel as the tables say. Everything else is.
+    /// What is not in the kernel as the tables say. Everything else is.
     pub problems: Vec<ApplyProblem>,
+    freed: bool,
 }
 
 /// Something that the kernel doesn't hold.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ApplyProblem {
-    #[error("frontend {frontend} does not fit: all {capacity} are in use; raise the number of frontends")]
+    #[error("frontend {frontend} is not served: all {capacity} frontends are in use; raise their number")]
     FrontendsFull { frontend: FrontendKey, capacity: u32 },
     #[error(
-        "{route} at {frontend}: backend {backend} does not fit: all {capacity} are in use; raise the number of backends"
+        "frontend {frontend} keeps its former backends: all {capacity} splits are in use; raise the number of frontends"
+    )]
+    SplitsFull { frontend: FrontendKey, capacity: u32 },
+    #[error(
+        "{route} at {frontend}: backend {backend} is served but not counted: all {capacity} backends are in use; raise their number"
     )]
     BackendsFull { frontend: FrontendKey, route: RouteName, backend: String, capacity: u32 },
-    #[error("Service port {service} does not fit: all {capacity} are in use; raise the number of services")]
+    #[error(
+        "Service port {service} gets no connections: all {capacity} Service ports are in use; raise their number"
+    )]
     ServicesFull { service: ServicePort, capacity: u32 },
     #[error(
-        "Service port {service} keeps its former endpoints: a ring of {needed} places does not fit in {capacity}; raise the number of ring places"
+        "Service port {service} has a shorter ring or none: {needed} places in a row are not free in {capacity}; raise the number of ring places"
     )]
     RingPlacesFull { service: ServicePort, needed: u32, capacity: u32 },
     #[error(
-        "endpoint {endpoint} of {service} gets no connections: all {capacity} are in use; raise the number of endpoints"
+        "endpoint {endpoint} of {service} gets no connections: all {capacity} endpoints are in use; raise their number"
     )]
     EndpointsFull { service: ServicePort, endpoint: SocketAddr, capacity: u32 },
-    #[error("{what}: the kernel refused to change map {map}: {source}; the next change tries again")]
-    Map { map: &'static str, what: String, source: aya::maps::MapError },
+    #[error("{object}: the kernel refused a change of map {map}: {cause}; the next change tries again")]
+    Map { map: &'static str, object: String, cause: String },
+}
+
+impl ApplyReport {
+    pub(crate) fn problem(&mut self, problem: ApplyProblem) {
+        self.problems.push(problem);
+    }
+
+    pub(crate) fn map_problem(&mut self, map: &'static str, object: &impl Display, error: &MapError) {
+        self.problem(ApplyProblem::Map { map, object: object.to_string(), cause: crate::chain(error) });
+    }
+
+    /// Counts a write or reports why there was none; true: it was written.
+    pub(crate) fn wrote(
+        &mut self,
+        map: &'static str,
+        object: &impl Display,
+        result: Result<(), MapError>,
+    ) -> bool {
+        match result {
+            Ok(()) => self.changes += 1,
+            Err(error) => {
+                self.map_problem(map, object, &error);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// There is room that wasn't there before.
+    pub(crate) fn freed(&mut self) {
+        self.freed = true;
+    }
+
+    /// Every split and ring is that of the tables.
+    fn is_complete(&self) -> bool {
+        !self.problems.iter().any(|p| matches!(p, ApplyProblem::Map { .. } | ApplyProblem::SplitsFull { .. }))
+    }
+}
+
+/// The maps as the agent last wrote them.
+pub(crate) struct Feed {
+    pub(crate) store: Store,
+    endpoints: Endpoints,
+    rings: Rings,
+    frontends: Frontends,
+    ports: Ports,
+}
+
+impl Feed {
+    /// Continues where an earlier agent stopped: everything keeps its id.
+    pub(crate) fn recover(mut store: Store, node: &str) -> Result<Self, MapError> {
+        let endpoints = Endpoints::recover(&store.endpoints, node)?;
+        let rings = Rings::recover(&mut store)?;
+        let frontends = Frontends::recover(&mut store)?;
+        let mut ports = Ports::new();
+        for key in frontends.keys() {
+            ports.add_frontend(key.protocol, key.port.get());
+        }
+        for (protocol, address) in endpoints.keys() {
+            ports.add_endpoint(*protocol, address.port());
+        }
+        for flow in flows::live(&store.forward, &store.slots, sys::tick()) {
+            ports.add_frontend(flow.protocol, flow.frontend.port());
+            ports.add_endpoint(flow.protocol, flow.endpoint.port());
+        }
+        ports.write(&mut store.ports)?;
+        Ok(Self { store, endpoints, rings, frontends, ports })
+    }
+
+    pub(crate) fn apply(&mut self, tables: &L4Tables) -> ApplyReport {
+        let first = self.pass(tables);
+        if first.problems.is_empty() || !first.freed {
+            return first;
+        }
+        // What didn't fit may fit now that the former tables' share is free.
+        let mut second = self.pass(tables);
+        second.changes += first.changes;
+        second
+    }
+
+    fn pass(&mut self, tables: &L4Tables) -> ApplyReport {
+        let mut report = ApplyReport::default();
+        let Self { store, endpoints, rings, frontends, ports } = self;
+
+        endpoints.raise(&mut store.endpoints, tables, &mut report);
+        for key in tables.frontends.keys() {
+            ports.add_frontend(key.protocol, key.port.get());
+        }
+        for (protocol, address) in endpoints.keys() {
+            ports.add_endpoint(*protocol, address.port());
+        }
+        match ports.write(&mut store.ports) {
+            Ok(written) => report.changes += usize::from(written),
+            Err(error) => report.map_problem("ports", &"port sets", &error),
+        }
+        rings.write(store, tables, endpoints, &mut report);
+        frontends.write(store, tables, rings, &mut report);
+
+        frontends.remove(store, tables, &mut report);
+        // Something in the kernel may be older than the tables: what it names can't be given up yet.
+        let complete = report.is_complete();
+        if complete {
+            rings.retire(store, tables, &mut report);
+        }
+        if frontends.has_retired() || rings.has_retired() {
+            sys::wait_for_programs();
+            frontends.release(&mut report);
+            rings.release(&mut report);
+        }
+        if complete {
+            endpoints.lower(&mut store.endpoints, tables, &mut report);
+        }
+        report
+    }
 }

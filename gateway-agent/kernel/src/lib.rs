@@ -11,15 +11,28 @@
 //! | `stages-<n>` | the program array of the n-th generation of programs |
 //! | `links/<ifindex>` | the attachment to a device |
 
+mod address;
 mod apply;
 mod attach;
 mod detach;
+mod endpoints;
 mod flows;
+mod frontends;
+mod ids;
+mod labels;
 mod load;
+mod maglev;
+mod mmap;
 mod object;
 mod options;
 mod pins;
+mod ports;
+mod regions;
+mod rings;
+mod seed;
 mod stats;
+mod store;
+mod sys;
 
 pub use apply::{ApplyProblem, ApplyReport};
 pub use attach::{AttachError, Device, DeviceKind};
@@ -30,3 +43,19 @@ pub use object::OBJECT;
 pub use options::{Options, PortRange, PortRangeError, Sizes, TimeoutError, Timeouts};
 pub use pins::{Pins, PinsError, Summary};
 pub use stats::{BackendStats, FrontendStats, ReasonStats, RouteStats, Stats, TableFill, Traffic};
+pub use store::StoreError;
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some errors already say what their cause says.
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}

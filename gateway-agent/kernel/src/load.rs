@@ -1,46 +1,305 @@
-use crate::{ApplyReport, AttachError, Device, Options, Sizes};
-use aya::programs::SchedClassifier;
+//! Opening the pin folder: the first agent makes the maps, later ones take them over.
+
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{MapError, MapInfo, ProgramArray};
+use aya::programs::{ProgramError, SchedClassifier};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use gateway_agent_tables::L4Tables;
-/// The kernel part of an agent.
-#[derive(Debug)]
-pub struct Kernel {}
-#[derive(Debug, thiserror::Error)]
+use gateway_common::maps::{HashKey, LAYOUT, Settings, Stage};
+use thiserror::Error;
+
+use crate::apply::{ApplyReport, Feed};
+use crate::attach::{self, AttachError, Device};
+use crate::object::OBJECT;
+use crate::options::{Options, Sizes};
+use crate::seed::selection_key;
+use crate::store::{Access, MAPS, Store, StoreError, maps_folder};
+use crate::sys;
+
+/// An agent's part of the kernel. Dropping it changes nothing there: packets go on as the maps say.
+pub struct Kernel {
+    pin: PathBuf,
+    sizes: Sizes,
+    programs: Ebpf,
+    feed: Feed,
+    /// Keeps other agents and `detach` away from the pin folder.
+    _lock: File,
+}
+
+/// Why a pin folder can't be opened.
+#[derive(Debug, Error)]
 pub enum OpenError {
-    #[error("x")]
-    X,
+    #[error("{} is on no BPF file system; mount one: `mount -t bpf bpf /sys/fs/bpf`, and choose a folder below it", pin.display())]
+    NotBpffs { pin: PathBuf },
+    #[error("another agent feeds {}; stop it, or choose another pin folder", pin.display())]
+    InUse { pin: PathBuf },
+    #[error("{}: {cause}; run as root or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON", path.display())]
+    Folder { path: PathBuf, cause: io::Error },
+    #[error("the maps in {} have another layout (ours is {LAYOUT}): run `gateway-agent detach --pin {}` first; flows end", pin.display(), pin.display())]
+    OtherLayout { pin: PathBuf },
+    #[error("map {map} in {} has {found} entries, not {wanted}: keep the former sizes, or run `gateway-agent detach --pin {}` first; flows end", pin.display(), pin.display())]
+    OtherSize { pin: PathBuf, map: &'static str, found: u32, wanted: u32 },
+    #[error("flows in {} use the SNAT ports {found}: keep these, or run `gateway-agent detach --pin {}` first; flows end", pin.display(), pin.display())]
+    OtherSnatPorts { pin: PathBuf, found: String },
+    #[error("map {map} is missing in {}: run `gateway-agent detach --pin {}` first; flows end", pin.display(), pin.display())]
+    Incomplete { pin: PathBuf, map: &'static str },
+    #[error("the programs or maps can't be loaded: {}", crate::chain(.0))]
+    Load(EbpfError),
+    #[error("program {name} can't be loaded: {}", crate::chain(cause))]
+    Program { name: &'static str, cause: ProgramError },
+    #[error("the object has no program {0}; build it again: `cargo xtask build`")]
+    NoProgram(&'static str),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{what}: {}", crate::chain(cause))]
+    Map { what: &'static str, cause: MapError },
+    #[error("the program array can't be pinned at {}: {}", path.display(), crate::chain(cause))]
+    Pin { path: PathBuf, cause: aya::pin::PinError },
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
 }
+
+/// The entry program, and those that it hands packets to.
+const ENTRY: &str = "ingress";
+const STAGES: [(Stage, &str); 2] = [(Stage::Admit, "admit"), (Stage::Refuse, "refuse")];
+
 impl Kernel {
-    /// Loads the programs, and makes the maps or takes over those that an earlier agent pinned.
-    pub fn open(_options: &Options) -> Result<Kernel, OpenError> {
-        unimplemented!()
+    /// Makes the maps, or takes over those that an earlier agent pinned; loads the programs and puts them into the
+    /// links that are pinned already, one by one and each atomically.
+    ///
+    /// Time-outs and the selection seed may differ from the earlier agent's; sizes and SNAT ports may not.
+    pub fn open(options: &Options) -> Result<Self, OpenError> {
+        let pin = &options.pin;
+        let lock = open_folder(pin)?;
+        let former = former_settings(options)?;
+
+        let mut programs = load_object(pin, &options.sizes, OBJECT)?;
+        for name in STAGES.iter().map(|(_, name)| *name).chain([ENTRY]) {
+            let program = classifier_mut(&mut programs, name)?;
+            program.load().map_err(|cause| OpenError::Program { name, cause })?;
+        }
+        let mut store = Store::open(pin, Access::Feed)?;
+        let settings = settings(options, former.map(|s| s.flow_key))?;
+        store.settings.set(0, settings, 0).map_err(|cause| OpenError::Map { what: "settings", cause })?;
+        let feed = Feed::recover(store, &options.node)
+            .map_err(|cause| OpenError::Map { what: "reading what an earlier agent left", cause })?;
+
+        let mut kernel = Self { pin: pin.clone(), sizes: options.sizes, programs, feed, _lock: lock };
+        kernel.start_generation()?;
+        Ok(kernel)
     }
-    pub fn attach(&mut self, _device: &Device) -> Result<(), AttachError> {
-        unimplemented!()
+
+    /// Lets the programs see what arrives at the device. Again for one that has changed.
+    pub fn attach(&mut self, device: &Device) -> Result<(), AttachError> {
+        let program = classifier_mut(&mut self.programs, ENTRY).map_err(|_| AttachError::NoProgram)?;
+        attach::attach(&self.pin, program, &mut self.feed.store.devices, device)
     }
-    pub fn detach(&mut self, _ifindex: u32) -> Result<(), AttachError> {
-        unimplemented!()
+
+    /// The programs no longer see the device. Not attached: nothing happens.
+    pub fn detach(&mut self, ifindex: u32) -> Result<(), AttachError> {
+        attach::detach(&self.pin, &mut self.feed.store.devices, ifindex)
     }
-    /// Devices with a pinned link.
-    pub fn attached(&self) -> Vec<u32> {
-        unimplemented!()
+
+    /// Devices with a pinned link, by ifindex, in ascending order. They may have vanished meanwhile.
+    pub fn attached(&self) -> Result<Vec<u32>, AttachError> {
+        attach::attached(&self.pin)
     }
-    pub fn apply(&mut self, _tables: &L4Tables) -> ApplyReport {
-        unimplemented!()
+
+    /// Makes the kernel forward as `tables` say, changing what differs. One entry that doesn't fit harms no other.
+    pub fn apply(&mut self, tables: &L4Tables) -> ApplyReport {
+        self.feed.apply(tables)
     }
-    /// `ingress`, `admit` or `refuse`, loaded; for tests and benches, which run it by BPF_PROG_TEST_RUN
+
+    /// `ingress`, `admit` or `refuse`, loaded. Tests and benches run it by `BPF_PROG_TEST_RUN`
     /// ([`aya::programs::TestRun`]).
-    pub fn program(&self, _name: &str) -> Option<&SchedClassifier> {
-        unimplemented!()
+    pub fn program(&self, name: &str) -> Option<&SchedClassifier> {
+        self.programs.program(name)?.try_into().ok()
     }
-    /// Loads a further object whose maps are these by name, such as a test's own programs. `stages` is its own.
-    pub fn load(&self, _object: &[u8]) -> Result<aya::Ebpf, OpenError> {
-        unimplemented!()
+
+    /// Parses a further object, such as a test's own programs, onto these maps: those of the same name are shared,
+    /// others and `stages` are its own. Its programs are still to be loaded.
+    pub fn load(&self, object: &[u8]) -> Result<Ebpf, OpenError> {
+        load_object(&self.pin, &self.sizes, object)
+    }
+
+    /// Puts the programs into action: a program array of their own, pinned before any link uses it; the former ones
+    /// go only when no packet can still be on its way to them.
+    fn start_generation(&mut self) -> Result<(), OpenError> {
+        let former = generations(&self.pin)?;
+        let path = stages_path(&self.pin, former.last().map_or(1, |n| n + 1));
+        let stages = self.programs.map("stages").ok_or(OpenError::NoProgram("stages"))?;
+        stages.pin(&path).map_err(|cause| OpenError::Pin { path, cause })?;
+        self.fill_stages()?;
+
+        let program = classifier_mut(&mut self.programs, ENTRY)?;
+        attach::replace_all(&self.pin, program, &mut self.feed.store.devices)?;
+        if !former.is_empty() {
+            sys::wait_for_programs();
+        }
+        for generation in former {
+            let path = stages_path(&self.pin, generation);
+            fs::remove_file(&path).map_err(|cause| OpenError::Folder { path, cause })?;
+        }
+        Ok(())
+    }
+
+    fn fill_stages(&mut self) -> Result<(), OpenError> {
+        let error = |cause| OpenError::Map { what: "program array", cause };
+        let stages = self.programs.take_map("stages").ok_or(OpenError::NoProgram("stages"))?;
+        let mut stages = ProgramArray::try_from(stages).map_err(error)?;
+        for (stage, name) in STAGES {
+            let program = classifier_mut(&mut self.programs, name)?;
+            let fd = program.fd().map_err(|cause| OpenError::Program { name, cause })?;
+            stages.set(stage as u32, fd, 0).map_err(error)?;
+        }
+        Ok(())
     }
 }
-/// A map and the kernel memory of one of its entries.
-pub(crate) struct MapSize {
-    pub(crate) entry_bytes: u64,
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kernel").field("pin", &self.pin).field("sizes", &self.sizes).finish_non_exhaustive()
+    }
 }
-pub(crate) fn capacities(_sizes: &Sizes) -> Vec<(MapSize, u32)> {
-    unimplemented!()
+
+/// Makes the folder and locks it.
+fn open_folder(pin: &Path) -> Result<File, OpenError> {
+    let error = |cause| OpenError::Folder { path: pin.to_owned(), cause };
+    let existing = pin.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    if !sys::is_bpffs(existing).map_err(error)? {
+        return Err(OpenError::NotBpffs { pin: pin.to_owned() });
+    }
+    fs::create_dir_all(pin).map_err(error)?;
+    let lock = lock(pin).map_err(error)?.ok_or_else(|| OpenError::InUse { pin: pin.to_owned() })?;
+    for folder in [maps_folder(pin), attach::links_folder(pin)] {
+        fs::create_dir_all(&folder).map_err(|cause| OpenError::Folder { path: folder, cause })?;
+    }
+    Ok(lock)
 }
+
+/// None: somebody else holds it.
+pub(crate) fn lock(pin: &Path) -> io::Result<Option<File>> {
+    let folder = File::open(pin)?;
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The settings of the maps that are pinned, if they can be taken over; None: there are none. What an agent left that
+/// died before it had made them all is removed: no link can use it.
+fn former_settings(options: &Options) -> Result<Option<Settings>, OpenError> {
+    let pin = &options.pin;
+    let folder = maps_folder(pin);
+    let infos: Vec<_> = MAPS.iter().map(|map| MapInfo::from_pin(folder.join(map.name)).ok()).collect();
+    let settings = match infos.last() {
+        Some(Some(info)) if info.value_size() as usize != size_of::<Settings>() => {
+            return Err(OpenError::OtherLayout { pin: pin.clone() });
+        }
+        Some(Some(_)) => read_settings(pin)?,
+        _ => None,
+    };
+    let Some(settings) = settings else {
+        for map in MAPS.iter().filter(|map| folder.join(map.name).exists()) {
+            let path = folder.join(map.name);
+            fs::remove_file(&path).map_err(|cause| OpenError::Folder { path, cause })?;
+        }
+        return Ok(None);
+    };
+    if settings.layout != LAYOUT {
+        return Err(OpenError::OtherLayout { pin: pin.clone() });
+    }
+    for (map, info) in MAPS.iter().zip(infos) {
+        let info = info.ok_or_else(|| OpenError::Incomplete { pin: pin.clone(), map: map.name })?;
+        if info.value_size() != map.value_bytes {
+            return Err(OpenError::OtherLayout { pin: pin.clone() });
+        }
+        let (found, wanted) = (info.max_entries(), (map.entries)(&options.sizes));
+        if found != wanted {
+            return Err(OpenError::OtherSize { pin: pin.clone(), map: map.name, found, wanted });
+        }
+    }
+    let ports = (u32::from(options.snat_ports.first()), options.snat_ports.groups());
+    if (settings.snat_first_port, settings.snat_groups) != ports {
+        let last = settings.snat_first_port + settings.snat_groups * gateway_common::maps::PORT_GROUP - 1;
+        let found = format!("{}-{last}", settings.snat_first_port);
+        return Err(OpenError::OtherSnatPorts { pin: pin.clone(), found });
+    }
+    Ok(Some(settings))
+}
+
+/// None: they were never written.
+fn read_settings(pin: &Path) -> Result<Option<Settings>, OpenError> {
+    let error = |cause| OpenError::Map { what: "settings", cause };
+    let map = aya::maps::MapData::from_pin(maps_folder(pin).join("settings")).map_err(error)?;
+    let map = aya::maps::Array::<_, Settings>::try_from(aya::maps::Map::Array(map)).map_err(error)?;
+    let settings = map.get(&0, 0).map_err(error)?;
+    Ok((settings.layout != 0).then_some(settings))
+}
+
+fn settings(options: &Options, flow_key: Option<HashKey>) -> Result<Settings, OpenError> {
+    Ok(Settings {
+        layout: LAYOUT,
+        forward_buckets: options.sizes.forward_buckets(),
+        reverse_buckets: options.sizes.reverse_buckets(),
+        snat_first_port: options.snat_ports.first().into(),
+        snat_groups: options.snat_ports.groups(),
+        flow_key: match flow_key {
+            Some(key) => key,
+            None => random_key().map_err(OpenError::Random)?,
+        },
+        selection_key: selection_key(&options.selection_seed),
+        timeouts: options.timeouts.ticks(),
+    })
+}
+
+fn random_key() -> Result<HashKey, getrandom::Error> {
+    let mut key = HashKey::default();
+    for word in &mut key {
+        *word = getrandom::u32()?;
+    }
+    Ok(key)
+}
+
+/// Opens pinned maps, makes and pins missing ones.
+fn load_object(pin: &Path, sizes: &Sizes, object: &[u8]) -> Result<Ebpf, OpenError> {
+    let folder = maps_folder(pin);
+    let mut loader = EbpfLoader::new();
+    for map in &MAPS {
+        loader.map_pin_path(map.name, folder.join(map.name)).map_max_entries(map.name, (map.entries)(sizes));
+    }
+    loader.load(object).map_err(OpenError::Load)
+}
+
+fn classifier_mut<'a>(
+    programs: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, OpenError> {
+    let program = programs.program_mut(name).ok_or(OpenError::NoProgram(name))?;
+    program.try_into().map_err(|_| OpenError::NoProgram(name))
+}
+
+/// Numbers of the pinned program arrays, in ascending order.
+pub(crate) fn generations(pin: &Path) -> Result<Vec<u32>, OpenError> {
+    let error = |cause| OpenError::Folder { path: pin.to_owned(), cause };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(pin).map_err(error)? {
+        let name = entry.map_err(error)?.file_name();
+        found.extend(name.to_str().and_then(|name| name.strip_prefix(STAGES_PREFIX)?.parse::<u32>().ok()));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+pub(crate) fn stages_path(pin: &Path, generation: u32) -> PathBuf {
+    pin.join(format!("{STAGES_PREFIX}{generation}"))
+}
+
+const STAGES_PREFIX: &str = "stages-";

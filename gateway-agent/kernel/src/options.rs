@@ -8,6 +8,8 @@ use std::time::Duration;
 use gateway_common::maps;
 use thiserror::Error;
 
+use crate::store::{MAPS, MapKind};
+
 /// How [`crate::Kernel::open`] sets the kernel up.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -91,7 +93,7 @@ impl PortRange {
 const FIRST_USER_PORT: u16 = 1024;
 
 impl Default for PortRange {
-    /// 2048-29999: below Kubernetes' NodePorts (30000-32767) and Linux's ephemeral ports (32768-60999).
+    /// 2048-29999: below Kubernetes' node ports (30000-32767) and Linux's ephemeral ports (32768-60999).
     fn default() -> Self {
         Self { first: 2048, last: 29_999 }
     }
@@ -137,17 +139,17 @@ impl Default for Timeouts {
             // A SYN, its repetition after 1 s and another one 2 s later (RFC 6298) find the same flow.
             tcp_opening: Duration::from_secs(5),
             // RFC 5382 REQ-5: at least 2 hours and 4 minutes.
-            tcp_established: Duration::from_secs(7_440),
+            tcp_established: Duration::from_mins(124),
             // RFC 5382 REQ-5: at least 4 minutes for partially closed connections.
-            tcp_half_closed: Duration::from_secs(240),
+            tcp_half_closed: Duration::from_mins(4),
             // TCP_TIMEWAIT_LEN of Linux.
-            tcp_endpoint_closed: Duration::from_secs(60),
+            tcp_endpoint_closed: Duration::from_mins(1),
             // The last ACKs pass; the ports may be used again at once.
             tcp_closed: Duration::from_secs(5),
             // nf_conntrack_udp_timeout of Linux.
             udp_opening: Duration::from_secs(30),
             // RFC 4787 REQ-5: at least 2 minutes.
-            udp_established: Duration::from_secs(120),
+            udp_established: Duration::from_mins(2),
         }
     }
 }
@@ -212,7 +214,7 @@ impl Timeouts {
 /// More than a tick of 67 ms, so that rounding can't make it nothing.
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
 /// Far from the sign bit of a difference of ticks (4 years).
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
+const LONGEST_TIMEOUT: Duration = Duration::from_hours(30 * 24);
 
 /// Rounded up.
 fn ticks(duration: Duration) -> u32 {
@@ -260,7 +262,7 @@ impl Sizes {
     /// Buckets of `forward`: filled to 0.6, about 1 newcomer in 70,000 finds no place.
     pub fn forward_buckets(&self) -> u32 {
         let places = u64::from(self.flows) * 10 / 6;
-        u32::try_from(places.div_ceil(maps::WAYS as u64)).unwrap_or(MAX_BUCKETS).clamp(1, MAX_BUCKETS)
+        u32::try_from(places.div_ceil(maps::WAYS as u64)).unwrap_or(MAX_BUCKETS).clamp(2, MAX_BUCKETS)
     }
 
     /// Buckets of `reverse`.
@@ -285,12 +287,11 @@ impl Sizes {
     /// Bytes of kernel memory for all maps on a machine with that many possible CPUs, without labels (about 1.4 kB
     /// for each frontend, backend and Service port in use) and hash table overhead.
     pub fn memory(&self, cpus: u32) -> u64 {
-        let per_cpu = u64::from(self.frontends) * 16 + u64::from(self.backends) * 48 + 112;
-        crate::load::capacities(self)
-            .iter()
-            .map(|(map, entries)| u64::from(*entries) * map.entry_bytes)
-            .sum::<u64>()
-            + per_cpu * u64::from(cpus)
+        let of_map = |map: &MapKind| {
+            let copies = if map.per_cpu { u64::from(cpus) } else { 1 };
+            u64::from((map.entries)(self)) * map.entry_bytes * copies
+        };
+        MAPS.iter().map(of_map).sum()
     }
 }
 
@@ -338,7 +339,7 @@ mod tests {
     fn timeouts_round_up_to_ticks() {
         assert_eq!(ticks(Duration::from_millis(100)), 2);
         assert_eq!(ticks(Duration::from_secs(1)), 15);
-        assert_eq!(ticks(LONGEST_TIMEOUT), 38_623_536);
+        assert_eq!(ticks(LONGEST_TIMEOUT), 38_623_810);
     }
 
     #[test]

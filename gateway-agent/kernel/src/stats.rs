@@ -1,8 +1,21 @@
 //! Counters by name: per-CPU values summed, ids resolved by `labels`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Add;
 
+use aya::maps::MapError;
+use gateway_agent_tables::Protocol;
+use gateway_common::maps::{BackendCounters, EndpointState, LabelKind};
+use gateway_common::reason::Reason;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::labels::{self, BackendLabel, FrontendLabel, RingLabel};
+use crate::pins::PinsError;
+use crate::rings::region_of;
+use crate::store::Store;
+use crate::{flows, sys};
 
 /// Everything that is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -80,4 +93,130 @@ pub struct TableFill {
     pub name: &'static str,
     pub used: u64,
     pub capacity: u64,
+}
+
+pub(crate) fn read(store: &Store) -> Result<Stats, PinsError> {
+    let frontends = frontends(store)?;
+    let backends = backends(store)?;
+    Ok(Stats {
+        routes: routes(&backends),
+        reasons: reasons(store)?,
+        tables: tables(store, frontends.len(), backends.len())?,
+        frontends,
+        backends,
+    })
+}
+
+fn frontends(store: &Store) -> Result<Vec<FrontendStats>, PinsError> {
+    let mut frontends = Vec::new();
+    for (id, label) in labels_of::<FrontendLabel>(store, LabelKind::Frontend)? {
+        let counters = store.frontend_stats.get(&id, 0).map_err(|e| map_error("frontend_stats", e))?;
+        frontends.push(FrontendStats {
+            id,
+            address: label.address,
+            port: label.port.get(),
+            protocol: Protocol::from(label.protocol).to_string(),
+            gateway: label.gateway,
+            listener: label.listener,
+            flows: counters.iter().map(|c| c.flows).sum(),
+            refused: counters.iter().map(|c| c.refused).sum(),
+        });
+    }
+    Ok(frontends)
+}
+
+fn backends(store: &Store) -> Result<Vec<BackendStats>, PinsError> {
+    let mut backends = Vec::new();
+    for (id, label) in labels_of::<BackendLabel>(store, LabelKind::Backend)? {
+        let counters = store.backend_stats.get(&id, 0).map_err(|e| map_error("backend_stats", e))?;
+        backends.push(BackendStats {
+            id,
+            frontend: label.frontend,
+            route: label.route().to_string(),
+            backend: label.backend,
+            weight: label.weight,
+            traffic: counters.iter().fold(Traffic::default(), |sum, c| sum + Traffic::from(c)),
+        });
+    }
+    Ok(backends)
+}
+
+/// By name, over all rules and frontends.
+fn routes(backends: &[BackendStats]) -> Vec<RouteStats> {
+    let mut sums = BTreeMap::<&str, Traffic>::new();
+    for backend in backends {
+        let name = backend.route.rsplit_once(" rule ").map_or(backend.route.as_str(), |(name, _)| name);
+        let sum = sums.entry(name).or_default();
+        *sum = *sum + backend.traffic;
+    }
+    sums.into_iter().map(|(route, traffic)| RouteStats { route: route.to_owned(), traffic }).collect()
+}
+
+fn reasons(store: &Store) -> Result<Vec<ReasonStats>, PinsError> {
+    let counters = store.reasons.get(&0, 0).map_err(|e| map_error("reasons", e))?;
+    let of = |reason: &Reason| ReasonStats {
+        name: reason.name(),
+        description: reason.description().trim(),
+        packets: counters.iter().map(|c| c.of(*reason)).sum(),
+    };
+    Ok(Reason::ALL.iter().map(of).collect())
+}
+
+fn tables(store: &Store, frontends: usize, backends: usize) -> Result<Vec<TableFill>, PinsError> {
+    let rings = labels_of::<RingLabel>(store, LabelKind::Ring)?;
+    let mut places = 0;
+    for (id, _) in &rings {
+        let ring = store.rings.get(id, 0).map_err(|e| map_error("rings", e))?;
+        places += u64::from(region_of(ring).len);
+    }
+    let mut endpoints = 0;
+    for endpoint in store.endpoints.iter() {
+        let endpoint = endpoint.map_err(|e| map_error("endpoints", e))?;
+        endpoints += u64::from(endpoint.state != EndpointState::Gone as u8);
+    }
+    let fill = |name, used, capacity: u32| TableFill { name, used, capacity: capacity.into() };
+    Ok(vec![
+        TableFill {
+            name: "flows",
+            used: flows::count(&store.forward, sys::tick()),
+            capacity: store.forward.len() as u64,
+        },
+        fill("frontends", frontends as u64, store.frontend_stats.len()),
+        fill("backends", backends as u64, store.backend_stats.len()),
+        fill("services", rings.len() as u64, store.rings.len()),
+        fill("endpoints", endpoints, store.endpoints.len()),
+        TableFill { name: "ring_places", used: places, capacity: store.maglev.len() as u64 },
+    ])
+}
+
+/// Labels that can be read, by id.
+fn labels_of<T: DeserializeOwned>(store: &Store, kind: LabelKind) -> Result<Vec<(u32, T)>, PinsError> {
+    let labels = labels::read(&store.labels, kind).map_err(|e| map_error("labels", e))?;
+    Ok(labels.into_iter().filter_map(|(id, label)| Some((id, label?))).collect())
+}
+
+fn map_error(map: &'static str, cause: MapError) -> PinsError {
+    PinsError::Map { map, cause }
+}
+
+impl From<&BackendCounters> for Traffic {
+    fn from(counters: &BackendCounters) -> Self {
+        let BackendCounters { flows, refused, packets_in, bytes_in, packets_out, bytes_out } = *counters;
+        Self { flows, refused, packets_in, bytes_in, packets_out, bytes_out }
+    }
+}
+
+impl Add for Traffic {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            flows: self.flows + other.flows,
+            refused: self.refused + other.refused,
+            packets_in: self.packets_in + other.packets_in,
+            bytes_in: self.bytes_in + other.bytes_in,
+            packets_out: self.packets_out + other.packets_out,
+            bytes_out: self.bytes_out + other.bytes_out,
+        }
+    }
 }

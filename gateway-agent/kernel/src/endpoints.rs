@@ -1,0 +1,157 @@
+//! The map `endpoints`: an id for each (protocol, address) that flows may have.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+
+use aya::maps::{Array, MapData, MapError};
+use gateway_agent_tables::{Endpoint, L4Tables, Protocol, ServicePort};
+use gateway_common::maps::{self, EndpointState};
+
+use crate::address::{mapped, number, protocol, socket};
+use crate::apply::{ApplyProblem, ApplyReport};
+use crate::ids::Ids;
+
+pub(crate) type EndpointKey = (Protocol, SocketAddr);
+type EndpointMap = Array<MapData, maps::Endpoint>;
+
+#[derive(Debug)]
+pub(crate) struct Endpoints {
+    node: String,
+    ids: Ids,
+    /// Ready or draining.
+    known: HashMap<EndpointKey, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    id: u32,
+    value: maps::Endpoint,
+}
+
+impl Endpoints {
+    /// What an earlier agent left.
+    pub(crate) fn recover(map: &EndpointMap, node: &str) -> Result<Self, MapError> {
+        let mut known = HashMap::new();
+        for (id, value) in (0u32..).zip(map.iter()) {
+            let value = value?;
+            if value.state == EndpointState::Gone as u8 {
+                continue;
+            }
+            if let Some(protocol) = protocol(value.protocol) {
+                known.insert((protocol, socket(value.address, value.port)), Known { id, value });
+            }
+        }
+        let ids = Ids::recover(map.len(), known.values().map(|k| k.id));
+        Ok(Self { node: node.to_owned(), ids, known })
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &EndpointKey> {
+        self.known.keys()
+    }
+
+    pub(crate) fn id(&self, key: &EndpointKey) -> Option<u32> {
+        self.known.get(key).map(|known| known.id)
+    }
+
+    /// Makes every endpoint ready that a ring will have.
+    pub(crate) fn raise(&mut self, map: &mut EndpointMap, tables: &L4Tables, report: &mut ApplyReport) {
+        for (key, (service, local)) in ready(tables, &self.node) {
+            let (id, generation, new) = match self.known.get(&key) {
+                Some(known) => (known.id, known.value.generation, false),
+                None => match self.allocate(map) {
+                    Ok(Some((id, generation))) => (id, generation, true),
+                    Ok(None) => {
+                        let (service, endpoint, capacity) = (service.clone(), key.1, self.ids.capacity());
+                        report.problem(ApplyProblem::EndpointsFull { service, endpoint, capacity });
+                        continue;
+                    }
+                    Err(error) => {
+                        report.map_problem("endpoints", &key.1, &error);
+                        continue;
+                    }
+                },
+            };
+            let value = endpoint(&key, EndpointState::Ready, generation, local);
+            if !new && self.known[&key].value == value {
+                continue;
+            }
+            if report.wrote("endpoints", &key.1, map.set(id, value, 0)) {
+                self.known.insert(key, Known { id, value });
+            } else if new {
+                self.ids.free(id);
+            }
+        }
+    }
+
+    /// Makes those draining that are only listed, and those gone that aren't: their flows are reset from now on, and
+    /// their ids wait for reuse. No ring may have them any more.
+    pub(crate) fn lower(&mut self, map: &mut EndpointMap, tables: &L4Tables, report: &mut ApplyReport) {
+        let ready = ready(tables, &self.node);
+        let mut gone = Vec::new();
+        for (key, known) in &mut self.known {
+            let state = match (ready.contains_key(key), tables.alive.contains(key)) {
+                (true, _) => continue,
+                (false, true) => EndpointState::Draining,
+                (false, false) => EndpointState::Gone,
+            };
+            if known.value.state == state as u8 {
+                continue;
+            }
+            let value = maps::Endpoint { state: state as u8, ..known.value };
+            if report.wrote("endpoints", &key.1, map.set(known.id, value, 0)) {
+                known.value = value;
+                if state == EndpointState::Gone {
+                    gone.push(*key);
+                }
+            }
+        }
+        // By id, so that the order of reuse doesn't depend on the hash.
+        gone.sort_by_key(|key| self.known[key].id);
+        for key in gone {
+            if let Some(known) = self.known.remove(&key) {
+                self.ids.free(known.id);
+                report.freed();
+            }
+        }
+    }
+
+    /// An id and the generation of its coming use.
+    fn allocate(&mut self, map: &EndpointMap) -> Result<Option<(u32, u32)>, MapError> {
+        let Some(id) = self.ids.allocate() else { return Ok(None) };
+        match map.get(&id, 0) {
+            Ok(former) => Ok(Some((id, former.generation.wrapping_add(1)))),
+            Err(error) => {
+                self.ids.free(id);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Every endpoint that a ring will have, one Service port that has it, and whether it runs on `node`.
+fn ready<'a>(tables: &'a L4Tables, node: &str) -> BTreeMap<EndpointKey, (&'a ServicePort, bool)> {
+    let mut ready = BTreeMap::new();
+    for (service, set) in &tables.services {
+        for endpoint in &set.ready {
+            let (_, local) = ready.entry(key(service, endpoint)).or_insert((service, false));
+            *local |= endpoint.node.as_deref() == Some(node);
+        }
+    }
+    ready
+}
+
+pub(crate) fn key(service: &ServicePort, endpoint: &Endpoint) -> EndpointKey {
+    (service.protocol, SocketAddr::new(endpoint.address.ip(), endpoint.address.port()))
+}
+
+fn endpoint(key: &EndpointKey, state: EndpointState, generation: u32, local: bool) -> maps::Endpoint {
+    maps::Endpoint {
+        address: mapped(key.1.ip()),
+        port: key.1.port(),
+        protocol: number(key.0),
+        state: state as u8,
+        generation,
+        local: u32::from(local),
+        reserved: 0,
+    }
+}

@@ -1,0 +1,229 @@
+//! The maps `rings` and `maglev`: a Maglev ring for each Service port and family, shared by all routes.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{Ordering, fence};
+
+use aya::maps::MapError;
+use gateway_agent_tables::{EndpointSet, L4Tables, ServicePort, Target};
+use gateway_common::maps::{LabelKind, Ring};
+
+use crate::apply::{ApplyProblem, ApplyReport};
+use crate::endpoints::{self, Endpoints};
+use crate::ids::Ids;
+use crate::labels::{self, RingLabel};
+use crate::maglev::{ring, ring_length, shorter_length};
+use crate::mmap::Words;
+use crate::regions::{Region, Regions};
+use crate::store::Store;
+
+#[derive(Debug)]
+pub(crate) struct Rings {
+    ids: Ids,
+    regions: Regions,
+    known: HashMap<ServicePort, Known>,
+    /// Free once no program uses them any more.
+    retired_regions: Vec<Region>,
+    retired_ids: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Known {
+    id: u32,
+    region: Region,
+    /// By address; None: an earlier agent wrote the ring.
+    members: Option<Vec<Member>>,
+}
+
+/// An endpoint's address and id.
+type Member = (SocketAddr, u32);
+
+impl Rings {
+    /// What an earlier agent left. Labels without a sound ring are removed.
+    pub(crate) fn recover(store: &mut Store) -> Result<Self, MapError> {
+        let mut regions = Regions::new(u32::try_from(store.maglev.len()).unwrap_or(u32::MAX));
+        let mut known = HashMap::new();
+        for (id, label) in labels::read::<RingLabel>(&store.labels, LabelKind::Ring)? {
+            let region = region_of(store.rings.get(&id, 0).unwrap_or(0));
+            let service = label.map(ServicePort::from).filter(|service| !known.contains_key(service));
+            match service {
+                Some(service) if id < store.rings.len() && regions.take(region) => {
+                    known.insert(service, Known { id, region, members: None });
+                }
+                _ => labels::remove(&mut store.labels, LabelKind::Ring, id)?,
+            }
+        }
+        let ids = Ids::recover(store.rings.len(), known.values().map(|k| k.id));
+        Ok(Self { ids, regions, known, retired_regions: Vec::new(), retired_ids: Vec::new() })
+    }
+
+    pub(crate) fn id(&self, service: &ServicePort) -> Option<u32> {
+        self.known.get(service).map(|known| known.id)
+    }
+
+    /// Makes and switches the rings of all Service ports that the tables name.
+    pub(crate) fn write(
+        &mut self,
+        store: &mut Store,
+        tables: &L4Tables,
+        endpoints: &Endpoints,
+        report: &mut ApplyReport,
+    ) {
+        let empty = EndpointSet::default();
+        let unlisted = referenced(tables).filter(|s| !tables.services.contains_key(s)).map(|s| (s, &empty));
+        for (service, set) in tables.services.iter().chain(unlisted) {
+            if let Some(id) = self.id_or_new(store, service, report) {
+                self.update(store, service, id, members(service, set, endpoints), report);
+            }
+        }
+    }
+
+    /// Retires the rings that the tables don't name.
+    pub(crate) fn retire(&mut self, store: &mut Store, tables: &L4Tables, report: &mut ApplyReport) {
+        let referenced: std::collections::HashSet<_> = referenced(tables).collect();
+        let unused =
+            |service: &ServicePort| !tables.services.contains_key(service) && !referenced.contains(service);
+        for (service, known) in self.known.extract_if(|service, _| unused(service)) {
+            report.wrote("labels", &service, labels::remove(&mut store.labels, LabelKind::Ring, known.id));
+            self.retired_ids.push(known.id);
+            self.retired_regions.push(known.region);
+        }
+    }
+
+    pub(crate) fn has_retired(&self) -> bool {
+        !self.retired_ids.is_empty() || !self.retired_regions.is_empty()
+    }
+
+    /// After every program that may have read them has finished.
+    pub(crate) fn release(&mut self, report: &mut ApplyReport) {
+        for id in self.retired_ids.drain(..) {
+            self.ids.free(id);
+            report.freed();
+        }
+        for region in self.retired_regions.drain(..) {
+            self.regions.free(region);
+            report.freed();
+        }
+    }
+
+    fn id_or_new(
+        &mut self,
+        store: &mut Store,
+        service: &ServicePort,
+        report: &mut ApplyReport,
+    ) -> Option<u32> {
+        if let Some(known) = self.known.get(service) {
+            return Some(known.id);
+        }
+        let Some(id) = self.ids.allocate() else {
+            let capacity = self.ids.capacity();
+            report.problem(ApplyProblem::ServicesFull { service: service.clone(), capacity });
+            return None;
+        };
+        let label = RingLabel::from(service);
+        let written = store
+            .rings
+            .set(id, 0, 0)
+            .and_then(|()| labels::write(&mut store.labels, LabelKind::Ring, id, &label));
+        if !report.wrote("rings", service, written) {
+            self.ids.free(id);
+            return None;
+        }
+        self.known
+            .insert(service.clone(), Known { id, region: Region::default(), members: Some(Vec::new()) });
+        Some(id)
+    }
+
+    fn update(
+        &mut self,
+        store: &mut Store,
+        service: &ServicePort,
+        id: u32,
+        members: Vec<Member>,
+        report: &mut ApplyReport,
+    ) {
+        let Some(known) = self.known.get_mut(service) else { return };
+        if known.members.as_ref() == Some(&members) {
+            return;
+        }
+        let length = ring_length(members.len());
+        if known.members.is_none()
+            && length == known.region.len
+            && holds(&store.maglev, known.region, &places(&members, length))
+        {
+            known.members = Some(members);
+            return;
+        }
+        let region = self.regions.allocate(length).unwrap_or_else(|| {
+            let capacity = self.regions.capacity();
+            report.problem(ApplyProblem::RingPlacesFull {
+                service: service.clone(),
+                needed: length,
+                capacity,
+            });
+            shorter_region(&mut self.regions, length, members.len())
+        });
+        for (word, id) in store.maglev[region.offset as usize..].iter().zip(places(&members, region.len)) {
+            word.store(u64::from(id), Ordering::Relaxed);
+        }
+        // The places are written before the ring says so.
+        fence(Ordering::SeqCst);
+        if report.wrote("rings", service, store.rings.set(id, ring_of(region), 0)) {
+            self.retired_regions.push(std::mem::replace(&mut known.region, region));
+            known.members = (region.len == length).then_some(members);
+        } else {
+            self.regions.free(region);
+        }
+    }
+}
+
+/// The longest region that is free, at least one place for each endpoint; else none, so that newcomers are refused
+/// rather than sent to endpoints that are no longer its own.
+fn shorter_region(regions: &mut Regions, mut length: u32, endpoints: usize) -> Region {
+    while let Some(shorter) = shorter_length(length, endpoints) {
+        if let Some(region) = regions.allocate(shorter) {
+            return region;
+        }
+        length = shorter;
+    }
+    Region::default()
+}
+
+/// Service ports that a split sends newcomers to.
+fn referenced(tables: &L4Tables) -> impl Iterator<Item = &ServicePort> {
+    let backends = tables.frontends.values().filter_map(|f| f.split.as_ref()).flat_map(|s| s.backends());
+    backends.filter_map(|backend| match &backend.target {
+        Target::Service(service) => Some(service),
+        Target::Refuse(_) => None,
+    })
+}
+
+/// Sorted by address, so that all nodes make the same ring. Those without an id are left out; that is reported.
+fn members(service: &ServicePort, set: &EndpointSet, endpoints: &Endpoints) -> Vec<Member> {
+    let keys = set.ready.iter().map(|endpoint| endpoints::key(service, endpoint));
+    let mut members: Vec<Member> = keys.filter_map(|key| Some((key.1, endpoints.id(&key)?))).collect();
+    members.sort_unstable();
+    members.dedup();
+    members
+}
+
+/// The endpoint id of each place.
+fn places(members: &[Member], length: u32) -> Vec<u32> {
+    let addresses: Vec<_> = members.iter().map(|(address, _)| *address).collect();
+    ring(&addresses, length).into_iter().map(|index| members[index as usize].1).collect()
+}
+
+fn holds(maglev: &Words, region: Region, places: &[u32]) -> bool {
+    let words = &maglev[region.offset as usize..][..region.len as usize];
+    words.iter().zip(places).all(|(word, id)| word.load(Ordering::Relaxed) == u64::from(*id))
+}
+
+fn ring_of(region: Region) -> Ring {
+    u64::from(region.offset) | u64::from(region.len) << 32
+}
+
+/// Splits the word into its halves.
+#[expect(clippy::cast_possible_truncation)]
+pub(crate) fn region_of(ring: Ring) -> Region {
+    Region { offset: ring as u32, len: (ring >> 32) as u32 }
+}

@@ -1,0 +1,160 @@
+//! The pinned maps: which there are, how large they get, and typed access to them.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use gateway_common::maps::{
+    BackendCounters, Bucket, Device, Endpoint, Frontend, FrontendCounters, FrontendKey, Hop, Label, LabelKey,
+    PortSets, Ring, Settings, Slot, Split, WAYS,
+};
+use gateway_common::reason::ReasonCounters;
+
+use crate::mmap::Words;
+use crate::options::Sizes;
+
+/// A map of the pin folder.
+#[derive(Debug)]
+pub(crate) struct MapKind {
+    pub(crate) name: &'static str,
+    pub(crate) value_bytes: u32,
+    /// Kernel memory of one entry that is taken when the map is made, on each CPU if `per_cpu`.
+    pub(crate) entry_bytes: u64,
+    pub(crate) per_cpu: bool,
+    pub(crate) entries: fn(&Sizes) -> u32,
+}
+
+/// Arrays round their values up to 8 bytes; hashes keep 48 bytes of their own beside key and value, and 16 for a
+/// bucket. Those made without preallocation take memory as they fill, which isn't counted here.
+macro_rules! kinds {
+    ($($name:literal: $kind:ident<$value:ty> = $entries:expr,)+) => {
+        [$(MapKind {
+            name: $name,
+            value_bytes: size_of::<$value>() as u32,
+            entry_bytes: kinds!(@bytes $kind $value),
+            per_cpu: kinds!(@per_cpu $kind),
+            entries: $entries,
+        },)+]
+    };
+    (@bytes Hash $value:ty) => { 16 };
+    (@bytes $kind:ident $value:ty) => { size_of::<$value>().next_multiple_of(8) as u64 };
+    (@per_cpu PerCpu) => { true };
+    (@per_cpu $kind:ident) => { false };
+}
+
+/// All but `stages`, which each generation of programs has its own of. `settings` comes last: what it says holds of
+/// the others.
+pub(crate) const MAPS: [MapKind; 16] = kinds! {
+    "ports": Array<PortSets> = |_| 1,
+    "devices": Hash<Device> = |_| DEVICES,
+    "frontends": Hash<Frontend> = |s| s.frontends,
+    "splits": Array<Split> = Sizes::splits,
+    "rings": Array<Ring> = |s| s.services,
+    "maglev": Array<u32> = |s| s.ring_places,
+    "endpoints": Array<Endpoint> = |s| s.endpoints,
+    "hops": Array<Hop> = |s| s.endpoints,
+    "forward": Array<Bucket> = Sizes::forward_buckets,
+    "reverse": Array<Bucket> = Sizes::reverse_buckets,
+    "slots": Array<Slot> = Sizes::slots,
+    "reasons": PerCpu<ReasonCounters> = |_| 1,
+    "frontend_stats": PerCpu<FrontendCounters> = |s| s.frontends,
+    "backend_stats": PerCpu<BackendCounters> = |s| s.backends,
+    "labels": Hash<Label> = Sizes::labels,
+    "settings": Array<Settings> = |_| 1,
+};
+
+/// Devices of a node: more than the 110 pods that Kubernetes recommends, and some bridges.
+const DEVICES: u32 = 1024;
+
+/// The folder of a pin folder that holds the maps.
+pub(crate) fn maps_folder(pin: &Path) -> PathBuf {
+    pin.join("maps")
+}
+
+/// A map that can't be opened or used.
+#[derive(Debug, thiserror::Error)]
+#[error("map {name}: {}", crate::chain(cause))]
+pub struct StoreError {
+    name: &'static str,
+    cause: MapError,
+}
+
+/// Handles to all maps that user space reads or writes.
+pub(crate) struct Store {
+    pub(crate) settings: Array<MapData, Settings>,
+    pub(crate) ports: Array<MapData, PortSets>,
+    pub(crate) devices: HashMap<MapData, u32, Device>,
+    pub(crate) frontends: HashMap<MapData, FrontendKey, Frontend>,
+    pub(crate) splits: Array<MapData, Split>,
+    pub(crate) rings: Array<MapData, Ring>,
+    pub(crate) endpoints: Array<MapData, Endpoint>,
+    pub(crate) reasons: PerCpuArray<MapData, ReasonCounters>,
+    pub(crate) frontend_stats: PerCpuArray<MapData, FrontendCounters>,
+    pub(crate) backend_stats: PerCpuArray<MapData, BackendCounters>,
+    pub(crate) labels: HashMap<MapData, LabelKey, Label>,
+    /// A word for each place; the endpoint's id in its lower half.
+    pub(crate) maglev: Words,
+    /// A word for each way.
+    pub(crate) forward: Words,
+    /// [`SLOT_WORDS`] for each way of `forward`.
+    pub(crate) slots: Words,
+}
+
+/// Words of a slot.
+pub(crate) const SLOT_WORDS: usize = size_of::<Slot>() / 8;
+
+/// Whether `maglev` is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadOnly,
+    Feed,
+}
+
+impl Store {
+    /// Opens what is pinned, without looking at its layout.
+    pub(crate) fn open(pin: &Path, access: Access) -> Result<Self, StoreError> {
+        let folder = maps_folder(pin);
+        let map = |name| {
+            let map = MapData::from_pin(folder.join(name)).and_then(Map::from_map_data);
+            map.map_err(|cause| StoreError { name, cause })
+        };
+        macro_rules! typed {
+            ($name:literal) => {
+                map($name)?.try_into().map_err(|cause| StoreError { name: $name, cause })?
+            };
+        }
+        let words = |name: &'static str, words_per_value: usize| {
+            let error = |cause| StoreError { name, cause };
+            let data = MapData::from_pin(folder.join(name)).map_err(error)?;
+            let len = data.info().map_err(error)?.max_entries() as usize * words_per_value;
+            let fd = data.fd().as_fd();
+            let words = if access == Access::Feed && name == "maglev" {
+                Words::writable(fd, len)
+            } else {
+                Words::read_only(fd, len)
+            };
+            words.map_err(|e| error(syscall("mmap", e)))
+        };
+        Ok(Self {
+            settings: typed!("settings"),
+            ports: typed!("ports"),
+            devices: typed!("devices"),
+            frontends: typed!("frontends"),
+            splits: typed!("splits"),
+            rings: typed!("rings"),
+            endpoints: typed!("endpoints"),
+            reasons: typed!("reasons"),
+            frontend_stats: typed!("frontend_stats"),
+            backend_stats: typed!("backend_stats"),
+            labels: typed!("labels"),
+            maglev: words("maglev", 1)?,
+            forward: words("forward", WAYS)?,
+            slots: words("slots", SLOT_WORDS)?,
+        })
+    }
+}
+
+fn syscall(call: &'static str, io_error: io::Error) -> MapError {
+    MapError::SyscallError(aya::sys::SyscallError { call, io_error })
+}

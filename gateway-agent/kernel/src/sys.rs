@@ -1,0 +1,55 @@
+//! The few system calls that aya doesn't offer.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use gateway_common::maps::TICK_SHIFT;
+
+/// Whether `path`, which exists, is on a bpffs.
+pub(crate) fn is_bpffs(path: &Path) -> io::Result<bool> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: statfs is made of integers, so zeroes are a valid value.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero byte, and `stat` is as large as the kernel writes.
+    if unsafe { libc::statfs(path.as_ptr(), &raw mut stat) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(stat.f_type == libc::BPF_FS_MAGIC)
+}
+
+/// The device's present name in this network namespace.
+pub(crate) fn device_name(ifindex: u32) -> Option<String> {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that if_indextoname(3) asks for.
+    let found = unsafe { libc::if_indextoname(ifindex, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return None;
+    }
+    CStr::from_bytes_until_nul(&name).ok()?.to_str().ok().map(str::to_owned)
+}
+
+/// The present tick of the clock that the programs read.
+pub(crate) fn tick() -> u32 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes one timespec. It can't fail: the clock exists since Linux 2.6.32.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
+    let nanoseconds = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
+    // Ticks wrap after nine years, in the programs too.
+    #[expect(clippy::cast_possible_truncation)]
+    let tick = (nanoseconds >> TICK_SHIFT) as u32;
+    tick
+}
+
+/// Returns once every program that was running has finished, so that nothing read from a map before is still used.
+pub(crate) fn wait_for_programs() {
+    // SAFETY: takes three integers and touches no memory. MEMBARRIER_CMD_GLOBAL is synchronize_rcu().
+    let done = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if done != 0 {
+        // Kernels with nohz_full CPUs refuse it. Programs run for microseconds, at most milliseconds when preempted.
+        thread::sleep(Duration::from_secs(1));
+    }
+}
