@@ -129,9 +129,8 @@ fn decode<T: serde::de::DeserializeOwned>(
     unknown: &mut dyn FnMut(String),
 ) -> Result<Box<T>, serde_path_to_error::Error<serde_json::Error>> {
     let mut track = serde_path_to_error::Track::new();
-    let decoder = serde_path_to_error::Deserializer::new(json, &mut track);
-    let decoded: Result<T, _> = serde_ignored::deserialize(decoder, |path| unknown(path.to_string()));
-    match decoded {
+    let tracked = serde_path_to_error::Deserializer::new(json, &mut track);
+    match serde_ignored::deserialize::<_, _, T>(tracked, |path| unknown(path.to_string())) {
         Ok(object) => Ok(Box::new(object)),
         Err(cause) => Err(serde_path_to_error::Error::new(track.path(), cause)),
     }

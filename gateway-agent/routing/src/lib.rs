@@ -5,8 +5,21 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
+mod attachment;
+mod backend;
+mod endpoints;
+mod frontends;
+mod gateway;
+mod gateway_class;
+mod grant;
+mod listener;
+mod precedence;
 mod problem;
+mod route;
+mod selector;
 mod snapshot;
+mod status;
 
 use std::collections::BTreeMap;
 
@@ -14,10 +27,13 @@ use gateway_agent_api::ObjectRef;
 use gateway_agent_tables::Tables;
 use serde_json::Value;
 
+use attachment::Attachments;
+use endpoints::Slices;
+
 pub use problem::Problem;
 pub use snapshot::{Node, Snapshot};
 
-/// What GatewayClasses name in spec.controllerName to be ours.
+/// The spec.controllerName of every GatewayClass that is ours.
 pub const CONTROLLER_NAME: &str = "gateway-agent.io/controller";
 
 /// Whole minutes since the Unix epoch.
@@ -40,6 +56,17 @@ pub struct Outcome {
 
 /// Compiles a snapshot.
 pub fn translate(snapshot: &Snapshot) -> Outcome {
-    let _ = snapshot;
-    Outcome::default()
+    let mut outcome = Outcome::default();
+    let classes = gateway_class::ours(snapshot, &mut outcome);
+    let gateways = gateway::ours(snapshot, &classes, &mut outcome);
+    let routes = route::all(snapshot);
+    let attachments = Attachments::settle(snapshot, &gateways, &routes, &mut outcome);
+    for (index, gateway) in gateways.iter().enumerate() {
+        gateway.report(&attachments.counts(index), &mut outcome);
+    }
+    let slices = Slices::of(snapshot);
+    outcome.tables.l4 = frontends::compile(&gateways, &routes, &attachments, &slices);
+    outcome.problems.sort();
+    outcome.problems.dedup();
+    outcome
 }

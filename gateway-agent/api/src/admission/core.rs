@@ -1,5 +1,6 @@
 //! Core kinds: the defaults that the API server fills in and the limits that it checks.
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::finding::Review;
@@ -37,7 +38,6 @@ fn review_service(service: &Service, review: &mut Review) {
         let path = format!("spec.ports[{index}]");
         review_port(port.port, &format!("{path}.port"), review);
         review_protocol(port.protocol.as_deref(), &format!("{path}.protocol"), review);
-        use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
         match &port.target_port {
             Some(IntOrString::Int(number)) => review_port(*number, &format!("{path}.targetPort"), review),
             Some(IntOrString::String(name)) if !is_port_name(name) => review.error(

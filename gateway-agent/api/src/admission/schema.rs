@@ -1,4 +1,4 @@
-//! Structural schemas (the part of OpenAPI v3 that CRDs use): defaults, unknown fields, validation.
+//! Structural schemas (the part of `OpenAPI` v3 that CRDs use): defaults, unknown fields, validation.
 
 use std::collections::BTreeMap;
 use std::fmt;

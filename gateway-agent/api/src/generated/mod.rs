@@ -8,7 +8,8 @@
 //! ```
 //! The types carry neither defaults nor limits: admission applies those from the CRDs.
 
-#![allow(clippy::pedantic, missing_docs, unreachable_pub)]
+// Generated text, not ours to polish.
+#![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub)]
 
 pub mod gateway;
 pub mod gateway_class;

@@ -1,0 +1,127 @@
+//! backendRefs: where they lead, or why they lead nowhere.
+
+use std::num::NonZeroU16;
+
+use gateway_agent_api::{Kind, Service};
+use gateway_agent_tables::{ObjectName, Protocol};
+
+use crate::Snapshot;
+use crate::endpoints;
+use crate::grant::{self, Reference};
+use crate::route::{BackendRef, Route};
+
+/// A Service's port that a backendRef may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    pub(crate) service: ObjectName,
+    pub(crate) port: NonZeroU16,
+    /// As slices name it; empty for an unnamed port.
+    pub(crate) port_name: String,
+}
+
+/// Why a backendRef can't be followed: reason and message for the route's condition `ResolvedRefs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unresolved {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+/// Follows a backendRef of a route. The grant is checked before the target is looked at, so that the answer to a
+/// reference without one tells nothing about the other namespace.
+pub(crate) fn resolve(
+    snapshot: &Snapshot,
+    route: &Route<'_>,
+    backend: &BackendRef<'_>,
+) -> Result<Resolved, Unresolved> {
+    let BackendRef { group, kind, namespace, name, port, .. } = *backend;
+    if Kind::find(group, kind) != Some(Kind::Service) {
+        let kind = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
+        return Err(Unresolved {
+            reason: "InvalidKind",
+            message: format!(
+                "backend {namespace}/{name} is of kind {kind}, which is not supported; refer to a Service"
+            ),
+        });
+    }
+    let reference = Reference {
+        from: route.object.kind,
+        from_namespace: &route.name.namespace,
+        to: Kind::Service,
+        to_namespace: namespace,
+        to_name: name,
+    };
+    if !grant::permits(snapshot, reference) {
+        return Err(Unresolved {
+            reason: "RefNotPermitted",
+            message: format!(
+                "no ReferenceGrant in namespace {namespace} lets {} of namespace {} refer to Service {name}; add one, \
+                 or use a Service of the route's own namespace",
+                route.object.kind, route.name.namespace
+            ),
+        });
+    }
+    let service = snapshot.named::<Service>(namespace, name).ok_or_else(|| Unresolved {
+        reason: "BackendNotFound",
+        message: format!("Service {namespace}/{name} does not exist; create it, or correct the backendRef"),
+    })?;
+    resolve_port(service, namespace, name, port, route.protocol())
+}
+
+fn resolve_port(
+    service: &Service,
+    namespace: &str,
+    name: &str,
+    port: Option<i32>,
+    protocol: Protocol,
+) -> Result<Resolved, Unresolved> {
+    let spec = service.spec.as_ref();
+    let ports = || spec.into_iter().flat_map(|spec| spec.ports.iter().flatten());
+    if spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
+        return Err(Unresolved {
+            reason: "BackendNotFound",
+            message: format!(
+                "Service {namespace}/{name} has type ExternalName, which has no endpoints; refer to a Service of \
+                 another type"
+            ),
+        });
+    }
+    let not_found = |cause: String| Unresolved { reason: "BackendNotFound", message: cause };
+    let port = port.ok_or_else(|| {
+        not_found(format!(
+            "the backendRef to Service {namespace}/{name} names no port; add the Service's port"
+        ))
+    })?;
+    // appProtocol is no concern here: TCP and UDP are forwarded whatever they carry.
+    let of_number = || ports().filter(|candidate| candidate.port == port);
+    let Some(found) =
+        of_number().find(|candidate| endpoints::protocol(candidate.protocol.as_deref()) == Some(protocol))
+    else {
+        let has = ports()
+            .map(|port| format!("{}/{}", port.port, port.protocol.as_deref().unwrap_or("TCP")))
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(match of_number().next() {
+            Some(_) => Unresolved {
+                reason: "UnsupportedProtocol",
+                message: format!(
+                    "port {port} of Service {namespace}/{name} is not {}, it has {has}; refer to a port of that protocol",
+                    protocol.to_string().to_uppercase()
+                ),
+            },
+            None => not_found(format!(
+                "Service {namespace}/{name} has no port {port}, it has {}; correct one of the two",
+                if has.is_empty() { "none" } else { &has }
+            )),
+        });
+    };
+    let number = u16::try_from(port).ok().and_then(NonZeroU16::new).ok_or_else(|| {
+        not_found(format!(
+            "port {port} of Service {namespace}/{name} is no port; use a number from 1 to 65535"
+        ))
+    })?;
+    Ok(Resolved {
+        service: ObjectName { namespace: namespace.to_owned(), name: name.to_owned() },
+        port: number,
+        port_name: found.name.clone().unwrap_or_default(),
+    })
+}

@@ -1,0 +1,74 @@
+//! Classes of Gateways: which are ours, and whether their Gateways get anything.
+
+use std::collections::BTreeMap;
+
+use gateway_agent_api::{GatewayClass, Kind, ObjectRef};
+use serde_json::json;
+
+use crate::status::{self, Condition};
+use crate::{CONTROLLER_NAME, Outcome, Snapshot};
+
+/// What data planes serve today, as the conformance suite names it; sorted, as the API demands.
+const SUPPORTED_FEATURES: &[&str] = &[
+    "Gateway",
+    "GatewayAddressEmpty",
+    "GatewayPort8080",
+    "GatewayStaticAddresses",
+    "ReferenceGrant",
+    "TCPRoute",
+    "UDPRoute",
+];
+
+/// Our classes by name; the value says whether the class is accepted.
+pub(crate) type Classes<'a> = BTreeMap<&'a str, bool>;
+
+/// Finds our classes and writes their statuses.
+pub(crate) fn ours<'a>(snapshot: &'a Snapshot, outcome: &mut Outcome) -> Classes<'a> {
+    snapshot
+        .all::<GatewayClass>()
+        .filter(|class| class.spec.controller_name == CONTROLLER_NAME)
+        .filter_map(|class| {
+            let name = class.metadata.name.as_deref()?;
+            let accepted = accepted(class, name);
+            let usable = accepted.status;
+            let conditions = [
+                accepted,
+                Condition::yes(
+                    "SupportedVersion",
+                    "SupportedVersion",
+                    "Gateway API v1.7 and v1.6 are supported",
+                ),
+            ];
+            let object = ObjectRef::new(Kind::GatewayClass, "", name);
+            outcome.problems.extend(status::problems(&object, None, &conditions));
+            let features: Vec<_> = SUPPORTED_FEATURES.iter().map(|name| json!({ "name": name })).collect();
+            outcome.statuses.insert(
+                object,
+                json!({
+                    "conditions": status::conditions(&conditions, &class.metadata),
+                    "supportedFeatures": features,
+                }),
+            );
+            Some((name, usable))
+        })
+        .collect()
+}
+
+fn accepted(class: &GatewayClass, name: &str) -> Condition {
+    match &class.spec.parameters_ref {
+        None => Condition::yes(
+            "Accepted",
+            "Accepted",
+            format!("GatewayClass {name} is served by {CONTROLLER_NAME}"),
+        ),
+        Some(parameters) => Condition::no(
+            "Accepted",
+            "InvalidParameters",
+            format!(
+                "spec.parametersRef of GatewayClass {name} names {} {}, a kind that holds no settings for this \
+                 controller; remove parametersRef",
+                parameters.kind, parameters.name
+            ),
+        ),
+    }
+}

@@ -1,0 +1,69 @@
+//! Conditions and the statuses made of them.
+
+use gateway_agent_api::{ObjectMeta, ObjectRef};
+use serde_json::{Value, json};
+
+use crate::Problem;
+
+/// One condition of a status. It has no time: see [`crate::Outcome::statuses`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Condition {
+    pub(crate) kind: &'static str,
+    pub(crate) status: bool,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+impl Condition {
+    pub(crate) fn yes(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { kind, status: true, reason, message: message.into() }
+    }
+
+    pub(crate) fn no(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { kind, status: false, reason, message: message.into() }
+    }
+
+    /// Something has to be mended.
+    fn is_bad(&self) -> bool {
+        match self.kind {
+            // The conditions of negative polarity.
+            "Conflicted" | "PartiallyInvalid" => self.status,
+            // A Gateway may be accepted with some of its listeners.
+            _ => !self.status || self.reason == "ListenersNotValid",
+        }
+    }
+}
+
+/// Conditions as they stand in a status, all for the generation of the object that was looked at.
+pub(crate) fn conditions(conditions: &[Condition], metadata: &ObjectMeta) -> Value {
+    conditions
+        .iter()
+        .map(|condition| {
+            let mut json = json!({
+                "type": condition.kind,
+                "status": if condition.status { "True" } else { "False" },
+                "reason": condition.reason,
+                "message": condition.message,
+            });
+            if let Some(generation) = metadata.generation {
+                json["observedGeneration"] = generation.into();
+            }
+            json
+        })
+        .collect()
+}
+
+/// A problem for each condition that says that something is wrong.
+pub(crate) fn problems(
+    object: &ObjectRef,
+    part: Option<&str>,
+    conditions: &[Condition],
+) -> impl Iterator<Item = Problem> {
+    conditions.iter().filter(|condition| condition.is_bad()).map(move |condition| Problem {
+        object: object.clone(),
+        part: part.map(str::to_owned),
+        condition: Some(condition.kind),
+        reason: condition.reason,
+        message: condition.message.clone(),
+    })
+}
