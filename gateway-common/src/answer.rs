@@ -91,11 +91,8 @@ pub fn unreachable<const N: usize>(packet: &Packet, quoted: &[u8; N]) -> [u8; IC
     // Destination unreachable, port unreachable.
     (header[0], header[1]) = if packet.is_ipv6 { (1, 4) } else { (3, 3) };
     let [a, b, c, d, _] = packet.key;
-    let pseudo = if packet.is_ipv6 {
-        pseudo_header([c, d], [a, b], ICMPV6, UNREACHABLE_V6 as u32)
-    } else {
-        0
-    };
+    let pseudo =
+        if packet.is_ipv6 { pseudo_header([c, d], [a, b], ICMPV6, UNREACHABLE_V6 as u32) } else { 0 };
     let network = N - UDP_HEADER;
     // A device that still computes the quoted datagram's checksum makes its words sum to the inverse of what stands
     // in the field now, whatever they are.
@@ -132,4 +129,3 @@ fn sum<const N: usize>(bytes: &[u8; N], start: u32) -> u32 {
     }
     add(start, total)
 }
-

@@ -9,7 +9,10 @@
 //! word has the same generation. Words change by compare-and-swap alone. A flow ends by its deadline, never by
 //! emptying the word: a program that still holds the slot must not write into a successor.
 
-use crate::maps::{Timeouts, TCP};
+use crate::{
+    headers::Timestamp,
+    maps::{TCP, Timeouts},
+};
 
 /// Ticks from a flow's deadline until its place may be taken: 1 s, longer than any program runs.
 pub const GRACE: u32 = 15;
@@ -67,7 +70,11 @@ impl State {
     #[inline(always)]
     pub fn timeout(self, protocol: u8, timeouts: &Timeouts) -> u32 {
         if protocol != TCP {
-            return if matches!(self, Self::Opening) { timeouts.udp_opening } else { timeouts.udp_established };
+            return if matches!(self, Self::Opening) {
+                timeouts.udp_opening
+            } else {
+                timeouts.udp_established
+            };
         }
         match self {
             Self::Opening => timeouts.tcp_opening,
@@ -235,20 +242,24 @@ pub struct Closing {
     /// The client's next sequence number, its FIN counted.
     pub sequence: u32,
     /// Its last TSval (RFC 7323).
-    pub timestamp: Option<u32>,
+    pub timestamp: Timestamp,
 }
 
 /// Whether an endpoint accepts a SYN on the ports of a connection that it has just closed. Measured against Linux:
 /// one that closed first is in TIME-WAIT and wants a later TSval, or a later sequence number where a timestamp is
 /// missing or equal (RFC 6191); one that closed second, or saw RST, has forgotten the connection.
 #[inline(always)]
-pub const fn may_reuse(old: State, closing: Closing, isn: u32, timestamp: Option<u32>) -> bool {
+pub const fn may_reuse(old: State, closing: Closing, isn: u32, timestamp: Timestamp) -> bool {
     match old {
         State::Closed => true,
-        State::ClosedByEndpoint => match (closing.timestamp, timestamp) {
-            (Some(last), Some(new)) if new != last => is_after(new, last),
-            _ => is_after(isn, closing.sequence),
-        },
+        State::ClosedByEndpoint => {
+            let both = closing.timestamp.is_known() && timestamp.is_known();
+            if both && timestamp.value() != closing.timestamp.value() {
+                is_after(timestamp.value(), closing.timestamp.value())
+            } else {
+                is_after(isn, closing.sequence)
+            }
+        }
         _ => false,
     }
 }
@@ -266,12 +277,10 @@ mod tests {
     #[test]
     fn words_hold_what_was_put_in() {
         let word = Word::new(0xbeef, State::ClosedByEndpoint, UDP, 0xabc, 0xdead_0001);
-        assert_eq!((word.tag(), word.state(), word.generation(), word.deadline()), (
-            0xbeef,
-            State::ClosedByEndpoint,
-            0xabc,
-            0xdead_0001
-        ));
+        assert_eq!(
+            (word.tag(), word.state(), word.generation(), word.deadline()),
+            (0xbeef, State::ClosedByEndpoint, 0xabc, 0xdead_0001)
+        );
         let reverse = ReverseWord::new(0xbeef, 0xfff, 0x1234_5678);
         assert_eq!((reverse.tag(), reverse.generation(), reverse.slot()), (0xbeef, 0xfff, 0x1234_5678));
         assert!(reverse.is_used() && !ReverseWord(0).is_used());
@@ -280,9 +289,13 @@ mod tests {
     #[test]
     fn a_flow_is_live_until_its_deadline_and_free_after_the_grace() {
         let word = Word::new(1, State::Established, TCP, 1, 100);
-        for (now, live, free) in
-            [(0, true, false), (99, true, false), (100, false, false), (114, false, false), (115, false, true)]
-        {
+        for (now, live, free) in [
+            (0, true, false),
+            (99, true, false),
+            (100, false, false),
+            (114, false, false),
+            (115, false, true),
+        ] {
             assert_eq!((word.is_live(now), word.is_free(now)), (live, free), "at {now}");
         }
         let unpublished = word.with_state(State::Busy, 100);
@@ -327,7 +340,8 @@ mod tests {
 
     #[test]
     fn ports_are_reused_when_the_endpoint_would_accept_it() {
-        let with = |timestamp| Closing { sequence: 1000, timestamp };
+        let stamp = |value: Option<u32>| value.map_or(Timestamp::NONE, Timestamp::new);
+        let with = |timestamp| Closing { sequence: 1000, timestamp: stamp(timestamp) };
         for (name, state, closing, isn, timestamp, ok) in [
             ("client closed first", State::Closed, with(None), 0, None, true),
             ("still open", State::HalfClosedByEndpoint, with(None), 2000, None, false),
@@ -339,7 +353,7 @@ mod tests {
             ("no timestamp before", State::ClosedByEndpoint, with(None), 999, Some(9), false),
             ("sequence wraps", State::ClosedByEndpoint, with(None), 5, None, false),
         ] {
-            assert_eq!(may_reuse(state, closing, isn, timestamp), ok, "{name}");
+            assert_eq!(may_reuse(state, closing, isn, stamp(timestamp)), ok, "{name}");
         }
     }
 }

@@ -51,7 +51,7 @@ pub const RST: u8 = 0x04;
 pub const ACK: u8 = 0x10;
 
 /// A TCP or UDP packet over IP that forwarding understands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
     /// As [`FlowKey::words`].
     pub key: [u64; 5],
@@ -80,13 +80,81 @@ impl Packet {
     /// None: not for forwarding. Fragments, IPv4 options and IPv6 extension headers are not read yet, so such packets
     /// are the host's.
     #[inline(always)]
-    pub fn parse(frame: &impl Frame) -> Option<Self> {
-        let ethernet = frame.window(0, ETHERNET + IPV4)?;
+    pub fn parse(frame: &(impl Frame + ?Sized)) -> Option<Self> {
+        let mut packet = Self::default();
+        packet.read(frame).then_some(packet)
+    }
+
+    /// As [`Self::parse`], for programs: every field always has a value, since the verifier refuses what an `Option`
+    /// leaves unset.
+    #[inline(always)]
+    pub fn read(&mut self, frame: &(impl Frame + ?Sized)) -> bool {
+        let Some(ethernet) = frame.window(0, ETHERNET + IPV4) else { return false };
         match ethernet.raw16(12) {
-            ETHERTYPE_IPV4 => parse_ipv4(frame, &ethernet),
-            ETHERTYPE_IPV6 => parse_ipv6(frame),
-            _ => None,
+            ETHERTYPE_IPV4 => self.read_ipv4(frame, &ethernet),
+            ETHERTYPE_IPV6 => self.read_ipv6(frame),
+            _ => false,
         }
+    }
+
+    #[inline(always)]
+    fn read_ipv4<F: Frame + ?Sized>(&mut self, frame: &F, ethernet: &F::Window) -> bool {
+        const VERSION_4_WITHOUT_OPTIONS: u8 = 0x45;
+        /// More-fragments and the offset (RFC 791), raw.
+        const FRAGMENT: u16 = 0x3fffu16.to_be();
+        let ip = ETHERNET;
+        if ethernet.u8(ip) != VERSION_4_WITHOUT_OPTIONS || ethernet.raw16(ip + 6) & FRAGMENT != 0 {
+            return false;
+        }
+        [self.key[0], self.key[1]] = mapped(ethernet.raw32(ip + 12));
+        [self.key[2], self.key[3]] = mapped(ethernet.raw32(ip + 16));
+        self.hop_limit = ethernet.u8(ip + 8);
+        self.ip_checksum = ethernet.raw16(ip + 10);
+        self.ip_length = ethernet.be16(ip + 2) as u32;
+        self.read_transport(frame, ETHERNET + IPV4, ethernet.u8(ip + 9))
+    }
+
+    #[inline(always)]
+    fn read_ipv6(&mut self, frame: &(impl Frame + ?Sized)) -> bool {
+        let Some(ip) = frame.window(ETHERNET, IPV6) else { return false };
+        if ip.u8(0) >> 4 != 6 {
+            return false;
+        }
+        let (source, destination) = ([ip.raw64(8), ip.raw64(16)], [ip.raw64(24), ip.raw64(32)]);
+        // An IPv4-mapped address has no place on the wire (RFC 4291, RFC 8504); here it would pass for IPv4.
+        if unmapped(source).is_some() || unmapped(destination).is_some() {
+            return false;
+        }
+        [self.key[0], self.key[1]] = source;
+        [self.key[2], self.key[3]] = destination;
+        self.is_ipv6 = true;
+        self.hop_limit = ip.u8(7);
+        self.ip_length = ip.be16(4) as u32 + IPV6 as u32;
+        self.read_transport(frame, ETHERNET + IPV6, ip.u8(6))
+    }
+
+    #[inline(always)]
+    fn read_transport(&mut self, frame: &(impl Frame + ?Sized), offset: usize, protocol: u8) -> bool {
+        let ports = if protocol == TCP {
+            let Some(header) = frame.window(offset, TCP_HEADER) else { return false };
+            self.tcp = Tcp {
+                sequence: header.be32(4),
+                acknowledgment: header.be32(8),
+                flags: header.u8(13),
+                header: (header.u8(12) >> 4) * 4,
+            };
+            self.checksum = header.raw16(16);
+            header.be32(0)
+        } else if protocol == UDP {
+            let Some(header) = frame.window(offset, UDP_HEADER) else { return false };
+            self.checksum = header.raw16(6);
+            header.be32(0)
+        } else {
+            return false;
+        };
+        let (source, destination) = (ports >> 16, ports & 0xffff);
+        self.key[4] = source as u64 | (destination as u64) << 16 | (protocol as u64) << 32;
+        true
     }
 
     #[inline(always)]
@@ -110,8 +178,8 @@ impl Packet {
     }
 
     #[inline(always)]
-    pub fn flow_key(&self) -> FlowKey {
-        FlowKey::from_words(self.key)
+    pub fn flow_key(&self) -> &FlowKey {
+        FlowKey::from_words(&self.key)
     }
 
     /// Offset of the TCP or UDP header in the frame.
@@ -148,97 +216,11 @@ pub const fn unmapped(words: [u64; 2]) -> Option<u32> {
     if words[0] == 0 && words[1] as u32 == 0xffff_0000 { Some((words[1] >> 32) as u32) } else { None }
 }
 
-#[inline(always)]
-fn parse_ipv4<F: Frame>(frame: &F, ethernet: &F::Window) -> Option<Packet> {
-    const VERSION_4_WITHOUT_OPTIONS: u8 = 0x45;
-    /// More-fragments and the offset (RFC 791), raw.
-    const FRAGMENT: u16 = 0x3fffu16.to_be();
-    let ip = ETHERNET;
-    if ethernet.u8(ip) != VERSION_4_WITHOUT_OPTIONS || ethernet.raw16(ip + 6) & FRAGMENT != 0 {
-        return None;
-    }
-    let source = mapped(ethernet.raw32(ip + 12));
-    let destination = mapped(ethernet.raw32(ip + 16));
-    let network = Network {
-        addresses: [source[0], source[1], destination[0], destination[1]],
-        protocol: ethernet.u8(ip + 9),
-        is_ipv6: false,
-        hop_limit: ethernet.u8(ip + 8),
-        checksum: ethernet.raw16(ip + 10),
-        length: ethernet.be16(ip + 2) as u32,
-    };
-    parse_transport(frame, ETHERNET + IPV4, &network)
-}
-
-#[inline(always)]
-fn parse_ipv6(frame: &impl Frame) -> Option<Packet> {
-    let ip = frame.window(ETHERNET, IPV6)?;
-    if ip.u8(0) >> 4 != 6 {
-        return None;
-    }
-    let network = Network {
-        addresses: [ip.raw64(8), ip.raw64(16), ip.raw64(24), ip.raw64(32)],
-        protocol: ip.u8(6),
-        is_ipv6: true,
-        hop_limit: ip.u8(7),
-        checksum: 0,
-        length: ip.be16(4) as u32 + IPV6 as u32,
-    };
-    // An IPv4-mapped address has no place on the wire (RFC 4291, RFC 8504); here it would pass for IPv4.
-    let [a, b, c, d] = network.addresses;
-    if unmapped([a, b]).is_some() || unmapped([c, d]).is_some() {
-        return None;
-    }
-    parse_transport(frame, ETHERNET + IPV6, &network)
-}
-
-struct Network {
-    addresses: [u64; 4],
-    protocol: u8,
-    is_ipv6: bool,
-    hop_limit: u8,
-    checksum: u16,
-    length: u32,
-}
-
-#[inline(always)]
-fn parse_transport(frame: &impl Frame, offset: usize, network: &Network) -> Option<Packet> {
-    let (ports, checksum, tcp) = match network.protocol {
-        TCP => {
-            let header = frame.window(offset, TCP_HEADER)?;
-            let tcp = Tcp {
-                sequence: header.be32(4),
-                acknowledgment: header.be32(8),
-                flags: header.u8(13),
-                header: (header.u8(12) >> 4) * 4,
-            };
-            (header.be32(0), header.raw16(16), tcp)
-        }
-        UDP => {
-            let header = frame.window(offset, UDP_HEADER)?;
-            (header.be32(0), header.raw16(6), Tcp::default())
-        }
-        _ => return None,
-    };
-    let [a, b, c, d] = network.addresses;
-    let (source_port, destination_port) = (ports >> 16, ports & 0xffff);
-    let last = source_port as u64 | (destination_port as u64) << 16 | (network.protocol as u64) << 32;
-    Some(Packet {
-        key: [a, b, c, d, last],
-        is_ipv6: network.is_ipv6,
-        hop_limit: network.hop_limit,
-        ip_checksum: network.checksum,
-        ip_length: network.length,
-        checksum,
-        tcp,
-    })
-}
-
 /// TSval of the timestamps option (RFC 7323 section 3.2) in the options of a TCP header. Looks at the two layouts that
 /// stacks send: alone and padded, or behind maximum segment size and SACK-permitted in a SYN; a walk over any
 /// layout would cost every verified instruction, and a timestamp that is missed only makes reuse stricter.
 #[inline(always)]
-pub fn timestamp(frame: &impl Frame, packet: &Packet) -> Option<u32> {
+pub fn timestamp(frame: &(impl Frame + ?Sized), packet: &Packet) -> Timestamp {
     /// Kind 8, length 10.
     const TIMESTAMP: u16 = 0x080au16.to_be();
     /// Two no-operations.
@@ -246,20 +228,49 @@ pub fn timestamp(frame: &impl Frame, packet: &Packet) -> Option<u32> {
     /// Kind 4, length 2.
     const SACK_PERMITTED: u16 = 0x0402u16.to_be();
     if packet.tcp.header < 32 {
-        return None;
+        return Timestamp::NONE;
     }
-    let options = frame.window(packet.transport() + TCP_HEADER, 12)?;
+    let Some(options) = frame.window(packet.transport() + TCP_HEADER, 12) else { return Timestamp::NONE };
     if options.raw16(0) == PADDING && options.raw16(2) == TIMESTAMP {
-        return Some(options.be32(4));
+        return Timestamp::new(options.be32(4));
     }
     if packet.tcp.header < 36 {
-        return None;
+        return Timestamp::NONE;
     }
-    let options = frame.window(packet.transport() + TCP_HEADER, 16)?;
+    let Some(options) = frame.window(packet.transport() + TCP_HEADER, 16) else { return Timestamp::NONE };
     if options.raw16(4) == SACK_PERMITTED && options.raw16(6) == TIMESTAMP {
-        return Some(options.be32(8));
+        return Timestamp::new(options.be32(8));
     }
-    None
+    Timestamp::NONE
+}
+
+/// A TSval, if there is one. A plain word: the verifier refuses what an `Option` leaves unset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    pub const NONE: Self = Self(0);
+
+    #[inline(always)]
+    pub const fn new(value: u32) -> Self {
+        Self(1 << 32 | value as u64)
+    }
+
+    #[inline(always)]
+    pub const fn from_parts(value: u32, is_known: bool) -> Self {
+        Self((is_known as u64) << 32 | value as u64)
+    }
+
+    #[inline(always)]
+    pub const fn is_known(self) -> bool {
+        self.0 >> 32 != 0
+    }
+
+    /// Meaningful only if it is known.
+    #[inline(always)]
+    pub const fn value(self) -> u32 {
+        self.0 as u32
+    }
 }
 
 /// A frame in memory: for tests, fixtures and the fuzzer.

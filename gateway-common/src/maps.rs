@@ -223,9 +223,9 @@ impl FlowKey {
     }
 
     #[inline(always)]
-    pub fn from_words(words: [u64; 5]) -> Self {
+    pub fn from_words(words: &[u64; 5]) -> &Self {
         // SAFETY: as above.
-        unsafe { core::mem::transmute(words) }
+        unsafe { &*core::ptr::from_ref(words).cast() }
     }
 }
 

@@ -5,16 +5,12 @@ use crate::{
     maps::FlowKey,
 };
 
-/// The new header bytes and the checksum deltas of one packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The new header words and the checksum deltas of one packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rewrite {
-    /// From the hop limit's byte up to and including the ports; `length` of them count.
-    pub bytes: [u8; Self::MAX],
-    /// Offset in the frame.
-    pub offset: usize,
-    pub length: usize,
-    /// Offset of the TCP or UDP checksum in the frame.
-    pub checksum: usize,
+    /// Raw, up to and including the ports. IPv4: from the TTL's word on, [`Self::WORDS_V4`]; IPv6: from the hop limit's
+    /// word on, [`Self::WORDS_V6`].
+    pub words: [u32; Self::WORDS_V6],
     /// Ones' complement sum of what changed in addresses: in the pseudo header, so also for CHECKSUM_PARTIAL.
     pub pseudo: u32,
     /// The same for ports.
@@ -22,99 +18,86 @@ pub struct Rewrite {
 }
 
 impl Rewrite {
-    /// IPv6: hop limit, two addresses, two ports.
-    pub const MAX: usize = 1 + 32 + 4;
-    /// IPv4: TTL, protocol, checksum, two addresses, two ports.
-    pub const LENGTH_V4: usize = 4 + 8 + 4;
-    pub const LENGTH_V6: usize = Self::MAX;
+    /// TTL with protocol and checksum, two addresses, two ports.
+    pub const WORDS_V4: usize = 1 + 2 + 1;
+    /// Payload length with next header and hop limit, two addresses, two ports.
+    pub const WORDS_V6: usize = 1 + 8 + 1;
+    /// Offsets in the frame.
+    pub const AT_V4: usize = ETHERNET + 8;
+    pub const AT_V6: usize = ETHERNET + 4;
 
     /// The packet as it goes on: `reversed` is the key of the answers that the receiver will send to it. The hop
     /// limit goes down by one; the caller has seen that it is above 1.
     #[inline(always)]
     pub fn new(packet: &Packet, reversed: &FlowKey) -> Self {
-        let to = reversed.words();
         // Whoever receives the packet is the source of its answers.
-        let (source, destination) = ([to[2], to[3]], [to[0], to[1]]);
-        let (source_port, destination_port) = ((to[4] >> 16) as u16, to[4] as u16);
+        let to = reversed.words();
+        let source_port = ((to[4] >> 16) as u16).to_be() as u32;
+        let destination_port = (to[4] as u16).to_be() as u32;
         let mut rewrite = Self {
-            bytes: [0; Self::MAX],
-            offset: 0,
-            length: 0,
-            checksum: packet.transport() + if packet.is_tcp() { 16 } else { 6 },
-            pseudo: 0,
             ports: difference(
                 packet.source_port().to_be() as u32,
                 packet.destination_port().to_be() as u32,
-                source_port.to_be() as u32,
-                destination_port.to_be() as u32,
+                source_port,
+                destination_port,
             ),
+            ..Self::default()
         };
-        let ports = source_port.to_be() as u32 | (destination_port.to_be() as u32) << 16;
+        let ports = source_port | destination_port << 16;
+        let hop_limit = packet.hop_limit.wrapping_sub(1);
         if packet.is_ipv6 {
-            rewrite.ipv6(packet, source, destination, ports);
+            rewrite.ipv6(packet, [to[2], to[3], to[0], to[1]], hop_limit);
+            rewrite.words[9] = ports;
         } else {
-            rewrite.ipv4(packet, source, destination, ports);
+            rewrite.ipv4(packet, (to[3] >> 32) as u32, (to[1] >> 32) as u32, hop_limit);
+            rewrite.words[3] = ports;
         }
         rewrite
     }
 
     #[inline(always)]
-    fn ipv4(&mut self, packet: &Packet, source: [u64; 2], destination: [u64; 2], ports: u32) {
-        let (source, destination) = ((source[1] >> 32) as u32, (destination[1] >> 32) as u32);
-        self.pseudo = difference(
-            (packet.key[1] >> 32) as u32,
-            (packet.key[3] >> 32) as u32,
-            source,
-            destination,
-        );
-        // TTL is the first byte of its 16-bit word on the wire.
-        let hop = difference(u16::from_ne_bytes([packet.hop_limit, 0]) as u32, 0, hop_word(packet.hop_limit), 0);
-        let sum = add(add(!packet.ip_checksum as u32, self.pseudo), hop);
-        let checksum = !fold(sum);
-        self.offset = ETHERNET + 8;
-        self.length = Self::LENGTH_V4;
-        let protocol = packet.protocol();
-        self.bytes[0] = packet.hop_limit.wrapping_sub(1);
-        self.bytes[1] = protocol;
-        put(&mut self.bytes, 2, &checksum.to_ne_bytes());
-        put(&mut self.bytes, 4, &source.to_ne_bytes());
-        put(&mut self.bytes, 8, &destination.to_ne_bytes());
-        put(&mut self.bytes, 12, &ports.to_ne_bytes());
+    fn ipv4(&mut self, packet: &Packet, source: u32, destination: u32, hop_limit: u8) {
+        let (old_source, old_destination) = ((packet.key[1] >> 32) as u32, (packet.key[3] >> 32) as u32);
+        self.pseudo = difference(old_source, old_destination, source, destination);
+        // TTL is the first byte of its 16-bit word on the wire; the second, the protocol, stays.
+        let hop = difference(first_byte(packet.hop_limit), 0, first_byte(hop_limit), 0);
+        let checksum = !fold(add(add(!packet.ip_checksum as u32, self.pseudo), hop));
+        let head = first_byte(hop_limit) | second_byte(packet.protocol());
+        self.words[0] = head | (checksum as u32) << 16;
+        self.words[1] = source;
+        self.words[2] = destination;
     }
 
     #[inline(always)]
-    fn ipv6(&mut self, packet: &Packet, source: [u64; 2], destination: [u64; 2], ports: u32) {
-        let mut sum = 0;
-        let new = [source[0], source[1], destination[0], destination[1]];
+    fn ipv6(&mut self, packet: &Packet, addresses: [u64; 4], hop_limit: u8) {
+        let payload = (packet.ip_length.wrapping_sub(IPV6 as u32) as u16).to_be() as u32;
+        let tail = first_byte(packet.protocol()) | second_byte(hop_limit);
+        self.words[0] = payload | tail << 16;
         let mut i = 0;
         while i < 4 {
-            let old = packet.key[i];
-            sum = add(sum, difference(old as u32, (old >> 32) as u32, new[i] as u32, (new[i] >> 32) as u32));
+            let (old, new) = (packet.key[i], addresses[i]);
+            let change = difference(old as u32, (old >> 32) as u32, new as u32, (new >> 32) as u32);
+            self.pseudo = add(self.pseudo, change);
+            self.words[1 + 2 * i] = new as u32;
+            self.words[2 + 2 * i] = (new >> 32) as u32;
             i += 1;
         }
-        self.pseudo = sum;
-        self.offset = ETHERNET + 7;
-        self.length = Self::LENGTH_V6;
-        self.bytes[0] = packet.hop_limit.wrapping_sub(1);
-        put(&mut self.bytes, 1, &new[0].to_ne_bytes());
-        put(&mut self.bytes, 9, &new[1].to_ne_bytes());
-        put(&mut self.bytes, 17, &new[2].to_ne_bytes());
-        put(&mut self.bytes, 25, &new[3].to_ne_bytes());
-        put(&mut self.bytes, 33, &ports.to_ne_bytes());
     }
 }
 
-const fn hop_word(hop_limit: u8) -> u32 {
-    u16::from_ne_bytes([hop_limit.wrapping_sub(1), 0]) as u32
-}
-
+/// Offset of the transport checksum in the frame.
 #[inline(always)]
-fn put<const N: usize>(bytes: &mut [u8; Rewrite::MAX], at: usize, value: &[u8; N]) {
-    let mut i = 0;
-    while i < N {
-        bytes[at + i] = value[i];
-        i += 1;
-    }
+pub const fn checksum_at(packet: &Packet) -> usize {
+    packet.transport() + if packet.is_tcp() { 16 } else { 6 }
+}
+
+/// Bytes of a raw 16-bit word, in the order of the wire.
+const fn first_byte(byte: u8) -> u32 {
+    u16::from_ne_bytes([byte, 0]) as u32
+}
+
+const fn second_byte(byte: u8) -> u32 {
+    u16::from_ne_bytes([0, byte]) as u32
 }
 
 /// Ones' complement sum of two 32-bit words.

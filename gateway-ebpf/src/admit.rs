@@ -9,6 +9,7 @@ use gateway_common::{
 };
 
 use crate::{
+    bits::hide,
     count,
     deliver::{deliver, refuse},
     hop::{self, Exit},
@@ -21,7 +22,11 @@ use crate::{
 
 #[inline(always)]
 pub fn process(skb: &Skb) -> Verdict {
-    let (Some(packet), Some(settings)) = (Packet::parse(skb), lookup::settings()) else { return Verdict::Pass };
+    let mut packet = Packet::default();
+    let Some(settings) = lookup::settings() else { return Verdict::Pass };
+    if !packet.read(skb) {
+        return Verdict::Pass;
+    }
     // SAFETY: copied at once.
     let Some(frontend) = (unsafe { FRONTENDS.get(frontend_key(&packet)) }).copied() else {
         return Verdict::Pass;
@@ -31,8 +36,9 @@ pub fn process(skb: &Skb) -> Verdict {
         Ok(choice) => choice,
         Err(refusal) => return refused(skb, &frontend, refusal),
     };
-    match connect(skb, &packet, &choice, settings, now) {
-        Ok((slot, exit)) => {
+    let mut exit = Exit::default();
+    match connect(skb, &packet, &choice, settings, now, &mut exit) {
+        Ok(slot) => {
             let bytes = skb.length() - ETHERNET as u32;
             count::frontend(frontend.frontend, |counters| counters.flows += 1);
             count::backend(choice.backend, |counters| {
@@ -66,7 +72,7 @@ fn choose<'a>(packet: &Packet, frontend: &Frontend, settings: &Settings) -> Resu
     let Some(ticket) = select::ticket(split.total, hash) else {
         return Err(Refusal { backend: None, reason: Reason::NoRoute });
     };
-    let index = pick_backend(frontend.split, ticket) as usize & (MAX_BACKENDS - 1);
+    let index = hide(pick_backend(frontend.split, ticket) as u64) as usize & (MAX_BACKENDS - 1);
     let (backend, ring) = (split.backend[index], split.ring[index]);
     let refusal = |reason| Refusal { backend: Some(backend), reason };
     if ring == RING_REFUSE {
@@ -100,14 +106,14 @@ fn connect(
     choice: &Choice,
     settings: &Settings,
     now: u32,
-) -> Result<(*mut Slot, Exit), Reason> {
-    let exit = hop::to_endpoint(skb, choice.endpoint_id, choice.endpoint, now)?;
+    exit: &mut Exit,
+) -> Result<*mut Slot, Reason> {
+    hop::to_endpoint(skb, choice.endpoint_id, choice.endpoint, now, exit)?;
     // The answers must come in by a device of ours, else nobody would translate them.
     // SAFETY: read at once.
     let Some(device) = (unsafe { DEVICES.get(exit.ifindex) }) else { return Err(Reason::NoSource) };
-    let key = packet.flow_key();
     let flow = NewFlow {
-        forward: &key,
+        forward: packet.flow_key(),
         endpoint_id: choice.endpoint_id,
         endpoint: choice.endpoint,
         backend: choice.backend,
@@ -120,7 +126,7 @@ fn connect(
         insert::with_source(&flow, source(device, packet).ok_or(Reason::NoSource)?, settings, now)
     };
     match made {
-        Ok(slot) => Ok((slot, exit)),
+        Ok(slot) => Ok(slot),
         // The sender repeats its packet and meets the flow.
         Err(Blocked::Exists) => Err(Reason::Busy),
         Err(Blocked::For(reason)) => Err(reason),

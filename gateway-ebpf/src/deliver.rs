@@ -10,13 +10,13 @@ use crate::{
 use gateway_common::maps::Stage;
 
 /// Sends the packet on to whoever answers with the key `reversed`.
-#[inline(always)]
+#[inline(never)]
 pub fn deliver(skb: &Skb, packet: &Packet, reversed: &FlowKey, exit: &Exit) -> Verdict {
     if packet.hop_limit <= 1 {
         return Verdict::Drop(Reason::HopLimit);
     }
     let rewrite = Rewrite::new(packet, reversed);
-    match skb.apply(&rewrite, packet.is_ipv6, packet.protocol()) {
+    match skb.apply(&rewrite, packet) {
         Ok(()) => skb.redirect_to(exit.ifindex, &exit.next_hop, exit.flags),
         Err(reason) => Verdict::Drop(reason),
     }

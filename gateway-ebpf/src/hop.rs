@@ -14,10 +14,11 @@ use crate::{
     skb::Skb,
 };
 
-/// A way out of the node.
+/// A way out of the node. Filled in place: a copy more would overflow the callers' stack.
+#[derive(Default)]
 pub struct Exit {
-    pub ifindex: u32,
     pub next_hop: Address,
+    pub ifindex: u32,
     /// `device_flags`
     pub flags: u32,
 }
@@ -50,22 +51,22 @@ const AF_INET6: u8 = 10;
 
 /// The way to an endpoint: one for all of its flows, shared by all CPUs.
 #[inline(always)]
-pub fn to_endpoint(skb: &Skb, id: u32, endpoint: &Endpoint, now: u32) -> Result<Exit, Reason> {
+pub fn to_endpoint(skb: &Skb, id: u32, endpoint: &Endpoint, now: u32, exit: &mut Exit) -> Result<(), Reason> {
     let Some(cached) = HOPS.get_ptr_mut(id) else { return Err(Reason::TableCorrupt) };
     // SAFETY: a value of an array map; `expires` is read before and after the rest, so that a torn entry is not used.
     unsafe {
         let expires = atomic::load32(&raw const (*cached).expires);
         if is_fresh(expires, now) && (*cached).generation == endpoint.generation {
-            let exit = Exit {
-                ifindex: (*cached).ifindex,
-                next_hop: (*cached).next_hop,
-                flags: (*cached).flags,
-            };
+            exit.ifindex = (*cached).ifindex;
+            exit.next_hop = (*cached).next_hop;
+            exit.flags = (*cached).flags;
             if atomic::load32(&raw const (*cached).expires) == expires {
-                return Ok(exit);
+                return Ok(());
             }
         }
-        let exit = ask(skb, &ANY, &endpoint.address)?;
+        if !ask(skb, &ANY, &endpoint.address, exit) {
+            return Err(Reason::NoNextHop);
+        }
         // Two CPUs may write at once: the same values, unless the route changed in between, and then for a second.
         atomic::store32(&raw mut (*cached).expires, 0);
         (*cached).ifindex = exit.ifindex;
@@ -73,30 +74,31 @@ pub fn to_endpoint(skb: &Skb, id: u32, endpoint: &Endpoint, now: u32) -> Result<
         (*cached).generation = endpoint.generation;
         (*cached).next_hop = exit.next_hop;
         atomic::store32(&raw mut (*cached).expires, now.wrapping_add(HOP_TICKS) | 1);
-        Ok(exit)
+        Ok(())
     }
 }
 
 /// The way to a flow's client, kept in its slot.
 #[inline(always)]
-pub fn to_client(skb: &Skb, slot: *mut Slot, now: u32) -> Result<Exit, Reason> {
+pub fn to_client(skb: &Skb, slot: *mut Slot, now: u32, exit: &mut Exit) -> Result<(), Reason> {
     // SAFETY: a value of an array map; see `to_endpoint`.
     unsafe {
         let expires = atomic::load32(&raw const (*slot).client_expires);
         if is_fresh(expires, now) {
             let packed = (*slot).client_ifindex;
-            return Ok(Exit {
-                ifindex: packed & IFINDEX,
-                next_hop: (*slot).client_next_hop,
-                flags: packed >> FLAGS_SHIFT,
-            });
+            exit.ifindex = packed & IFINDEX;
+            exit.flags = packed >> FLAGS_SHIFT;
+            exit.next_hop = (*slot).client_next_hop;
+            return Ok(());
         }
-        let exit = ask(skb, &(*slot).forward.destination, &(*slot).forward.source)?;
+        if !ask(skb, &(*slot).forward.destination, &(*slot).forward.source, exit) {
+            return Err(Reason::NoNextHop);
+        }
         atomic::store32(&raw mut (*slot).client_expires, 0);
         (*slot).client_ifindex = exit.ifindex & IFINDEX | exit.flags << FLAGS_SHIFT;
         (*slot).client_next_hop = exit.next_hop;
         atomic::store32(&raw mut (*slot).client_expires, now.wrapping_add(HOP_TICKS) | 1);
-        Ok(exit)
+        Ok(())
     }
 }
 
@@ -112,9 +114,10 @@ fn is_fresh(expires: u32, now: u32) -> bool {
 /// All flows to an endpoint share its hop, whatever their source.
 const ANY: Address = [0; 16];
 
-/// Asks the routing table, as for a packet that came in by the skb's device.
-#[inline(always)]
-fn ask(skb: &Skb, source: &Address, destination: &Address) -> Result<Exit, Reason> {
+/// Asks the routing table, as for a packet that came in by the skb's device. A function of its own: its parameters
+/// would take a fifth of the caller's stack. False: no route.
+#[inline(never)]
+fn ask(skb: &Skb, source: &Address, destination: &Address, exit: &mut Exit) -> bool {
     let (from, to) = (words(source), words(destination));
     // SAFETY: plain integers.
     let mut fib: FibLookup = unsafe { core::mem::zeroed() };
@@ -133,18 +136,19 @@ fn ask(skb: &Skb, source: &Address, destination: &Address) -> Result<Exit, Reaso
         bpf_fib_lookup(skb.ctx().as_ptr(), (&raw mut fib).cast(), size_of::<FibLookup>() as i32, 0)
     };
     if !matches!(answer, FIB_SUCCESS | FIB_NO_NEIGHBOUR | FIB_FRAGMENTATION_NEEDED) {
-        return Err(Reason::NoNextHop);
+        return false;
     }
     let next_hop = if fib.family == AF_INET {
         gateway_common::headers::mapped(fib.destination[0] as u32)
     } else {
         fib.destination
     };
-    // SAFETY: the reference is used before the program ends.
-    let flags = unsafe { DEVICES.get(fib.ifindex) }.map_or(0, |device| device.flags);
+    exit.ifindex = fib.ifindex;
+    // SAFETY: read at once.
+    exit.flags = unsafe { DEVICES.get(fib.ifindex) }.map_or(0, |device| device.flags);
     // SAFETY: both are 16 bytes and valid for every bit pattern.
-    let next_hop = unsafe { core::mem::transmute::<[u64; 2], Address>(next_hop) };
-    Ok(Exit { ifindex: fib.ifindex, next_hop, flags })
+    exit.next_hop = unsafe { core::mem::transmute::<[u64; 2], Address>(next_hop) };
+    true
 }
 
 #[inline(always)]

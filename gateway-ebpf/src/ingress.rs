@@ -11,7 +11,7 @@ use gateway_common::{
 use crate::{
     atomic, count,
     deliver::{deliver, hand_to, refuse},
-    hop,
+    hop::{self, Exit},
     lookup::{self, Found},
     maps::{DEVICES, ENDPOINTS, FRONTENDS, PORTS},
     skb::{Skb, Verdict},
@@ -20,7 +20,11 @@ use crate::{
 #[inline(always)]
 pub fn process(skb: &Skb) -> Verdict {
     skb.pull_headers();
-    let (Some(packet), Some(ports)) = (Packet::parse(skb), PORTS.get(0)) else { return Verdict::Pass };
+    let mut packet = Packet::default();
+    let Some(ports) = PORTS.get(0) else { return Verdict::Pass };
+    if !packet.read(skb) {
+        return Verdict::Pass;
+    }
     let (frontends, endpoints) = if packet.is_tcp() {
         (&ports.frontend_tcp, &ports.endpoint_tcp)
     } else {
@@ -34,11 +38,11 @@ pub fn process(skb: &Skb) -> Verdict {
     let Some(settings) = lookup::settings() else { return Verdict::Pass };
     let now = lookup::now();
     let key = packet.flow_key();
-    if may_answer && let Some(found) = lookup::reverse(&key, settings, now) {
+    if may_answer && let Some(found) = lookup::reverse(key, settings, now) {
         return answer(skb, &packet, &found, settings, now);
     }
     if may_ask {
-        if let Some(found) = lookup::forward(&key, settings, now) {
+        if let Some(found) = lookup::forward(key, settings, now) {
             return request(skb, &packet, &found, settings, now);
         }
         // Nothing but a SYN or a datagram starts a flow: a node address has connections of its own.
@@ -82,10 +86,10 @@ fn forward_on(
     backend: u32,
     now: u32,
 ) -> Verdict {
-    let exit = match hop::to_endpoint(skb, id, endpoint, now) {
-        Ok(exit) => exit,
-        Err(reason) => return Verdict::Drop(reason),
-    };
+    let mut exit = Exit::default();
+    if let Err(reason) = hop::to_endpoint(skb, id, endpoint, now, &mut exit) {
+        return Verdict::Drop(reason);
+    }
     let bytes = skb.length() - ETHERNET as u32;
     count::backend(backend, |counters| {
         counters.packets_in += 1;
@@ -99,10 +103,10 @@ fn forward_on(
 #[inline(always)]
 fn answer(skb: &Skb, packet: &Packet, found: &Found, settings: &Settings, now: u32) -> Verdict {
     advance(skb, packet, found, settings, now, Sender::Endpoint);
-    let exit = match hop::to_client(skb, found.slot, now) {
-        Ok(exit) => exit,
-        Err(reason) => return Verdict::Drop(reason),
-    };
+    let mut exit = Exit::default();
+    if let Err(reason) = hop::to_client(skb, found.slot, now, &mut exit) {
+        return Verdict::Drop(reason);
+    }
     let bytes = skb.length() - ETHERNET as u32;
     // SAFETY: a value of an array map.
     count::backend(unsafe { (*found.slot).backend }, |counters| {
@@ -161,8 +165,8 @@ fn tcp_state(skb: &Skb, packet: &Packet, slot: *mut Slot, old: State, sender: Se
         // SAFETY: as above; the client's packets alone write these.
         unsafe {
             (*slot).sequence = packet.next_sequence();
-            if let Some(timestamp) = timestamp {
-                (*slot).timestamp = timestamp;
+            if timestamp.is_known() {
+                (*slot).timestamp = timestamp.value();
                 (*slot).flags |= slot_flags::TIMESTAMP;
             }
         }

@@ -10,12 +10,14 @@ use core::ptr;
 use gateway_common::{
     flow::{Closing, GRACE, GUARD, ReverseWord, State, Word, may_reuse},
     hash::{self, GROUP_MASK, Place},
-    maps::{Endpoint, FlowKey, PORT_GROUP, Settings, Slot, WAYS, slot_flags},
+    headers::Timestamp,
+    maps::{Address, Endpoint, FlowKey, PORT_GROUP, Settings, Slot, WAYS, slot_flags},
     reason::Reason,
 };
 
 use crate::{
     atomic,
+    bits::{count, hide, is_zero, lowest, pick, sign},
     lookup::{same, settings, word_of},
     maps::{FORWARD, REVERSE, SLOTS},
 };
@@ -28,7 +30,7 @@ pub struct NewFlow<'a> {
     pub backend: u32,
     /// Sequence number and TSval of the SYN: an endpoint judges by them whether a port may be used again.
     pub sequence: u32,
-    pub timestamp: Option<u32>,
+    pub timestamp: Timestamp,
 }
 
 /// Why no flow was made.
@@ -36,6 +38,40 @@ pub enum Blocked {
     /// Another CPU made the same flow first.
     Exists,
     For(Reason),
+}
+
+/// Makes the flow under the client's own address and port, or another port if the endpoint has a flow with those.
+#[inline(always)]
+pub fn keeping_client(flow: &NewFlow, settings: &Settings, now: u32) -> Result<*mut Slot, Blocked> {
+    let claim = claim(flow, now)?;
+    // SAFETY: the slot is ours until it is published.
+    unsafe {
+        (*claim.slot).reverse.destination = flow.forward.source;
+        (*claim.slot).reverse.destination_port = flow.forward.source_port;
+    }
+    let mut outcome = reserve_exact(claim.id, claim.template.generation() as u32, now);
+    if outcome == TAKEN {
+        outcome = search_port(flow, &claim, settings, now);
+    }
+    publish(flow, &claim, outcome, settings, now)
+}
+
+/// Makes the flow under the node's `source` address and a port of the SNAT range.
+#[inline(always)]
+pub fn with_source(
+    flow: &NewFlow,
+    source: &Address,
+    settings: &Settings,
+    now: u32,
+) -> Result<*mut Slot, Blocked> {
+    let claim = claim(flow, now)?;
+    // SAFETY: the slot is ours until it is published.
+    unsafe {
+        (*claim.slot).reverse.destination = *source;
+        (*claim.slot).flags = slot_flags::SNAT;
+    }
+    let outcome = search_port(flow, &claim, settings, now);
+    publish(flow, &claim, outcome, settings, now)
 }
 
 /// A way that is ours and that look-ups don't see yet.
@@ -47,65 +83,50 @@ struct Claim {
     template: Word,
 }
 
-/// Makes the flow under the client's own address and port, or another port if the endpoint has a flow with those.
+/// Claims a way and fills its slot, but for where answers go.
 #[inline(always)]
-pub fn keeping_client(flow: &NewFlow, settings: &Settings, now: u32) -> Result<*mut Slot, Blocked> {
-    let client = &flow.forward;
-    insert(flow, client.source, client.source_port, 0, settings, now)
-}
-
-/// Makes the flow under the node's `source` address and a port of the SNAT range.
-#[inline(always)]
-pub fn with_source(flow: &NewFlow, source: &[u8; 16], settings: &Settings, now: u32) -> Result<*mut Slot, Blocked> {
-    insert(flow, *source, 0, slot_flags::SNAT, settings, now)
-}
-
-#[inline(always)]
-fn insert(
-    flow: &NewFlow,
-    source: [u8; 16],
-    port: u16,
-    flags: u32,
-    settings: &Settings,
-    now: u32,
-) -> Result<*mut Slot, Blocked> {
-    let claim = claim(flow.forward, settings, now)?;
-    let mut reverse = FlowKey {
-        source: flow.endpoint.address,
-        destination: source,
-        source_port: flow.endpoint.port,
-        destination_port: port,
-        protocol: flow.forward.protocol,
-        reserved: [0; 3],
+fn claim(flow: &NewFlow, now: u32) -> Result<Claim, Blocked> {
+    let answer = claim_way(flow.forward, now);
+    let id = answer as u32;
+    match answer >> CLAIM_SHIFT {
+        CLAIMED => (),
+        EXISTS => return Err(Blocked::Exists),
+        RIVALLED => return Err(Blocked::For(Reason::Busy)),
+        _ => return Err(Blocked::For(Reason::FlowsFull)),
+    }
+    let (Some(word), Some(slot)) = (word_of(id), SLOTS.get_ptr_mut(id)) else {
+        return Err(Blocked::For(Reason::TableCorrupt));
     };
     // SAFETY: the slot is ours until it is published.
     unsafe {
-        let slot = claim.slot;
         (*slot).forward = *flow.forward;
-        (*slot).reverse = reverse;
+        (*slot).reverse.source = flow.endpoint.address;
+        (*slot).reverse.source_port = flow.endpoint.port;
+        (*slot).reverse.protocol = flow.forward.protocol;
+        (*slot).reverse.reserved = [0; 3];
         (*slot).endpoint = flow.endpoint_id;
         (*slot).endpoint_generation = flow.endpoint.generation;
         (*slot).backend = flow.backend;
-        (*slot).client_ifindex = 0;
-        (*slot).client_next_hop = [0; 16];
         (*slot).client_expires = 0;
         (*slot).sequence = 0;
         (*slot).timestamp = 0;
-        (*slot).flags = flags;
+        (*slot).flags = 0;
     }
-    let reserved = if flags & slot_flags::SNAT == 0 {
-        let generation = claim.template.generation() as u32;
-        match hide(reserve_exact(&reverse, claim.id, generation, now) as u64) as u32 {
-            RESERVED => RESERVED,
-            TAKEN => search_port(flow, &mut reverse, &claim, settings, now),
-            other => other,
-        }
-    } else {
-        search_port(flow, &mut reverse, &claim, settings, now)
-    };
-    if reserved != RESERVED {
+    Ok(Claim { id, slot, word, template: Word(atomic::load(word)) })
+}
+
+/// Shows the flow to look-ups, or gives the way back.
+#[inline(always)]
+fn publish(
+    flow: &NewFlow,
+    claim: &Claim,
+    outcome: u32,
+    settings: &Settings,
+    now: u32,
+) -> Result<*mut Slot, Blocked> {
+    if outcome != RESERVED {
         atomic::swap(claim.word, claim.template.with_state(State::Empty, now).0);
-        return Err(Blocked::For(match reserved {
+        return Err(Blocked::For(match outcome {
             TAKEN => Reason::PortsExhausted,
             CONTENDED => Reason::Busy,
             _ => Reason::ReverseFull,
@@ -120,19 +141,20 @@ fn insert(
 const PROBES: u32 = 32;
 
 #[inline(always)]
-fn search_port(flow: &NewFlow, reverse: &mut FlowKey, claim: &Claim, settings: &Settings, now: u32) -> u32 {
+fn search_port(flow: &NewFlow, claim: &Claim, settings: &Settings, now: u32) -> u32 {
     let hash = hash::hash(flow.forward.words(), &settings.flow_key, hash::PORTS);
     // An odd step visits different groups; the scaling to any number of groups keeps that well enough.
     let (start, step) = (hash as u32, (hash >> 32) as u32 | 1);
-    let newcomer = [flow.sequence, flow.timestamp.unwrap_or(0), flow.timestamp.is_some() as u32];
+    let newcomer = [flow.sequence, flow.timestamp.value(), flow.timestamp.is_known() as u32];
     let generation = claim.template.generation() as u32;
     let mut probe = 0;
     let mut outcome = TAKEN;
     while probe < PROBES {
         let group = hash::scale(start.wrapping_add(probe.wrapping_mul(step)), settings.snat_groups);
         let port = settings.snat_first_port + group * PORT_GROUP + (start & GROUP_MASK as u32);
-        reverse.destination_port = port as u16;
-        outcome = hide(reserve_in_group(reverse, claim.id, generation, now, &newcomer) as u64) as u32;
+        // SAFETY: the slot is ours until it is published.
+        unsafe { (*claim.slot).reverse.destination_port = port as u16 };
+        outcome = reserve_in_group(claim.id, generation, now, &newcomer);
         if outcome == RESERVED || outcome == FULL {
             break;
         }
@@ -149,67 +171,77 @@ const TAKEN: u32 = 1;
 const CONTENDED: u32 = 2;
 const FULL: u32 = 3;
 
-#[inline(always)]
-fn claim(key: &FlowKey, settings: &Settings, now: u32) -> Result<Claim, Blocked> {
-    const BUSY: Blocked = Blocked::For(Reason::Busy);
+/// Answers of [`claim_way`], above [`CLAIM_SHIFT`]; below stands the way's number.
+const CLAIM_SHIFT: u32 = 32;
+const CLAIMED: u64 = 0;
+const EXISTS: u64 = 1;
+const RIVALLED: u64 = 2;
+const CROWDED: u64 = 3;
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn claim_way(key: *const FlowKey, now: u32) -> u64 {
+    let Some(settings) = settings() else { return CROWDED << CLAIM_SHIFT };
+    if key.is_null() {
+        return CROWDED << CLAIM_SHIFT;
+    }
+    // SAFETY: on the caller's stack.
+    let key = unsafe { &*key };
     let place = Place::forward(key, settings);
     let first = Scan(scan(place.first, place.tag as u32, now));
     let second = Scan(scan(place.second, place.tag as u32, now));
     if (first.busy() | second.busy()) != 0 {
-        return Err(BUSY);
+        return RIVALLED << CLAIM_SHIFT;
     }
     let mut own = among(place.first, first.tagged(), NOBODY, key);
     if own == NOBODY {
         own = among(place.second, second.tagged(), NOBODY, key);
     }
-    let id = if own != NOBODY {
-        own
-    } else {
-        choose(&place, first, second).ok_or(Blocked::For(Reason::FlowsFull))?
-    };
-    let (Some(word), Some(slot)) = (word_of(id), SLOTS.get_ptr_mut(id)) else {
-        return Err(Blocked::For(Reason::TableCorrupt));
-    };
+    let id = if own != NOBODY { own } else { choose(&place, first, second) };
+    if id == NOBODY {
+        return CROWDED << CLAIM_SHIFT;
+    }
+    let Some(word) = word_of(id) else { return CROWDED << CLAIM_SHIFT };
     let old = Word(atomic::load(word));
     if own != NOBODY && old.is_live(now) {
-        return Err(Blocked::Exists);
+        return EXISTS << CLAIM_SHIFT;
     }
     // The key's own dead flow may be taken over within the grace: whoever still holds the slot serves the same key.
     if own == NOBODY && !old.is_free(now) && !is_evictable(old) {
-        return Err(BUSY);
+        return RIVALLED << CLAIM_SHIFT;
     }
     let generation = old.generation().wrapping_add(1);
-    let template = Word::new(place.tag, State::Busy, key.protocol, generation, now + GRACE);
-    if atomic::compare_swap(word, old.0, template.0) != old.0 {
-        return Err(BUSY);
+    let claimed = Word::new(place.tag, State::Busy, key.protocol, generation, now + GRACE);
+    if atomic::compare_swap(word, old.0, claimed.0) != old.0 {
+        return RIVALLED << CLAIM_SHIFT;
     }
     if has_rival(&place, id, key, now) {
-        atomic::swap(word, template.with_state(State::Empty, now).0);
-        return Err(BUSY);
+        atomic::swap(word, claimed.with_state(State::Empty, now).0);
+        return RIVALLED << CLAIM_SHIFT;
     }
-    Ok(Claim { id, slot, word, template })
+    CLAIMED << CLAIM_SHIFT | id as u64
 }
 
 /// A free way of the bucket that has more of them; else the evictable flow that is nearest to its end.
 #[inline(always)]
-fn choose(place: &Place, first: Scan, second: Scan) -> Option<u32> {
+fn choose(place: &Place, first: Scan, second: Scan) -> u32 {
     let (a, b) = (count(first.free()), count(second.free()));
     if a | b != 0 {
-        return Some(if a >= b {
+        return if a >= b {
             place.first * WAYS as u32 + lowest(first.free())
         } else {
             place.second * WAYS as u32 + lowest(second.free())
-        });
+        };
     }
     let (a, b) = (first.victim(), second.victim());
     if a == NO_VICTIM && b == NO_VICTIM {
-        return None;
+        return NOBODY;
     }
-    Some(if a <= b {
+    if a <= b {
         place.first * WAYS as u32 + (a & 7) as u32
     } else {
         place.second * WAYS as u32 + (b & 7) as u32
-    })
+    }
 }
 
 #[inline(always)]
@@ -304,9 +336,8 @@ extern "C" fn scan(bucket: u32, tag: u32, now: u32) -> u64 {
             | pick(is_opening & (1 - is_udp), timeouts.tcp_opening as u64)
             | pick(is_closed, timeouts.tcp_closed as u64);
         // Idle for GUARD: left <= timeout - GUARD.
-        let is_victim = (is_opening | is_closed)
-            & (1 - is_free)
-            & sign(left + GUARD as i64 - 1 - timeout as i64);
+        let is_victim =
+            (is_opening | is_closed) & (1 - is_free) & sign(left + GUARD as i64 - 1 - timeout as i64);
         let value = ((left + VICTIM_BIAS) as u64) << 3 | way as u64;
         let candidate = pick(is_victim, value) | pick(1 - is_victim, NO_VICTIM);
         let gain = candidate as i64 - best as i64;
@@ -345,16 +376,13 @@ extern "C" fn among_ways(bucket: u32, mask: u32, own: u32, key: *const FlowKey) 
     NOBODY
 }
 
-/// Reserves exactly this reverse key.
+/// Reserves the reverse key that stands in the slot.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn reserve_exact(key: *const FlowKey, id: u32, generation: u32, now: u32) -> u32 {
-    let Some(settings) = settings() else { return FULL };
-    if key.is_null() {
-        return FULL;
-    }
-    // SAFETY: on the caller's stack.
-    let key = unsafe { &*key };
+extern "C" fn reserve_exact(id: u32, generation: u32, now: u32) -> u32 {
+    let (Some(settings), Some(slot)) = (settings(), SLOTS.get_ptr(id)) else { return FULL };
+    // SAFETY: the caller has claimed the slot and not published it.
+    let key = unsafe { &(*slot).reverse };
     let place = Place::reverse(key, settings);
     let first = scan_reverse(place.first, place.tag as u32);
     let second = scan_reverse(place.second, place.tag as u32);
@@ -367,23 +395,17 @@ extern "C" fn reserve_exact(key: *const FlowKey, id: u32, generation: u32, now: 
     take(&place, bucket, way, id, generation, key, now)
 }
 
-/// Reserves one of the eight ports of the group that `key`'s port is in, that port first; writes it to the slot.
+/// Reserves one of the eight ports of the group that the slot's reverse key is in, that port first; writes it there.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn reserve_in_group(
-    key: *const FlowKey,
-    id: u32,
-    generation: u32,
-    now: u32,
-    newcomer: *const [u32; 3],
-) -> u32 {
-    let Some(settings) = settings() else { return FULL };
-    if key.is_null() || newcomer.is_null() {
+extern "C" fn reserve_in_group(id: u32, generation: u32, now: u32, newcomer: *const [u32; 3]) -> u32 {
+    let (Some(settings), Some(slot)) = (settings(), SLOTS.get_ptr_mut(id)) else { return FULL };
+    if newcomer.is_null() {
         return FULL;
     }
-    // SAFETY: both are on the caller's stack.
-    let (mut key, newcomer) = unsafe { (*key, &*newcomer) };
-    let mut place = Place::reverse(&key, settings);
+    // SAFETY: the caller has claimed the slot and not published it; the newcomer is on the caller's stack.
+    let (key, newcomer) = unsafe { (&mut (*slot).reverse, &*newcomer) };
+    let mut place = Place::reverse(key, settings);
     let group = place.tag & !(GROUP_MASK as u16);
     let hint = key.destination_port as u64 & GROUP_MASK;
     let first = scan_group(place.first, group as u32);
@@ -392,7 +414,9 @@ extern "C" fn reserve_in_group(
     let (port, bucket, way) = if unused != 0 {
         let turned = (unused >> hint | unused << (8 - hint)) & 0xff;
         let port = (lowest(turned) as u64 + hint) & GROUP_MASK;
-        let Some((bucket, way)) = choose_reverse(&place, first & 0xff, second & 0xff, now) else { return FULL };
+        let Some((bucket, way)) = choose_reverse(&place, first & 0xff, second & 0xff, now) else {
+            return FULL;
+        };
         (port, bucket, way)
     } else {
         let mut bucket = place.first;
@@ -409,10 +433,7 @@ extern "C" fn reserve_in_group(
     let port = hide(port) & GROUP_MASK;
     key.destination_port = key.destination_port & !(GROUP_MASK as u16) | port as u16;
     place.tag = group | port as u16;
-    let Some(slot) = SLOTS.get_ptr_mut(id) else { return FULL };
-    // SAFETY: the caller has claimed the slot and not published it.
-    unsafe { (*slot).reverse = key };
-    take(&place, bucket, way, id, generation, &key, now)
+    take(&place, bucket, way, id, generation, key, now)
 }
 
 /// An empty way of the bucket that has more of them; else one whose flow is gone.
@@ -559,7 +580,7 @@ extern "C" fn reusable(bucket: u32, group: u32, now: u32, newcomer: *const [u32;
     }
     // SAFETY: on the caller's stack.
     let [sequence, timestamp, has_timestamp] = unsafe { *newcomer };
-    let timestamp = if has_timestamp != 0 { Some(timestamp) } else { None };
+    let timestamp = Timestamp::from_parts(timestamp, has_timestamp != 0);
     let mut way = 0;
     while way < WAYS as u32 {
         // SAFETY: inside the bucket's eight words.
@@ -577,8 +598,16 @@ extern "C" fn reusable(bucket: u32, group: u32, now: u32, newcomer: *const [u32;
 
 /// Ends the entry's flow if it is closed, idle and its port may be used again.
 #[inline(always)]
-fn end_closed(entry: ReverseWord, settings: &Settings, now: u32, sequence: u32, timestamp: Option<u32>) -> bool {
-    let (Some(place), Some(slot)) = (word_of(entry.slot()), SLOTS.get_ptr(entry.slot())) else { return false };
+fn end_closed(
+    entry: ReverseWord,
+    settings: &Settings,
+    now: u32,
+    sequence: u32,
+    timestamp: Timestamp,
+) -> bool {
+    let (Some(place), Some(slot)) = (word_of(entry.slot()), SLOTS.get_ptr(entry.slot())) else {
+        return false;
+    };
     let word = Word(atomic::load(place));
     let state = word.state();
     if word.generation() != entry.generation() || !state.is_closed() {
@@ -594,50 +623,8 @@ fn end_closed(entry: ReverseWord, settings: &Settings, now: u32, sequence: u32, 
         )
     };
     let idle = state.timeout(protocol, &settings.timeouts) as i32 - word.left(now);
-    let closing = Closing { sequence: last, timestamp: if known { Some(seen) } else { None } };
+    let closing = Closing { sequence: last, timestamp: Timestamp::from_parts(seen, known) };
     idle >= GUARD as i32
         && may_reuse(state, closing, sequence, timestamp)
         && atomic::compare_swap(place, word.0, word.with_state(State::Empty, now).0) == word.0
-}
-
-/// 1 for negative numbers.
-#[inline(always)]
-fn sign(x: i64) -> u64 {
-    (x as u64) >> 63
-}
-
-/// 1 for zero; `x` is below 2^63.
-#[inline(always)]
-fn is_zero(x: u64) -> u64 {
-    sign(hide(x) as i64 - 1)
-}
-
-/// `value` if `bit` is 1, 0 if it is 0.
-#[inline(always)]
-fn pick(bit: u64, value: u64) -> u64 {
-    value & 0u64.wrapping_sub(bit)
-}
-
-/// Keeps LLVM from seeing through a value: it would make branches of the masks, and drop the bounds that the verifier
-/// needs after a call.
-#[inline(always)]
-fn hide(mut x: u64) -> u64 {
-    // SAFETY: adds nothing.
-    unsafe { core::arch::asm!("{0} += 0", inout(reg) x, options(pure, nomem, nostack)) };
-    x
-}
-
-/// Number of the lowest of eight bits, at least one of which is set.
-#[inline(always)]
-fn lowest(mask: u64) -> u32 {
-    let bit = hide(mask & mask.wrapping_neg());
-    ((1 - is_zero(bit & 0xaa)) | (1 - is_zero(bit & 0xcc)) << 1 | (1 - is_zero(bit & 0xf0)) << 2) as u32 & 7
-}
-
-/// How many of eight bits are set.
-#[inline(always)]
-fn count(mask: u64) -> u64 {
-    let pairs = (mask & 0x55) + (mask >> 1 & 0x55);
-    let nibbles = (pairs & 0x33) + (pairs >> 2 & 0x33);
-    (nibbles & 15) + (nibbles >> 4)
 }

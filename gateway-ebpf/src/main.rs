@@ -8,6 +8,7 @@
 
 mod admit;
 mod atomic;
+mod bits;
 mod count;
 mod deliver;
 mod hop;
@@ -36,6 +37,11 @@ pub fn admit(ctx: TcContext) -> i32 {
 pub fn refuse(ctx: TcContext) -> i32 {
     refuse::process(&Skb::new(ctx)).code()
 }
+
+/// The routing table and others' helpers are open to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
 
 /// Nothing here panics: the verifier accepts no program that could come here.
 #[cfg(not(test))]

@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use gateway_common::{
     maps::{
-        BackendCounters, Bucket, Device, Endpoint, Frontend, FrontendCounters, FrontendKey, Hop, Label, LabelKey,
-        PortSets, Ring, Settings, Slot, Split,
+        BackendCounters, Bucket, Device, Endpoint, Frontend, FrontendCounters, FrontendKey, Hop, Label,
+        LabelKey, PortSets, Ring, Settings, Slot, Split,
     },
     reason::ReasonCounters,
 };

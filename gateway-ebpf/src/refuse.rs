@@ -20,7 +20,10 @@ use crate::{
 #[inline(always)]
 pub fn process(skb: &Skb) -> Verdict {
     let reason = skb.left(REASON);
-    let Some(packet) = Packet::parse(skb) else { return Verdict::Pass };
+    let mut packet = Packet::default();
+    if !packet.read(skb) {
+        return Verdict::Pass;
+    }
     count_by_number(reason);
     let answered = if packet.is_tcp() {
         reset(skb, &packet)

@@ -2,7 +2,9 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh},
+    bindings::{
+        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh,
+    },
     helpers::generated::{
         bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_pull_data,
         bpf_skb_store_bytes,
@@ -10,10 +12,10 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use gateway_common::{
-    headers::{ETHERNET, Frame, IPV4, IPV6, TCP_HEADER, Window, unmapped},
-    maps::{Address, UDP, device_flags},
+    headers::{ETHERNET, Frame, IPV4, IPV6, Packet, TCP_HEADER, Window, unmapped},
+    maps::{Address, device_flags},
     reason::Reason,
-    rewrite::Rewrite,
+    rewrite::{Rewrite, checksum_at},
 };
 
 /// What becomes of a packet. Every variant is a sentence about why.
@@ -112,25 +114,23 @@ impl Skb {
         if error == 0 { Ok(()) } else { Err(Reason::SkbError) }
     }
 
-    /// Writes the new header bytes and mends the transport checksum, whoever computes it.
+    /// Writes the new header words and mends the transport checksum, whoever computes it.
     #[inline(always)]
-    pub fn apply(&self, rewrite: &Rewrite, is_ipv6: bool, protocol: u8) -> Result<(), Reason> {
-        let length = if is_ipv6 { Rewrite::LENGTH_V6 } else { Rewrite::LENGTH_V4 };
-        self.store_at(rewrite.offset, rewrite.bytes.as_ptr(), length)?;
+    pub fn apply(&self, rewrite: &Rewrite, packet: &Packet) -> Result<(), Reason> {
+        let words = rewrite.words.as_ptr().cast();
         // A UDP checksum of 0 means none, and must not become one (RFC 768).
-        let keep_zero = if protocol == UDP { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
+        let keep_zero = if packet.is_tcp() { 0 } else { BPF_F_MARK_MANGLED_0 as u64 };
         let pseudo = keep_zero | BPF_F_PSEUDO_HDR as u64;
-        if is_ipv6 {
+        let at = checksum_at(packet);
+        let is_mended = if packet.is_ipv6 {
+            self.store_at(Rewrite::AT_V6, words, 4 * Rewrite::WORDS_V6)?;
             // Kernels that don't know the flag refuse the call before they touch the packet.
-            if !self.mend(rewrite.checksum, rewrite.pseudo, pseudo | BPF_F_IPV6)
-                && !self.mend(rewrite.checksum, rewrite.pseudo, pseudo)
-            {
-                return Err(Reason::SkbError);
-            }
-        } else if !self.mend(rewrite.checksum, rewrite.pseudo, pseudo) {
-            return Err(Reason::SkbError);
-        }
-        if self.mend(rewrite.checksum, rewrite.ports, keep_zero) { Ok(()) } else { Err(Reason::SkbError) }
+            self.mend(at, rewrite.pseudo, pseudo | BPF_F_IPV6) || self.mend(at, rewrite.pseudo, pseudo)
+        } else {
+            self.store_at(Rewrite::AT_V4, words, 4 * Rewrite::WORDS_V4)?;
+            self.mend(at, rewrite.pseudo, pseudo)
+        };
+        if is_mended && self.mend(at, rewrite.ports, keep_zero) { Ok(()) } else { Err(Reason::SkbError) }
     }
 
     #[inline(always)]
