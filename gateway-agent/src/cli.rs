@@ -198,14 +198,14 @@ pub struct Node {
 #[derive(Args, Debug)]
 pub struct Pin {
     /// Folder on a bpf file system that holds programs and tables; one per agent
-    #[arg(long = "pin", value_name = "DIR", default_value = "/sys/fs/bpf/gateway-agent")]
+    #[arg(id = "pin", long, value_name = "DIR", default_value = "/sys/fs/bpf/gateway-agent")]
     pub path: PathBuf,
 }
 
 #[derive(Args, Debug)]
 pub struct Socket {
     /// Unix socket on which the agent answers `gateway-agent status`
-    #[arg(long = "socket", value_name = "PATH", default_value = "/run/gateway-agent.sock")]
+    #[arg(id = "socket", long, value_name = "PATH", default_value = "/run/gateway-agent.sock")]
     pub path: PathBuf,
 }
 

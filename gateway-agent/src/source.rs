@@ -6,6 +6,8 @@ mod document;
 mod scan;
 mod store;
 mod watch;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::PathBuf;

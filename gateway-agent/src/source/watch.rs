@@ -207,9 +207,10 @@ const WATCHED: WatchMask = WatchMask::CREATE
 const ENDS_WRITING: EventMask =
     EventMask::CLOSE_WRITE.union(EventMask::MOVED_TO).union(EventMask::MOVED_FROM).union(EventMask::DELETE);
 
-/// A new regular file is about to be written; a second link to one, a symbolic link or a directory is complete.
+/// A new and empty regular file is about to be written; another link to one, a symbolic link or a directory is
+/// complete. (If it isn't empty any more, writing has made events of its own.)
 fn begins_empty(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|m| m.is_file() && m.nlink() == 1)
+    path.symlink_metadata().is_ok_and(|m| m.is_file() && m.nlink() == 1 && m.len() == 0)
 }
 
 /// For each source: itself if it is a directory; else, or if it is missing, the nearest directory above it; and for
