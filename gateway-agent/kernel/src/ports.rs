@@ -43,7 +43,7 @@ impl Ports {
             return Ok(false);
         }
         // Programs may see it half written, which is as good as before or after: bits that stay don't change.
-        map.set(0, &*self.sets, 0)?;
+        map.set(0, *self.sets, 0)?;
         self.written = true;
         Ok(true)
     }

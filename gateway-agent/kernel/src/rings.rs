@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{Ordering, fence};
 
 use aya::maps::MapError;
-use gateway_agent_tables::{EndpointSet, L4Tables, ServicePort, Target};
+use gateway_agent_tables::{EndpointSet, L4Tables, ServicePort, Split, Target};
 use gateway_common::maps::{LabelKind, Ring};
 
 use crate::apply::{ApplyProblem, ApplyReport};
@@ -143,26 +143,28 @@ impl Rings {
         report: &mut ApplyReport,
     ) {
         let Some(known) = self.known.get_mut(service) else { return };
-        if known.members.as_ref() == Some(&members) {
-            return;
-        }
         let length = ring_length(members.len());
-        if known.members.is_none()
-            && length == known.region.len
-            && holds(&store.maglev, known.region, &places(&members, length))
+        if known.members.is_none() && holds(&store.maglev, known.region, &places(&members, known.region.len))
         {
-            known.members = Some(members);
+            known.members = Some(members.clone());
+        }
+        let current = known.members.as_ref() == Some(&members);
+        if current && known.region.len == length {
             return;
         }
-        let region = self.regions.allocate(length).unwrap_or_else(|| {
+        let region = self.regions.allocate(length);
+        if region.is_none() {
             let capacity = self.regions.capacity();
             report.problem(ApplyProblem::RingPlacesFull {
                 service: service.clone(),
                 needed: length,
                 capacity,
             });
-            shorter_region(&mut self.regions, length, members.len())
-        });
+            if current {
+                return;
+            }
+        }
+        let region = region.unwrap_or_else(|| shorter_region(&mut self.regions, length, members.len()));
         for (word, id) in store.maglev[region.offset as usize..].iter().zip(places(&members, region.len)) {
             word.store(u64::from(id), Ordering::Relaxed);
         }
@@ -170,7 +172,7 @@ impl Rings {
         fence(Ordering::SeqCst);
         if report.wrote("rings", service, store.rings.set(id, ring_of(region), 0)) {
             self.retired_regions.push(std::mem::replace(&mut known.region, region));
-            known.members = (region.len == length).then_some(members);
+            known.members = Some(members);
         } else {
             self.regions.free(region);
         }
@@ -191,7 +193,7 @@ fn shorter_region(regions: &mut Regions, mut length: u32, endpoints: usize) -> R
 
 /// Service ports that a split sends newcomers to.
 fn referenced(tables: &L4Tables) -> impl Iterator<Item = &ServicePort> {
-    let backends = tables.frontends.values().filter_map(|f| f.split.as_ref()).flat_map(|s| s.backends());
+    let backends = tables.frontends.values().filter_map(|f| f.split.as_ref()).flat_map(Split::backends);
     backends.filter_map(|backend| match &backend.target {
         Target::Service(service) => Some(service),
         Target::Refuse(_) => None,
@@ -215,7 +217,8 @@ fn places(members: &[Member], length: u32) -> Vec<u32> {
 
 fn holds(maglev: &Words, region: Region, places: &[u32]) -> bool {
     let words = &maglev[region.offset as usize..][..region.len as usize];
-    words.iter().zip(places).all(|(word, id)| word.load(Ordering::Relaxed) == u64::from(*id))
+    words.len() == places.len()
+        && words.iter().zip(places).all(|(word, id)| word.load(Ordering::Relaxed) == u64::from(*id))
 }
 
 fn ring_of(region: Region) -> Ring {

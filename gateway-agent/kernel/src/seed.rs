@@ -2,7 +2,7 @@
 
 use gateway_common::maps::HashKey;
 
-/// The key by which clients are spread: the 32-bit halves, low one first, of five SplitMix64 outputs that begin at the
+/// The key by which clients are spread: the 32-bit halves, low one first, of five outputs of [`split_mix`] that begin at the
 /// seed's FNV-1a hash.
 pub(crate) fn selection_key(seed: &str) -> HashKey {
     let mut state = fnv1a(seed.as_bytes());
@@ -22,7 +22,7 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// The next output of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
+/// The next output of `SplitMix64` (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 pub(crate) fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,0 +1,308 @@
+//! The life of a pin folder: made, fed, taken over, changed, removed. Needs root.
+
+mod node;
+mod tables;
+
+use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions};
+use gateway_agent_kernel::{
+    ApplyProblem, AttachError, DetachError, Kernel, OpenError, Options, Pins, Sizes, Stats, detach,
+};
+use gateway_agent_tables::L4Tables;
+use node::{Node, device, ip};
+use tables::{endpoint, frontend, tables};
+
+#[test]
+fn tables_are_applied_once() {
+    Node::run(|node| {
+        let mut kernel = Kernel::open(&node.options()).unwrap();
+        let tables = tables(&[
+            frontend(
+                80,
+                &[
+                    ("web", 90, &[endpoint(1, "here"), endpoint(2, "there")]),
+                    ("canary", 10, &[endpoint(3, "here")]),
+                ],
+            ),
+            frontend(443, &[]),
+        ]);
+        let first = kernel.apply(&tables);
+        assert_eq!(first.problems, []);
+        assert!(first.changes > 0);
+        let second = kernel.apply(&tables);
+        assert_eq!((second.changes, second.problems), (0, vec![]));
+
+        let stats = stats(node);
+        assert_eq!(names(&stats), ["80 canary", "80 web"]);
+        assert_eq!(stats.frontends.iter().map(|f| f.port).collect::<Vec<_>>(), [80, 443]);
+        assert_eq!(stats.routes[0].route, "TCPRoute test/route-80");
+        assert!(stats.reasons.iter().all(|r| r.packets == 0 && !r.description.is_empty()));
+        for (name, used) in
+            [("frontends", 2), ("backends", 2), ("services", 2), ("endpoints", 3), ("flows", 0)]
+        {
+            assert_eq!(fill(&stats, name), used, "{name}");
+        }
+        assert_eq!(Pins::open(&node.pin()).unwrap().flows(), []);
+    });
+}
+
+#[test]
+fn a_new_agent_keeps_ids_and_finds_everything_in_place() {
+    Node::run(|node| {
+        let tables = tables(&[
+            frontend(80, &[("web", 1, &[endpoint(1, "here"), endpoint(2, "there")])]),
+            frontend(81, &[("web", 1, &[endpoint(1, "here"), endpoint(2, "there")])]),
+        ]);
+        let mut first = Kernel::open(&node.options()).unwrap();
+        first.attach(&device("lan")).unwrap();
+        // Ids not in the order of a fresh start.
+        let _ = first.apply(&tables::tables(&[frontend(79, &[("old", 1, &[endpoint(9, "here")])])]));
+        assert_eq!(first.apply(&tables).problems, []);
+        let before = stats(node);
+        let programs = programs("lan");
+        drop(first);
+
+        let mut second = Kernel::open(&node.options()).unwrap();
+        assert_eq!(stats(node), before);
+        let report = second.apply(&tables);
+        assert_eq!((report.changes, report.problems), (0, vec![]));
+        assert_eq!(stats(node), before);
+        assert_eq!(second.attached().unwrap(), [node::ifindex("lan")]);
+        let replaced = self::programs("lan");
+        assert_eq!(replaced.len(), 1);
+        assert_ne!(replaced, programs, "the link has the new agent's program");
+        assert_eq!(Pins::open(&node.pin()).unwrap().summary().unwrap().generation, 2);
+        assert_eq!(stages(node), ["stages-2"]);
+    });
+}
+
+#[test]
+fn what_is_removed_makes_room() {
+    Node::run(|node| {
+        let options = node.options();
+        let mut kernel = Kernel::open(&options).unwrap();
+        // Every frontend, and more endpoints than half of what there is room for, are replaced each time.
+        for round in 0..20u16 {
+            let frontends: Vec<_> = (0..16)
+                .map(|i| frontend(1000 + round * 16 + i, &[("web", 1, &[endpoint(round * 16 + i, "here")])]))
+                .collect();
+            let report = kernel.apply(&tables(&frontends));
+            assert_eq!(report.problems, [], "round {round}");
+            assert_eq!(fill(&stats(node), "endpoints"), 16);
+        }
+        assert_eq!(kernel.apply(&L4Tables::default()).problems, []);
+        let stats = stats(node);
+        for name in ["frontends", "backends", "services", "endpoints", "ring_places"] {
+            assert_eq!(fill(&stats, name), 0, "{name}");
+        }
+    });
+}
+
+#[test]
+fn one_that_does_not_fit_harms_no_other() {
+    Node::run(|node| {
+        let mut options = node.options();
+        options.sizes = Sizes { frontends: 2, endpoints: 3, ..options.sizes };
+        let mut kernel = Kernel::open(&options).unwrap();
+        let endpoints: Vec<_> = (0..5).map(|i| endpoint(i, "here")).collect();
+        let report = kernel.apply(&tables(&[
+            frontend(1, &[("web", 1, &endpoints)]),
+            frontend(2, &[("web", 1, &endpoints)]),
+            frontend(3, &[("web", 1, &endpoints)]),
+        ]));
+        let problems: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(problems.iter().any(|p| p.contains("192.0.2.1:3/tcp is not served")), "{problems:?}");
+        assert!(problems.iter().filter(|p| p.contains("gets no connections")).count() == 2, "{problems:?}");
+        let stats = stats(node);
+        assert_eq!(
+            (fill(&stats, "frontends"), fill(&stats, "endpoints"), fill(&stats, "services")),
+            (2, 3, 3)
+        );
+        // Less again: everything fits.
+        assert_eq!(kernel.apply(&tables(&[frontend(3, &[("web", 1, &endpoints[3..])])])).problems, []);
+    });
+}
+
+#[test]
+fn a_ring_without_room_is_shorter() {
+    Node::run(|node| {
+        let mut options = node.options();
+        options.sizes.ring_places = 500;
+        let mut kernel = Kernel::open(&options).unwrap();
+        let endpoints: Vec<_> = (0..4).map(|i| endpoint(i, "here")).collect();
+        assert_eq!(kernel.apply(&tables(&[frontend(1, &[("web", 1, &endpoints)])])).problems, []);
+        assert_eq!(fill(&stats(node), "ring_places"), 401);
+
+        let both = tables(&[frontend(1, &[("web", 1, &endpoints)]), frontend(2, &[("web", 1, &endpoints)])]);
+        let problems = kernel.apply(&both).problems;
+        assert!(matches!(problems[..], [ApplyProblem::RingPlacesFull { needed: 401, .. }]), "{problems:?}");
+        let places = fill(&stats(node), "ring_places");
+        assert!((405..500).contains(&places), "{places}");
+        let again = kernel.apply(&both);
+        assert_eq!((again.changes, again.problems), (0, problems), "nothing is written in vain");
+
+        assert_eq!(kernel.apply(&tables(&[frontend(2, &[("web", 1, &endpoints)])])).problems, []);
+        assert_eq!(fill(&stats(node), "ring_places"), 401);
+        // A new ring stands beside the old one until that is free.
+        assert_eq!(kernel.apply(&tables(&[frontend(2, &[("web", 1, &endpoints[1..])])])).problems, []);
+        assert_eq!(fill(&stats(node), "ring_places"), 401);
+    });
+}
+
+#[test]
+fn endpoints_drain_before_they_go() {
+    Node::run(|node| {
+        let mut kernel = Kernel::open(&node.options()).unwrap();
+        let both = [endpoint(1, "here"), endpoint(2, "here")];
+        let mut tables = tables(&[frontend(80, &[("web", 1, &both)])]);
+        assert_eq!(kernel.apply(&tables).problems, []);
+        for set in tables.services.values_mut() {
+            set.ready.remove(&both[0]);
+        }
+        assert_eq!(kernel.apply(&tables).problems, []);
+        assert_eq!(fill(&stats(node), "endpoints"), 2, "draining");
+        tables.alive.retain(|(_, address)| *address != both[0].address);
+        assert_eq!(kernel.apply(&tables).problems, []);
+        assert_eq!(fill(&stats(node), "endpoints"), 1, "gone");
+    });
+}
+
+#[test]
+fn a_folder_has_one_agent() {
+    Node::run(|node| {
+        let kernel = Kernel::open(&node.options()).unwrap();
+        assert!(matches!(Kernel::open(&node.options()), Err(OpenError::InUse { .. })));
+        assert!(matches!(detach(&node.pin()), Err(DetachError::InUse { .. })));
+        drop(kernel);
+        Kernel::open(&node.options()).unwrap();
+    });
+}
+
+#[test]
+fn what_cannot_be_taken_over_says_what_to_do() {
+    Node::run(|node| {
+        let options = node.options();
+        drop(Kernel::open(&options).unwrap());
+        let sizes = Sizes { endpoints: 64, ..options.sizes };
+        let error = Kernel::open(&Options { sizes, ..options.clone() }).unwrap_err().to_string();
+        assert!(
+            error.contains("endpoints") && error.contains("gateway-agent detach --pin /mnt/bpf"),
+            "{error}"
+        );
+        let snat_ports = "4000-5000".parse().unwrap();
+        let error = Kernel::open(&Options { snat_ports, ..options.clone() }).unwrap_err().to_string();
+        assert!(error.contains("2048-29999"), "{error}");
+        Kernel::open(&Options { selection_seed: "another".into(), ..options }).unwrap();
+
+        let error = Kernel::open(&Options::new("/mnt/elsewhere", "here")).unwrap_err();
+        assert!(
+            matches!(error, OpenError::NotBpffs { .. }) && error.to_string().contains("mount -t bpf"),
+            "{error}"
+        );
+        assert!(!std::path::Path::new("/mnt/elsewhere").exists());
+    });
+}
+
+#[test]
+fn a_first_start_that_was_cut_off_is_repeated() {
+    Node::run(|node| {
+        drop(Kernel::open(&node.options()).unwrap());
+        std::fs::remove_file(node.pin().join("maps/settings")).unwrap();
+        let mut kernel = Kernel::open(&node.options()).unwrap();
+        assert_eq!(kernel.apply(&tables(&[frontend(80, &[])])).problems, []);
+    });
+}
+
+#[test]
+fn our_program_is_the_device_s_first() {
+    Node::run(|node| {
+        let mut kernel = Kernel::open(&node.options()).unwrap();
+        let mut others = kernel.load(gateway_agent_kernel::OBJECT).unwrap();
+        let other: &mut SchedClassifier = others.program_mut("refuse").unwrap().try_into().unwrap();
+        other.load().unwrap();
+        other.attach("lan", TcAttachType::Ingress).unwrap();
+        kernel.attach(&device("lan")).unwrap();
+        let names: Vec<_> = programs("lan").iter().map(|p| p.split(' ').next().unwrap().to_owned()).collect();
+        assert_eq!(names, ["ingress", "refuse"]);
+    });
+}
+
+#[test]
+fn links_of_vanished_devices_are_removed() {
+    Node::run(|node| {
+        let mut kernel = Kernel::open(&node.options()).unwrap();
+        let lan = device("lan");
+        kernel.attach(&lan).unwrap();
+        kernel.attach(&device("pod")).unwrap();
+        kernel.detach(device("pod").ifindex).unwrap();
+        assert_eq!(programs("pod"), Vec::<String>::new());
+        assert_eq!(kernel.attached().unwrap(), [lan.ifindex]);
+        ip("link del lan");
+        assert!(matches!(kernel.attach(&lan), Err(AttachError::Vanished { .. })));
+        assert_eq!(kernel.attached().unwrap(), [0; 0]);
+
+        ip("link add lan type veth peer name pod");
+        kernel.attach(&device("lan")).unwrap();
+        drop(kernel);
+        ip("link del lan");
+        assert_eq!(Kernel::open(&node.options()).unwrap().attached().unwrap(), [0; 0]);
+    });
+}
+
+#[test]
+fn programs_run_by_test_run() {
+    Node::run(|node| {
+        let kernel = Kernel::open(&node.options()).unwrap();
+        let program = kernel.program("ingress").unwrap();
+        let frame = [0; 64];
+        let options = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::new() };
+        let verdict = program.test_run(options).unwrap().return_value;
+        // TC_ACT_UNSPEC: not ours.
+        assert_eq!(verdict, u32::MAX);
+    });
+}
+
+#[test]
+fn detach_leaves_nothing() {
+    Node::run(|node| {
+        let mut kernel = Kernel::open(&node.options()).unwrap();
+        kernel.attach(&device("lan")).unwrap();
+        let _ = kernel.apply(&tables(&[frontend(80, &[("web", 1, &[endpoint(1, "here")])])]));
+        drop(kernel);
+        let detached = detach(&node.pin()).unwrap();
+        assert_eq!((detached.links, detached.maps, detached.stages), (vec![node::ifindex("lan")], 16, 1));
+        assert_eq!(programs("lan"), Vec::<String>::new());
+        assert!(!node.pin().exists());
+        assert!(matches!(detach(&node.pin()), Err(DetachError::Nothing { .. })));
+        assert!(Pins::open(&node.pin()).is_err());
+    });
+}
+
+fn stats(node: &Node) -> Stats {
+    Pins::open(&node.pin()).unwrap().stats().unwrap()
+}
+
+fn fill(stats: &Stats, table: &str) -> u64 {
+    stats.tables.iter().find(|t| t.name == table).unwrap().used
+}
+
+/// Port and backend, in order.
+fn names(stats: &Stats) -> Vec<String> {
+    let port = |id| stats.frontends.iter().find(|f| f.id == id).unwrap().port;
+    let mut names: Vec<_> =
+        stats.backends.iter().map(|b| format!("{} {}", port(b.frontend), b.backend)).collect();
+    names.sort();
+    names
+}
+
+fn stages(node: &Node) -> Vec<String> {
+    let entries = std::fs::read_dir(node.pin()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("stages")).collect()
+}
+
+/// The programs at a device's ingress, in order: name and id.
+fn programs(device: &str) -> Vec<String> {
+    let (_, programs) = SchedClassifier::query_tcx(device, TcAttachType::Ingress).unwrap();
+    programs.iter().map(|p| format!("{} {}", p.name_as_str().unwrap(), p.id())).collect()
+}
