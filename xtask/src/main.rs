@@ -1,1 +1,68 @@
-fn main() {}
+//! `cargo xtask`: everything that is done with this checkout besides editing it.
+//!
+//! Depends on no crate that includes the eBPF object, so it runs before there is one.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod build;
+mod checkout;
+mod demo;
+mod process;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the gateway-agent checkout.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what building, testing and the demo need and this machine lacks
+    Setup,
+    /// Build the kernel programs, then the agent (release)
+    Build,
+    /// Set up, build, and run the main job on real traffic in network namespaces
+    Demo(demo::Options),
+    /// Set up, build, and run every test
+    Test(test::Options),
+    /// Set up, build, and measure the data plane beside its peers
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().task) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> anyhow::Result<ExitCode> {
+    match task {
+        Task::Setup => setup::run().map(|_| ExitCode::SUCCESS),
+        Task::Build => build::run(&setup::run()?).map(|()| ExitCode::SUCCESS),
+        Task::Demo(options) => {
+            build::run(&setup::run()?)?;
+            demo::run(options)
+        }
+        Task::Test(options) => {
+            let toolchain = setup::run()?;
+            build::run(&toolchain)?;
+            test::run(options)
+        }
+        Task::Bench(options) => {
+            build::run(&setup::run()?)?;
+            bench::run(options, &checkout::root()).map(|()| ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The kernel programs, then user space, which includes them.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
+
+use crate::checkout;
+use crate::process::{step, succeed};
+use crate::setup::Toolchain;
+
+const TARGET: &str = "bpfel-unknown-none";
+
+/// debuginfo and --btf: maps and programs have named types in the kernel. v3: the 32-bit instructions and atomics
+/// (kernel 5.12) that the flow table needs.
+const RUSTFLAGS: &str = "-Cdebuginfo=2\x1f-Ctarget-cpu=v3\x1f-Clink-arg=--btf";
+
+/// Bytes of one instruction (RFC 9669, section 3).
+const INSTRUCTION: u64 = 8;
+
+pub(crate) fn run(toolchain: &Toolchain) -> Result<()> {
+    step(&format!("kernel programs, with {toolchain}"), || programs(toolchain))?;
+    step("agent (release)", || {
+        let mut cargo = Command::new("cargo");
+        succeed(cargo.current_dir(checkout::root()).args([
+            "build",
+            "--locked",
+            "--release",
+            "-p",
+            "gateway-agent",
+        ]))
+    })
+}
+
+fn programs(toolchain: &Toolchain) -> Result<()> {
+    let mut cargo = toolchain.cargo();
+    cargo.current_dir(checkout::root().join("gateway-ebpf")).env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS);
+    cargo.args(["build", "--locked", "--release", "-Zbuild-std=core", "--target", TARGET, "--target-dir"]);
+    succeed(cargo.arg(checkout::ebpf_target()))?;
+    let object = checkout::ebpf_object();
+    mark_current(&object)?;
+    print_sizes(&object)
+}
+
+/// User space refuses an object older than its sources; cargo leaves the object alone when what changed does not
+/// concern it.
+fn mark_current(object: &Path) -> Result<()> {
+    let built = fs::metadata(object).and_then(|m| m.modified());
+    let built = built.with_context(|| format!("looking at {}", object.display()))?;
+    let sources = ["gateway-ebpf/src", "gateway-common/src"].map(|folder| checkout::root().join(folder));
+    if sources.into_iter().filter_map(newest).any(|changed| changed > built) {
+        File::options().append(true).open(object)?.set_modified(SystemTime::now())?;
+    }
+    Ok(())
+}
+
+fn newest(folder: PathBuf) -> Option<SystemTime> {
+    let entries = fs::read_dir(folder).ok()?.flatten();
+    entries
+        .filter_map(|entry| match entry.metadata().ok()? {
+            m if m.is_dir() => newest(entry.path()),
+            m => m.modified().ok(),
+        })
+        .max()
+}
+
+/// How many instructions each program has; the verifier's time and limit follow them.
+fn print_sizes(path: &Path) -> Result<()> {
+    let bytes = fs::read(path)?;
+    let file = object::File::parse(&*bytes).with_context(|| format!("reading {}", path.display()))?;
+    for symbol in file.symbols().filter(|s| s.kind() == SymbolKind::Text && s.is_global()) {
+        let section = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
+        let section = section.and_then(|s| s.name().ok().map(str::to_owned)).unwrap_or_default();
+        eprintln!("    {}: {} instructions ({section})", symbol.name()?, symbol.size() / INSTRUCTION);
+    }
+    Ok(())
+}
