@@ -175,7 +175,11 @@ impl Agent {
         self.object_problems = outcome
             .problems
             .iter()
-            .map(|problem| Notice { origin: Origin::Object, message: problem.to_string() })
+            .map(|problem| {
+                let place = self.compiler.store().place(&problem.object);
+                let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
+                Notice { origin: Origin::Object, message: format!("{place}{problem}") }
+            })
             .collect();
         for object in self.statuses.update(outcome.statuses, &rfc3339(now)) {
             let conditions = self.statuses.of(&object).map(conditions).unwrap_or_default().join(", ");

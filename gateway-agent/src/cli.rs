@@ -68,11 +68,13 @@ pub struct Run {
 
     /// Flows held at once, 253 bytes of kernel memory each [default: a 64th of the machine's memory]
     ///
-    /// Counts when the tables are made; an agent that takes over tables keeps their size.
+    /// Tables that are pinned already must have been made with the same number; `detach` removes them.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub flows: Option<u32>,
 
     /// Source ports towards endpoints on other nodes, as FIRST-LAST
+    ///
+    /// Like --flows, fixed as long as tables are pinned.
     #[arg(long, value_name = "RANGE", default_value_t = PortRange::default())]
     pub snat_ports: PortRange,
 

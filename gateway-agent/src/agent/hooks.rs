@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gateway_agent_kernel::{Device, Kernel};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::devices::Attachable;
 
@@ -24,14 +24,9 @@ impl Hooks {
     /// Attaches to what is new or changed or failed before, and detaches from what is gone.
     pub fn reconcile(&mut self, kernel: &mut Kernel, wanted: &[Attachable]) {
         let wanted: BTreeMap<u32, &Device> = wanted.iter().map(|a| (a.device.ifindex, &a.device)).collect();
-        for ifindex in kernel.attached() {
-            if !wanted.contains_key(&ifindex) {
-                let name = self.hooks.get(&ifindex).map_or_else(|| "-".to_owned(), |h| h.device.name.clone());
-                match kernel.detach(ifindex) {
-                    Ok(()) => info!(event = "detached", ifindex, device = name, "detached from {name}"),
-                    Err(error) => tracing::warn!(ifindex, "can't detach from {name}: {error}"),
-                }
-            }
+        match kernel.attached() {
+            Ok(attached) => self.detach_from_others(kernel, &attached, &wanted),
+            Err(error) => warn!("can't list the pinned links: {error}"),
         }
         let mut before = std::mem::take(&mut self.hooks);
         for (ifindex, device) in wanted {
@@ -40,6 +35,17 @@ impl Hooks {
                 _ => attach(kernel, device),
             };
             self.hooks.insert(ifindex, hook);
+        }
+    }
+
+    /// From what is gone, or what an earlier agent attached to and this one shall not.
+    fn detach_from_others(&self, kernel: &mut Kernel, attached: &[u32], wanted: &BTreeMap<u32, &Device>) {
+        for ifindex in attached.iter().filter(|ifindex| !wanted.contains_key(ifindex)) {
+            let name = self.hooks.get(ifindex).map_or("an earlier device", |hook| hook.device.name.as_str());
+            match kernel.detach(*ifindex) {
+                Ok(()) => info!(event = "detached", ifindex, "detached from {name} (ifindex {ifindex})"),
+                Err(error) => warn!(ifindex, "can't detach from {name} (ifindex {ifindex}): {error}"),
+            }
         }
     }
 

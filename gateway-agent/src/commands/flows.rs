@@ -11,7 +11,7 @@ use super::{Failure, print, print_json};
 use crate::cli::{FlowProtocol, FlowState, Flows, Form};
 
 pub fn execute(arguments: &Flows) -> Result<(), Failure> {
-    let mut flows = Pins::open(&arguments.pin.path)?.flows()?;
+    let mut flows = Pins::open(&arguments.pin.path)?.flows();
     flows.retain(|flow| is_wanted(flow, arguments));
     flows.sort_by_key(|flow| (flow.protocol, flow.frontend, flow.client));
     match arguments.output {

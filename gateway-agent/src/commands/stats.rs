@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gateway_agent_kernel::{Pins, Stats, Traffic};
 
-use super::table::Table;
+use super::table::{NONE, Table};
 use super::{Failure, print, print_json};
 use crate::cli::{self, Form};
 
@@ -92,7 +92,7 @@ fn backends(stats: &Stats, before: Option<&Stats>) -> Table {
             backend.route.clone(),
             backend.backend.clone(),
             backend.weight.to_string(),
-            frontend.map_or("-".to_owned(), |f| std::net::SocketAddr::new(f.address, f.port).to_string()),
+            frontend.map_or(NONE.to_owned(), |f| std::net::SocketAddr::new(f.address, f.port).to_string()),
         ];
         cells.extend(traffic(backend.traffic, old.map(|old| old.traffic)));
         table.row(cells);
@@ -137,5 +137,5 @@ fn tables(stats: &Stats) -> Table {
 
 /// Counters of a replaced entry begin at 0 again.
 fn rate(now: u64, before: Option<u64>) -> String {
-    before.map_or_else(|| "-".to_owned(), |before| now.saturating_sub(before).to_string())
+    before.map_or_else(|| NONE.to_owned(), |before| now.saturating_sub(before).to_string())
 }

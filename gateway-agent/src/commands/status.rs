@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::table::Table;
+use super::table::{NONE, Table};
 use super::{Failure, print, print_json};
 use crate::admin;
 use crate::cli::{Form, Status};
@@ -19,7 +19,7 @@ pub fn execute(arguments: &Status) -> Result<(), Failure> {
 }
 
 fn as_text(report: &Value) -> String {
-    let text = |pointer: &str| report.pointer(pointer).map_or_else(|| "-".to_owned(), cell);
+    let text = |pointer: &str| report.pointer(pointer).map_or_else(|| NONE.to_owned(), cell);
     let mut lines = String::new();
     // Writing to a String can't fail; nor below.
     let _ = write!(
@@ -79,7 +79,7 @@ fn items<'a>(report: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> 
 
 fn cell(value: &Value) -> String {
     match value {
-        Value::Null => "-".to_owned(),
+        Value::Null => NONE.to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
         other => other.to_string(),

@@ -1,6 +1,9 @@
-//! Text tables: columns as wide as their widest cell, numbers to the right.
+//! Text tables: columns as wide as their widest cell, numbers to the right, columns without any value left out.
 
 use std::fmt::Write;
+
+/// A cell that has no value.
+pub const NONE: &str = "-";
 
 /// Rows under a header.
 #[derive(Debug)]
@@ -35,11 +38,14 @@ impl Table {
         let numeric: Vec<bool> = (0..self.header.len())
             .map(|column| !self.is_empty() && self.rows.iter().all(|row| is_number(&row[column])))
             .collect();
+        let empty: Vec<bool> = (0..self.header.len())
+            .map(|column| !self.is_empty() && self.rows.iter().all(|row| row[column] == NONE))
+            .collect();
         let mut text = String::new();
         let header = self.header.iter().map(|h| (*h).to_owned()).collect();
         for row in std::iter::once(&header).chain(&self.rows) {
             let mut line = String::new();
-            for (column, cell) in row.iter().enumerate() {
+            for (column, cell) in row.iter().enumerate().filter(|(column, _)| !empty[*column]) {
                 let gap = " ".repeat(widths[column] - cell.chars().count());
                 let (left, right) = if numeric[column] { (gap.as_str(), "") } else { ("", gap.as_str()) };
                 // Writing to a String can't fail.
@@ -59,7 +65,7 @@ fn is_number(cell: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Table;
+    use super::{NONE, Table};
 
     #[test]
     fn numbers_go_to_the_right() {
@@ -67,6 +73,13 @@ mod tests {
         table.row(vec!["a".into(), "1".into()]);
         table.row(vec!["longer".into(), "1000000".into()]);
         assert_eq!(table.render(), "name      flows\na             1\nlonger  1000000\n");
+    }
+
+    #[test]
+    fn columns_without_values_are_left_out() {
+        let mut table = Table::new(&["name", "rate", "flows"]);
+        table.row(vec!["a".into(), NONE.into(), "1".into()]);
+        assert_eq!(table.render(), "name  flows\na         1\n");
     }
 
     #[test]

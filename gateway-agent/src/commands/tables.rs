@@ -3,7 +3,7 @@
 use gateway_agent_tables::{L4Tables, Split, Tables, Target};
 use serde_json::{Value, json};
 
-use super::table::Table;
+use super::table::{NONE, Table};
 
 pub fn as_text(tables: &Tables) -> String {
     let L4Tables { frontends, services, alive } = &tables.l4;
@@ -12,7 +12,7 @@ pub fn as_text(tables: &Tables) -> String {
         let head = || vec![key.to_string(), frontend.listener.to_string()];
         let Some(split) = &frontend.split else {
             newcomers
-                .row([head(), ["-", "-", "-", "refused: no route"].map(str::to_owned).to_vec()].concat());
+                .row([head(), [NONE, NONE, NONE, "refused: no route"].map(str::to_owned).to_vec()].concat());
             continue;
         };
         for backend in split.backends() {
@@ -28,10 +28,10 @@ pub fn as_text(tables: &Tables) -> String {
     let mut endpoints = Table::new(&["service port", "ready endpoint", "node"]);
     for (port, set) in services {
         if set.ready.is_empty() {
-            endpoints.row(vec![port.to_string(), "none".into(), "-".into()]);
+            endpoints.row(vec![port.to_string(), "none".into(), NONE.into()]);
         }
         for endpoint in &set.ready {
-            let node = endpoint.node.clone().unwrap_or_else(|| "-".into());
+            let node = endpoint.node.clone().unwrap_or_else(|| NONE.into());
             endpoints.row(vec![port.to_string(), endpoint.address.to_string(), node]);
         }
     }

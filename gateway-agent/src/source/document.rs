@@ -81,7 +81,7 @@ fn yaml_problem(file: &Path, error: &serde_saphyr::Error) -> Problem {
         place: Place { file: file.to_owned(), line: error.location().map_or(0, |l| l.line()) },
         object: None,
         cause: format!("not YAML that is accepted: {error}"),
-        fix: "correct the file; until then what it said last stays".into(),
+        fix: "correct it (a running agent keeps what it said last)".into(),
     }
 }
 
@@ -95,7 +95,7 @@ fn parse_json(file: &Path, text: &str) -> Result<Vec<Document>, Problem> {
             place: Place { file: file.to_owned(), line: error.line() as u64 },
             object: None,
             cause: format!("not JSON: {error}"),
-            fix: "correct the file; until then what it said last stays".into(),
+            fix: "correct it (a running agent keeps what it said last)".into(),
         })?;
         let blank = text[begin..].bytes().take_while(u8::is_ascii_whitespace).count();
         let line = 1 + text[..begin + blank].bytes().filter(|b| *b == b'\n').count() as u64;

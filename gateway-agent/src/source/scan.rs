@@ -180,7 +180,7 @@ fn too_large(path: &Path, bytes: u64) -> Problem {
             bytes % MIB * 10 / MIB,
             MAX_FILE_BYTES / MIB
         ),
-        "split it into several files; until then what it said last stays",
+        "split it into several files (a running agent keeps what it said last)",
     )
 }
 

@@ -78,6 +78,11 @@ impl Store {
         self.objects.values()
     }
 
+    /// Where an object that counts stands.
+    pub fn place(&self, object: &ObjectRef) -> Option<&Place> {
+        self.objects.get(object).map(|counted| &counted.place)
+    }
+
     /// Everything wrong with the files and the objects in them, in the order of paths.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.source_problems.clone();

@@ -179,7 +179,7 @@ async fn what_does_not_parse_changes_nothing_but_is_reported() {
     followed.until_true(|followed| !followed.problems().is_empty()).await;
     assert_eq!(followed.namespaces(), namespaces(&[("a", "1")]));
     let [problem] = &followed.problems()[..] else { panic!("{:?}", followed.problems()) };
-    assert!(problem.starts_with("./a.yaml:") && problem.contains("correct the file"), "{problem}");
+    assert!(problem.starts_with("./a.yaml:") && problem.contains("correct it"), "{problem}");
 
     followed.write("b.yaml", &namespace("b", "1"));
     followed.until(&[("a", "1"), ("b", "1")]).await;
@@ -295,8 +295,8 @@ async fn a_huge_file_is_refused_unread() {
     followed.until_true(|followed| !followed.problems().is_empty()).await;
     assert_eq!(
         followed.problems(),
-        ["./a.yaml: has 50.0 MiB; a file may have 8 MiB; split it into several files; \
-          until then what it said last stays"]
+        ["./a.yaml: has 50.0 MiB; a file may have 8 MiB; split it into several files \
+          (a running agent keeps what it said last)"]
     );
     assert_eq!(followed.namespaces(), namespaces(&[("a", "1")]));
 }
