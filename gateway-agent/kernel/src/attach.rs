@@ -178,12 +178,11 @@ fn create(pin: &Path, program: &mut SchedClassifier, ifindex: u32, name: &str) -
 
 /// tcx came with Linux 6.6. Before, clsact filters with fixed priority and handle would do, re-owned by every agent.
 fn check_tcx(name: &str) -> Result<(), AttachError> {
-    match KernelVersion::current() {
-        Ok(version) if version < KernelVersion::new(6, 6, 0) => {
-            Err(AttachError::NoTcx { name: name.to_owned(), kernel: format!("{version:?}") })
-        }
-        _ => Ok(()),
+    if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        return Err(AttachError::NoTcx { name: name.to_owned(), kernel: kernel.trim().to_owned() });
     }
+    Ok(())
 }
 
 fn entry(device: &Device) -> maps::Device {

@@ -218,7 +218,7 @@ fn former_settings(options: &Options) -> Result<Option<Settings>, OpenError> {
     }
     for (map, info) in MAPS.iter().zip(infos) {
         let info = info.ok_or_else(|| OpenError::Incomplete { pin: pin.clone(), map: map.name })?;
-        if info.value_size() != map.value_bytes {
+        if info.value_size() as usize != map.value_bytes {
             return Err(OpenError::OtherLayout { pin: pin.clone() });
         }
         let (found, wanted) = (info.max_entries(), (map.entries)(&options.sizes));

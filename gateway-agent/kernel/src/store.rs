@@ -18,7 +18,7 @@ use crate::options::Sizes;
 #[derive(Debug)]
 pub(crate) struct MapKind {
     pub(crate) name: &'static str,
-    pub(crate) value_bytes: u32,
+    pub(crate) value_bytes: usize,
     /// Kernel memory of one entry that is taken when the map is made, on each CPU if `per_cpu`.
     pub(crate) entry_bytes: u64,
     pub(crate) per_cpu: bool,
@@ -31,7 +31,7 @@ macro_rules! kinds {
     ($($name:literal: $kind:ident<$value:ty> = $entries:expr,)+) => {
         [$(MapKind {
             name: $name,
-            value_bytes: size_of::<$value>() as u32,
+            value_bytes: size_of::<$value>(),
             entry_bytes: kinds!(@bytes $kind $value),
             per_cpu: kinds!(@per_cpu $kind),
             entries: $entries,
