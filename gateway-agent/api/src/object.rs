@@ -130,9 +130,30 @@ fn decode<T: serde::de::DeserializeOwned>(
 ) -> Result<Box<T>, serde_path_to_error::Error<serde_json::Error>> {
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(json, &mut track);
-    match serde_ignored::deserialize::<_, _, T>(tracked, |path| unknown(path.to_string())) {
+    let mut note = |path: serde_ignored::Path<'_>| {
+        let path = spell(&path);
+        // The generated types hold neither: the type itself says both.
+        if !matches!(path.as_str(), "apiVersion" | "kind") {
+            unknown(path);
+        }
+    };
+    match serde_ignored::deserialize::<_, _, T>(tracked, &mut note) {
         Ok(object) => Ok(Box::new(object)),
         Err(cause) => Err(serde_path_to_error::Error::new(track.path(), cause)),
+    }
+}
+
+/// A path as people write it: `spec.ports[0].port`.
+fn spell(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", spell(parent)),
+        Path::Map { parent: Path::Root, key } => key.clone(),
+        Path::Map { parent, key } => format!("{}.{key}", spell(parent)),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            spell(parent)
+        }
     }
 }
 

@@ -63,13 +63,7 @@ mod tests {
             (Some(x), Some(y)) if x > y => return Ordering::Greater,
             _ => {}
         }
-        if path(a) < path(b) {
-            Ordering::Less
-        } else if path(a) > path(b) {
-            Ordering::Greater
-        } else {
-            Ordering::Equal
-        }
+        path(a).cmp(&path(b))
     }
 
     fn metadata() -> impl Strategy<Value = ObjectMeta> {

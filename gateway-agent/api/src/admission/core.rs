@@ -1,5 +1,7 @@
 //! Core kinds: the defaults that the API server fills in and the limits that it checks.
 
+use std::net::IpAddr;
+
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
@@ -74,15 +76,40 @@ fn review_slice(slice: &EndpointSlice, review: &mut Review) {
 }
 
 fn review_address(address_type: &str, address: &str, path: &str, review: &mut Review) {
-    let parsed = address.parse::<std::net::IpAddr>();
-    let fits = match address_type {
-        "IPv4" => parsed.is_ok_and(|ip| ip.is_ipv4()),
-        "IPv6" => parsed.is_ok_and(|ip| ip.is_ipv6()),
-        _ => true,
+    if address_type == "FQDN" {
+        return;
+    }
+    match address.parse::<IpAddr>() {
+        Ok(ip) if ip.is_ipv4() == (address_type == "IPv4") => {
+            // The API server refuses these too: packets for them would reach the node itself, or nobody.
+            if let Some(range) = unroutable(ip) {
+                review.error(
+                    path,
+                    format!("{address} is a {range} address"),
+                    "name an address of a pod or host",
+                );
+            }
+        }
+        _ => {
+            let cause = format!("{address:?} is no {address_type} address");
+            review.error(path, cause, format!("write an {address_type} address, or correct addressType"));
+        }
+    }
+}
+
+fn unroutable(ip: IpAddr) -> Option<&'static str> {
+    let link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    if !fits {
-        let cause = format!("{address:?} is no {address_type} address");
-        review.error(path, cause, format!("write an {address_type} address, or correct addressType"));
+    if ip.is_loopback() {
+        Some("loopback")
+    } else if ip.is_unspecified() {
+        Some("unspecified")
+    } else if ip.is_multicast() {
+        Some("multicast")
+    } else {
+        link_local.then_some("link-local")
     }
 }
 

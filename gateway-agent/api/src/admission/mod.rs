@@ -1,12 +1,13 @@
 //! Admission of documents that come from files: what the API server would check before it stores an object.
 //!
-//! Metadata by Kubernetes' naming rules; the Gateway API's kinds by their CRDs' schemas, defaults included; core kinds
+//! Metadata by Kubernetes' naming rules; the Gateway API's kinds by their CRDs' schemas, with defaults and CEL rules; core kinds
 //! by their types and the API server's port checks.
 
 mod core;
 mod crd;
 mod finding;
 mod metadata;
+mod rule;
 mod schema;
 
 use serde_json::Value;

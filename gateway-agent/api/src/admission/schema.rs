@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::finding::{Finding, Review, type_name};
+use super::rule::Rule;
 
 /// One node of a schema. A keyword that isn't here fails the parse of the CRD, so none is ignored by accident.
 #[derive(Debug, Default, Deserialize)]
@@ -42,7 +43,7 @@ pub(super) struct Schema {
     #[serde(rename = "x-kubernetes-map-type")]
     _map_type: Option<String>,
     #[serde(rename = "x-kubernetes-validations")]
-    _rules: Vec<Value>,
+    rules: Vec<Rule>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -154,6 +155,10 @@ impl Schema {
             Value::Bool(_) | Value::Null => {}
         }
         self.validate_choice(value, path, errors);
+        // The API server runs a rule only on what is otherwise valid, since a rule may rely on that.
+        if errors.is_empty() {
+            errors.extend(self.rules.iter().filter_map(|rule| rule.breach(value, path)));
+        }
     }
 
     fn validate_fields(&self, fields: &Map<String, Value>, path: &Path<'_>, errors: &mut Vec<Finding>) {

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// One case: the snapshot that its objects make, and what admission said about them.
-pub struct Case {
-    pub snapshot: Snapshot,
+pub(crate) struct Case {
+    pub(crate) snapshot: Snapshot,
     refusals: Vec<Refusal>,
     warnings: Vec<String>,
 }
@@ -40,7 +40,7 @@ impl Default for NodeFile {
 }
 
 /// Parses the first part of a golden file and admits its objects.
-pub fn case(text: &str) -> Result<Case, String> {
+pub(crate) fn case(text: &str) -> Result<Case, String> {
     let file: CaseFile = serde_saphyr::from_str(text).map_err(|cause| cause.to_string())?;
     let NodeFile { name, addresses, gateway_addresses } = file.node;
     let mut case = Case {
@@ -62,7 +62,7 @@ pub fn case(text: &str) -> Result<Case, String> {
 }
 
 /// Everything that follows from a case; empty parts are left out.
-pub fn show(case: &Case, outcome: &Outcome) -> Value {
+pub(crate) fn show(case: &Case, outcome: &Outcome) -> Value {
     let statuses: Map<_, _> =
         outcome.statuses.iter().map(|(object, status)| (object.to_string(), show_status(status))).collect();
     let problems: Vec<_> = outcome.problems.iter().map(ToString::to_string).collect();
