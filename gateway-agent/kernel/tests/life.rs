@@ -8,7 +8,7 @@ use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions};
 use gateway_agent_kernel::{
     ApplyProblem, AttachError, DetachError, Kernel, OpenError, Options, Pins, Sizes, Stats, detach,
 };
-use gateway_agent_tables::L4Tables;
+use gateway_agent_tables::{L4Tables, Protocol};
 use node::{Node, device, ip};
 use tables::{endpoint, frontend, tables};
 
@@ -306,4 +306,81 @@ fn stages(node: &Node) -> Vec<String> {
 fn programs(device: &str) -> Vec<String> {
     let (_, programs) = SchedClassifier::query_tcx(device, TcAttachType::Ingress).unwrap();
     programs.iter().map(|p| format!("{} {}", p.name_as_str().unwrap(), p.id())).collect()
+}
+
+#[test]
+fn flows_outlive_their_frontend_and_the_agent() {
+    Node::run(|node| {
+        node::forwards_to("lan", "10.0.255.254/16");
+        let mut kernel = Kernel::open(&node.options()).unwrap();
+        kernel.attach(&device("lan")).unwrap();
+        let mut tables = tables(&[frontend(80, &[("web", 1, &[endpoint(1, "here")])])]);
+        assert_eq!(kernel.apply(&tables).problems, []);
+
+        let (client, vip, pod) = (([10, 0, 9, 9], 5555), ([192, 0, 2, 1], 80), ([10, 0, 0, 1], 8080));
+        assert_eq!(arrive(&kernel, &segment(client, vip, SYN)), REDIRECT);
+        let flows = Pins::open(&node.pin()).unwrap().flows();
+        let [flow] = &flows[..] else { panic!("{flows:?}") };
+        assert_eq!((flow.client, flow.frontend), (client.into(), vip.into()));
+        assert_eq!((flow.endpoint, flow.source), (pod.into(), client.into()));
+        assert_eq!((flow.protocol, flow.state_name()), (Protocol::Tcp, "opening"));
+        assert!((4.0..=5.1).contains(&flow.expires_in.as_secs_f64()), "{flow:?}");
+        let stats = stats(node);
+        assert_eq!((stats.frontends[0].flows, stats.backends[0].traffic.flows), (1, 1));
+        assert_eq!(flow.backend_id, stats.backends[0].id);
+        assert_eq!(stats.routes[0].traffic, stats.backends[0].traffic);
+
+        tables.frontends.clear();
+        tables.services.clear();
+        assert_eq!(kernel.apply(&tables).problems, []);
+        drop(kernel);
+        let mut kernel = Kernel::open(&node.options()).unwrap();
+        assert_eq!(kernel.apply(&tables).problems, []);
+        assert_eq!(arrive(&kernel, &segment(pod, client, SYN | ACK)), REDIRECT);
+        assert_eq!(arrive(&kernel, &segment(client, vip, ACK)), REDIRECT);
+        assert_eq!(arrive(&kernel, &segment(([10, 0, 9, 9], 5556), vip, SYN)), PASS);
+
+        tables.alive.clear();
+        assert_eq!(kernel.apply(&tables).problems, []);
+        assert_ne!(arrive(&kernel, &segment(client, vip, ACK)), PASS);
+        assert_eq!(Pins::open(&node.pin()).unwrap().flows(), []);
+        let stats = self::stats(node);
+        assert_eq!(stats.reasons.iter().find(|r| r.name == "endpoint_gone").unwrap().packets, 1);
+    });
+}
+
+/// TC_ACT_REDIRECT and TC_ACT_UNSPEC of linux/pkt_cls.h.
+const REDIRECT: u32 = 7;
+const PASS: u32 = u32::MAX;
+/// RFC 9293 section 3.1.
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+
+/// The entry program's verdict on a frame that arrives at `lan`.
+fn arrive(kernel: &Kernel, frame: &[u8]) -> u32 {
+    // struct __sk_buff of linux/bpf.h: 192 bytes, ifindex at 40.
+    let mut context = [0; 192];
+    context[40..44].copy_from_slice(&node::ifindex("lan").to_ne_bytes());
+    let options = TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), ..TestRunOptions::new() };
+    kernel.program("ingress").unwrap().test_run(options).unwrap().return_value
+}
+
+/// An Ethernet frame with IPv4 (RFC 791) and TCP (RFC 9293) headers and nothing else.
+fn segment(source: ([u8; 4], u16), destination: ([u8; 4], u16), flags: u8) -> Vec<u8> {
+    let mut frame = vec![0; 54];
+    frame[..6].copy_from_slice(&device("lan").mac);
+    frame[12] = 0x08;
+    frame[14] = 0x45;
+    frame[17] = 40;
+    frame[22] = 64;
+    frame[23] = 6;
+    frame[26..30].copy_from_slice(&source.0);
+    frame[30..34].copy_from_slice(&destination.0);
+    frame[34..36].copy_from_slice(&source.1.to_be_bytes());
+    frame[36..38].copy_from_slice(&destination.1.to_be_bytes());
+    // Acknowledges the sequence number 0.
+    frame[45] = u8::from(flags & ACK != 0);
+    frame[46] = 0x50;
+    frame[47] = flags;
+    frame
 }

@@ -75,6 +75,12 @@ pub(crate) fn ifindex(name: &str) -> u32 {
     ifindex
 }
 
+/// Makes the node a router with this address.
+pub(crate) fn forwards_to(device: &str, address: &str) {
+    ip(&format!("addr add {address} dev {device}"));
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+}
+
 pub(crate) fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
     assert!(status.success(), "ip {arguments}: {status}");
