@@ -24,7 +24,7 @@ use crate::devices::{self, Devices};
 use crate::node::forwarding_problems;
 use crate::notices::{Notice, Notices, Origin};
 use crate::source::Watcher;
-use crate::statuses::{Statuses, conditions};
+use crate::statuses::{Statuses, summary};
 use hooks::Hooks;
 
 /// What an agent is told at its start.
@@ -170,20 +170,21 @@ impl Agent {
             at: Some(now),
             tables: Some(tables),
         };
-        info!(event = "applied", generation = self.applied.generation, changes = report.changes, "applied");
+        let generation = self.applied.generation;
+        let changes = report.changes;
+        info!(
+            event = "applied",
+            generation, changes, "applied generation {generation}: {changes} map entries changed"
+        );
         self.recheck_at = outcome.recheck_at;
         self.object_problems = outcome
             .problems
             .iter()
-            .map(|problem| {
-                let place = self.compiler.store().place(&problem.object);
-                let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
-                Notice { origin: Origin::Object, message: format!("{place}{problem}") }
-            })
+            .map(|problem| Notice { origin: Origin::Object, message: self.compiler.describe(problem) })
             .collect();
         for object in self.statuses.update(outcome.statuses, &rfc3339(now)) {
-            let conditions = self.statuses.of(&object).map(conditions).unwrap_or_default().join(", ");
-            info!(event = "status", object = object.to_string(), "{object}: {conditions}");
+            let verdict = self.statuses.of(&object).map(summary).unwrap_or_default();
+            info!(event = "status", object = object.to_string(), "{object}: {verdict}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use gateway_agent_routing::{Node, Outcome, Snapshot, translate};
+use gateway_agent_routing::{self as routing, Node, Outcome, Snapshot, translate};
 
 use crate::source::{Change, Found, Problem, Store};
 
@@ -51,6 +51,14 @@ impl Compiler {
 
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// A problem of the outcome, with the place of its object.
+    pub fn describe(&self, problem: &routing::Problem) -> String {
+        match self.store.place(&problem.object) {
+            Some(place) => format!("{place}: {problem}"),
+            None => problem.to_string(),
+        }
     }
 
     /// Of the files and of what admission says about the objects in them.

@@ -1,5 +1,7 @@
 //! Where log lines go: standard error, for people or as JSON.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -9,6 +11,7 @@ use crate::cli::LogForm;
 pub fn start(form: LogForm, filter: &str) -> Result<(), ParseError> {
     let lines = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::builder().parse(filter)?);
     match form {
         LogForm::Text => lines.with_target(false).init(),

@@ -5,9 +5,9 @@
 mod document;
 mod scan;
 mod store;
-mod watch;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::fmt;
 use std::path::PathBuf;

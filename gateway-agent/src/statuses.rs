@@ -1,6 +1,7 @@
 //! Statuses as we write them: conditions get the time of their last transition.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use gateway_agent_api::ObjectRef;
 use serde_json::Value;
@@ -37,23 +38,76 @@ impl Statuses {
     }
 }
 
-/// Each condition in a status as `part Type=Status (Reason)`, for people.
-pub fn conditions(status: &Value) -> Vec<String> {
+/// A condition somewhere in a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// The listener or parent that it is about; empty: the object.
+    pub part: String,
+    pub kind: String,
+    pub status: String,
+    pub reason: String,
+}
+
+/// All conditions in a status.
+pub fn conditions(status: &Value) -> Vec<Condition> {
     let mut found = Vec::new();
     collect_conditions("", status, &mut found);
     found
 }
 
-fn collect_conditions(part: &str, value: &Value, found: &mut Vec<String>) {
+/// A status in a line: what is as it should be by its name only, the rest with its reason.
+pub fn summary(status: &Value) -> String {
+    let mut parts: Vec<(String, Vec<String>)> = Vec::new();
+    for condition in conditions(status) {
+        let known = parts.iter().position(|(part, _)| *part == condition.part);
+        let known = known.unwrap_or_else(|| {
+            parts.push((condition.part.clone(), Vec::new()));
+            parts.len() - 1
+        });
+        if !condition.is_good() {
+            let Condition { kind, status, reason, .. } = condition;
+            parts[known].1.push(format!("{kind}={status} ({reason})"));
+        }
+    }
+    let told = parts.into_iter().map(|(part, wrong)| {
+        let verdict = if wrong.is_empty() { "ok".to_owned() } else { wrong.join(", ") };
+        if part.is_empty() { verdict } else { format!("{part}: {verdict}") }
+    });
+    told.collect::<Vec<_>>().join("; ")
+}
+
+impl Condition {
+    /// Most conditions should be True; the Gateway API has these that should be False.
+    pub fn is_good(&self) -> bool {
+        const SHOULD_BE_FALSE: [&str; 3] = ["Conflicted", "OverlappingTLSConfig", "PartiallyInvalid"];
+        let wanted = if SHOULD_BE_FALSE.contains(&self.kind.as_str()) { "False" } else { "True" };
+        self.status == wanted
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.part.is_empty() {
+            write!(f, "{}: ", self.part)?;
+        }
+        write!(f, "{}={} ({})", self.kind, self.status, self.reason)
+    }
+}
+
+fn collect_conditions(part: &str, value: &Value, found: &mut Vec<Condition>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| collect_conditions(part, item, found)),
+        Value::Object(_) if is_condition(value) => {
+            let field = |name| text(value, name).unwrap_or_default().to_owned();
+            found.push(Condition {
+                part: part.to_owned(),
+                kind: field("type"),
+                status: field("status"),
+                reason: field("reason"),
+            });
+        }
         Value::Object(fields) => {
-            if let (Some(kind), Some(status)) = (text(value, "type"), text(value, "status")) {
-                let reason = text(value, "reason").unwrap_or_default();
-                found.push(format!("{part}{kind}={status} ({reason})"));
-                return;
-            }
-            let part = part_name(value).map_or_else(|| part.to_owned(), |name| format!("{name}: "));
+            let part = part_name(value).unwrap_or_else(|| part.to_owned());
             fields.values().for_each(|field| collect_conditions(&part, field, found));
         }
         _ => {}
@@ -146,10 +200,13 @@ mod tests {
 
     #[test]
     fn conditions_are_told_with_their_part() {
+        let told = |status: &Value| conditions(status).iter().map(ToString::to_string).collect::<Vec<_>>();
         let status = gateway("x", "False").into_values().next().unwrap();
-        assert_eq!(conditions(&status), ["Accepted=True (R)", "listener x: Accepted=False (R)"]);
+        assert_eq!(told(&status), ["Accepted=True (R)", "listener x: Accepted=False (R)"]);
+        assert_eq!(summary(&status), "ok; listener x: Accepted=False (R)");
         let route = json!({"parents": [{"parentRef": {"name": "g", "sectionName": "s"},
             "conditions": [{"type": "Accepted", "status": "True", "reason": "Accepted"}]}]});
-        assert_eq!(conditions(&route), ["parent g/s: Accepted=True (Accepted)"]);
+        assert_eq!(told(&route), ["parent g/s: Accepted=True (Accepted)"]);
+        assert_eq!(summary(&route), "parent g/s: ok");
     }
 }

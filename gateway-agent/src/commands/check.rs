@@ -1,10 +1,9 @@
 //! `gateway-agent check`
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use gateway_agent_api::{Object, ObjectRef};
+use gateway_agent_api::Object;
 use gateway_agent_routing::{Node, Outcome};
 use serde_json::{Value, json};
 
@@ -77,20 +76,17 @@ impl Verdict {
         if !text.is_empty() {
             text.push('\n');
         }
-        let mut of_object: BTreeMap<&ObjectRef, Vec<String>> = BTreeMap::new();
-        for problem in &self.outcome.problems {
-            of_object.entry(&problem.object).or_default().push(describe(problem));
-        }
         for counted in self.compiler.store().objects() {
             let name = counted.object.object_ref();
-            let problems = of_object.remove(&name).unwrap_or_default();
-            let verdict = if problems.is_empty() { "ok" } else { "has problems" };
+            let written = self.file_problems.iter().any(|p| p.object.as_deref() == Some(&name.to_string()));
+            let problems: Vec<_> = self.outcome.problems.iter().filter(|p| p.object == name).collect();
+            let verdict = if written || !problems.is_empty() { "has problems" } else { "ok" };
             let _ = writeln!(text, "{name} ({}): {verdict}", counted.place);
-            for condition in self.statuses.of(&name).map(conditions).unwrap_or_default() {
+            for condition in self.statuses.of(&name).into_iter().flat_map(conditions) {
                 let _ = writeln!(text, "    {condition}");
             }
             for problem in problems {
-                let _ = writeln!(text, "  ! {problem}");
+                let _ = writeln!(text, "  ! {}", self.compiler.describe(problem));
             }
         }
         let _ = writeln!(
@@ -115,11 +111,6 @@ impl Verdict {
         }
         Ok(json)
     }
-}
-
-fn describe(problem: &gateway_agent_routing::Problem) -> String {
-    let part = problem.part.as_ref().map(|part| format!("{part}: ")).unwrap_or_default();
-    format!("{part}{}: {}", problem.reason, problem.message)
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -43,10 +43,12 @@ fn as_text(stats: &Stats, before: Option<&Stats>) -> String {
         ("Frontends", frontends(stats, before)),
         ("Routes", routes(stats, before)),
         ("Backends", backends(stats, before)),
-        ("Refused or dropped, by reason (those never met left out)", reasons(stats, before)),
+        ("Packets refused or dropped, by reason", reasons(stats, before)),
         ("Tables", tables(stats)),
     ];
-    let text: Vec<_> = sections.iter().map(|(title, table)| format!("{title}\n{}", table.render())).collect();
+    let text = sections.map(|(title, table)| {
+        if table.is_empty() { format!("{title}: none\n") } else { format!("{title}\n{}", table.render()) }
+    });
     text.join("\n")
 }
 

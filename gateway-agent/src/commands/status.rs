@@ -8,7 +8,7 @@ use super::table::{NONE, Table};
 use super::{Failure, print, print_json};
 use crate::admin;
 use crate::cli::{Form, Status};
-use crate::statuses::conditions;
+use crate::statuses::summary;
 
 pub fn execute(arguments: &Status) -> Result<(), Failure> {
     let report = admin::ask(&arguments.socket.path, admin::STATUS)?;
@@ -60,7 +60,7 @@ fn statuses(report: &Value) -> Table {
     let mut table = Table::new(&["kind", "namespace", "name", "conditions"]);
     for object in items(report, "statuses") {
         let head = ["kind", "namespace", "name"].map(|field| cell(&object[field]));
-        table.row([head.to_vec(), vec![conditions(&object["status"]).join(", ")]].concat());
+        table.row([head.to_vec(), vec![summary(&object["status"])]].concat());
     }
     table
 }

@@ -105,7 +105,8 @@ impl Followed {
 #[tokio::test]
 async fn yaml_and_json_files_of_a_folder_count() {
     let mut followed = Followed::new(&["."], |folder| {
-        fs::write(folder.join("a.yaml"), format!("{}---\n{}", namespace("a", "1"), namespace("b", "1"))).unwrap();
+        fs::write(folder.join("a.yaml"), format!("{}---\n{}", namespace("a", "1"), namespace("b", "1")))
+            .unwrap();
         fs::write(folder.join("c.yml"), namespace("c", "1")).unwrap();
         fs::write(folder.join("notes.txt"), namespace("d", "1")).unwrap();
         fs::write(folder.join(".hidden.yaml"), namespace("e", "1")).unwrap();
