@@ -50,6 +50,65 @@ pub const SYN: u8 = 0x02;
 pub const RST: u8 = 0x04;
 pub const ACK: u8 = 0x10;
 
+/// Ports and protocol: the last word of a flow key. Most packets of a node are told apart by these alone, and each
+/// pays for the look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports(u64);
+
+impl Ports {
+    const UNKNOWN: Self = Self(0);
+
+    /// Unknown if the packet is not TCP or UDP over IP. Fragments, IPv4 options and IPv6 extension headers are not
+    /// read yet, so such packets are the host's.
+    #[inline(always)]
+    pub fn of(frame: &(impl Frame + ?Sized)) -> Self {
+        const VERSION_4_WITHOUT_OPTIONS: u8 = 0x45;
+        /// More-fragments and the offset (RFC 791), raw.
+        const FRAGMENT: u16 = 0x3fffu16.to_be();
+        let Some(head) = frame.window(0, ETHERNET + IPV4) else { return Self::UNKNOWN };
+        let ip = ETHERNET;
+        match head.raw16(12) {
+            ETHERTYPE_IPV4
+                if head.u8(ip) == VERSION_4_WITHOUT_OPTIONS && head.raw16(ip + 6) & FRAGMENT == 0 =>
+            {
+                Self::at(frame, ip + IPV4, head.u8(ip + 9))
+            }
+            ETHERTYPE_IPV6 if head.u8(ip) >> 4 == 6 => Self::at(frame, ip + IPV6, head.u8(ip + 6)),
+            _ => Self::UNKNOWN,
+        }
+    }
+
+    #[inline(always)]
+    fn at(frame: &(impl Frame + ?Sized), offset: usize, protocol: u8) -> Self {
+        if protocol != TCP && protocol != UDP {
+            return Self::UNKNOWN;
+        }
+        let Some(header) = frame.window(offset, UDP_HEADER) else { return Self::UNKNOWN };
+        let (source, destination) = (header.be16(0), header.be16(2));
+        Self(source as u64 | (destination as u64) << 16 | (protocol as u64) << 32)
+    }
+
+    #[inline(always)]
+    pub const fn is_known(self) -> bool {
+        self.0 != 0
+    }
+
+    #[inline(always)]
+    pub const fn is_tcp(self) -> bool {
+        (self.0 >> 32) as u8 == TCP
+    }
+
+    #[inline(always)]
+    pub const fn source(self) -> u16 {
+        self.0 as u16
+    }
+
+    #[inline(always)]
+    pub const fn destination(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+}
+
 /// A TCP or UDP packet over IP that forwarding understands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
@@ -77,83 +136,57 @@ pub struct Tcp {
 }
 
 impl Packet {
-    /// None: not for forwarding. Fragments, IPv4 options and IPv6 extension headers are not read yet, so such packets
-    /// are the host's.
+    /// None: not for forwarding.
     #[inline(always)]
     pub fn parse(frame: &(impl Frame + ?Sized)) -> Option<Self> {
         let mut packet = Self::default();
-        packet.read(frame).then_some(packet)
+        let ports = Ports::of(frame);
+        (ports.is_known() && packet.read(frame, ports)).then_some(packet)
     }
 
-    /// As [`Self::parse`], for programs: every field always has a value, since the verifier refuses what an `Option`
-    /// leaves unset.
+    /// As [`Self::parse`] after a first look, for programs: every field always has a value, since the verifier refuses
+    /// what an `Option` leaves unset. False: not for forwarding.
     #[inline(always)]
-    pub fn read(&mut self, frame: &(impl Frame + ?Sized)) -> bool {
+    pub fn read(&mut self, frame: &(impl Frame + ?Sized), ports: Ports) -> bool {
         let Some(ethernet) = frame.window(0, ETHERNET + IPV4) else { return false };
-        match ethernet.raw16(12) {
-            ETHERTYPE_IPV4 => self.read_ipv4(frame, &ethernet),
-            ETHERTYPE_IPV6 => self.read_ipv6(frame),
-            _ => false,
-        }
-    }
-
-    #[inline(always)]
-    fn read_ipv4<F: Frame + ?Sized>(&mut self, frame: &F, ethernet: &F::Window) -> bool {
-        const VERSION_4_WITHOUT_OPTIONS: u8 = 0x45;
-        /// More-fragments and the offset (RFC 791), raw.
-        const FRAGMENT: u16 = 0x3fffu16.to_be();
         let ip = ETHERNET;
-        if ethernet.u8(ip) != VERSION_4_WITHOUT_OPTIONS || ethernet.raw16(ip + 6) & FRAGMENT != 0 {
-            return false;
-        }
-        [self.key[0], self.key[1]] = mapped(ethernet.raw32(ip + 12));
-        [self.key[2], self.key[3]] = mapped(ethernet.raw32(ip + 16));
-        self.hop_limit = ethernet.u8(ip + 8);
-        self.ip_checksum = ethernet.raw16(ip + 10);
-        self.ip_length = ethernet.be16(ip + 2) as u32;
-        self.read_transport(frame, ETHERNET + IPV4, ethernet.u8(ip + 9))
-    }
-
-    #[inline(always)]
-    fn read_ipv6(&mut self, frame: &(impl Frame + ?Sized)) -> bool {
-        let Some(ip) = frame.window(ETHERNET, IPV6) else { return false };
-        if ip.u8(0) >> 4 != 6 {
-            return false;
-        }
-        let (source, destination) = ([ip.raw64(8), ip.raw64(16)], [ip.raw64(24), ip.raw64(32)]);
-        // An IPv4-mapped address has no place on the wire (RFC 4291, RFC 8504); here it would pass for IPv4.
-        if unmapped(source).is_some() || unmapped(destination).is_some() {
-            return false;
-        }
-        [self.key[0], self.key[1]] = source;
-        [self.key[2], self.key[3]] = destination;
-        self.is_ipv6 = true;
-        self.hop_limit = ip.u8(7);
-        self.ip_length = ip.be16(4) as u32 + IPV6 as u32;
-        self.read_transport(frame, ETHERNET + IPV6, ip.u8(6))
-    }
-
-    #[inline(always)]
-    fn read_transport(&mut self, frame: &(impl Frame + ?Sized), offset: usize, protocol: u8) -> bool {
-        let ports = if protocol == TCP {
-            let Some(header) = frame.window(offset, TCP_HEADER) else { return false };
-            self.tcp = Tcp {
-                sequence: header.be32(4),
-                acknowledgment: header.be32(8),
-                flags: header.u8(13),
-                header: (header.u8(12) >> 4) * 4,
-            };
-            self.checksum = header.raw16(16);
-            header.be32(0)
-        } else if protocol == UDP {
-            let Some(header) = frame.window(offset, UDP_HEADER) else { return false };
-            self.checksum = header.raw16(6);
-            header.be32(0)
+        if ethernet.raw16(12) == ETHERTYPE_IPV4 {
+            [self.key[0], self.key[1]] = mapped(ethernet.raw32(ip + 12));
+            [self.key[2], self.key[3]] = mapped(ethernet.raw32(ip + 16));
+            self.hop_limit = ethernet.u8(ip + 8);
+            self.ip_checksum = ethernet.raw16(ip + 10);
+            self.ip_length = ethernet.be16(ip + 2) as u32;
         } else {
-            return false;
+            let Some(header) = frame.window(ip, IPV6) else { return false };
+            [self.key[0], self.key[1]] = [header.raw64(8), header.raw64(16)];
+            [self.key[2], self.key[3]] = [header.raw64(24), header.raw64(32)];
+            // An IPv4-mapped address has no place on the wire (RFC 4291, RFC 8504); here it would pass for IPv4.
+            if is_mapped([self.key[0], self.key[1]]) || is_mapped([self.key[2], self.key[3]]) {
+                return false;
+            }
+            self.is_ipv6 = true;
+            self.hop_limit = header.u8(7);
+            self.ip_length = header.be16(4) as u32 + IPV6 as u32;
+        }
+        self.key[4] = ports.0;
+        self.read_transport(frame)
+    }
+
+    #[inline(always)]
+    fn read_transport(&mut self, frame: &(impl Frame + ?Sized)) -> bool {
+        if !self.is_tcp() {
+            let Some(header) = frame.window(self.transport(), UDP_HEADER) else { return false };
+            self.checksum = header.raw16(6);
+            return true;
+        }
+        let Some(header) = frame.window(self.transport(), TCP_HEADER) else { return false };
+        self.tcp = Tcp {
+            sequence: header.be32(4),
+            acknowledgment: header.be32(8),
+            flags: header.u8(13),
+            header: (header.u8(12) >> 4) * 4,
         };
-        let (source, destination) = (ports >> 16, ports & 0xffff);
-        self.key[4] = source as u64 | (destination as u64) << 16 | (protocol as u64) << 32;
+        self.checksum = header.raw16(16);
         true
     }
 
@@ -213,7 +246,12 @@ pub const fn mapped(raw: u32) -> [u64; 2] {
 /// The IPv4 address of a mapped one, raw; None for IPv6.
 #[inline(always)]
 pub const fn unmapped(words: [u64; 2]) -> Option<u32> {
-    if words[0] == 0 && words[1] as u32 == 0xffff_0000 { Some((words[1] >> 32) as u32) } else { None }
+    if is_mapped(words) { Some((words[1] >> 32) as u32) } else { None }
+}
+
+#[inline(always)]
+const fn is_mapped(words: [u64; 2]) -> bool {
+    words[0] == 0 && words[1] as u32 == 0xffff_0000
 }
 
 /// TSval of the timestamps option (RFC 7323 section 3.2) in the options of a TCP header. Looks at the two layouts that

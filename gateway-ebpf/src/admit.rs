@@ -2,7 +2,7 @@
 
 use gateway_common::{
     hash,
-    headers::{ETHERNET, Packet, timestamp, unmapped},
+    headers::{ETHERNET, Packet, Ports, timestamp, unmapped},
     maps::{Address, Device, Endpoint, EndpointState, Frontend, MAX_BACKENDS, RING_REFUSE, Settings, Slot},
     reason::Reason,
     select,
@@ -24,7 +24,7 @@ use crate::{
 pub fn process(skb: &Skb) -> Verdict {
     let mut packet = Packet::default();
     let Some(settings) = lookup::settings() else { return Verdict::Pass };
-    if !packet.read(skb) {
+    if !packet.read(skb, Ports::of(skb)) {
         return Verdict::Pass;
     }
     // SAFETY: copied at once.

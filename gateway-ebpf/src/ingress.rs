@@ -3,7 +3,7 @@
 
 use gateway_common::{
     flow::{Event, Sender, State, after},
-    headers::{ACK, ETHERNET, FIN, Packet, RST, SYN, timestamp},
+    headers::{ACK, ETHERNET, FIN, Packet, Ports, RST, SYN, timestamp},
     maps::{Endpoint, EndpointState, FrontendKey, PortSet, Settings, Slot, Stage, slot_flags},
     reason::Reason,
 };
@@ -20,19 +20,22 @@ use crate::{
 #[inline(always)]
 pub fn process(skb: &Skb) -> Verdict {
     skb.pull_headers();
-    let mut packet = Packet::default();
-    let Some(ports) = PORTS.get(0) else { return Verdict::Pass };
-    if !packet.read(skb) {
+    let (seen, Some(sets)) = (Ports::of(skb), PORTS.get(0)) else { return Verdict::Pass };
+    if !seen.is_known() {
         return Verdict::Pass;
     }
-    let (frontends, endpoints) = if packet.is_tcp() {
-        (&ports.frontend_tcp, &ports.endpoint_tcp)
+    let (frontends, endpoints) = if seen.is_tcp() {
+        (&sets.frontend_tcp, &sets.endpoint_tcp)
     } else {
-        (&ports.frontend_udp, &ports.endpoint_udp)
+        (&sets.frontend_udp, &sets.endpoint_udp)
     };
-    let may_answer = contains(endpoints, packet.source_port());
-    let may_ask = contains(frontends, packet.destination_port());
+    let may_answer = contains(endpoints, seen.source());
+    let may_ask = contains(frontends, seen.destination());
     if !may_answer && !may_ask || !is_ours(skb) {
+        return Verdict::Pass;
+    }
+    let mut packet = Packet::default();
+    if !packet.read(skb, seen) {
         return Verdict::Pass;
     }
     let Some(settings) = lookup::settings() else { return Verdict::Pass };

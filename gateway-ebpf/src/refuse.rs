@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use gateway_common::{
     answer,
-    headers::{ETHERNET, Frame as _, IPV4, IPV6, Packet, TCP_HEADER, UDP_HEADER, Window as _},
+    headers::{ETHERNET, Frame as _, IPV4, IPV6, Packet, Ports, TCP_HEADER, UDP_HEADER, Window as _},
     maps::TCP,
     reason::Reason,
 };
@@ -21,7 +21,7 @@ use crate::{
 pub fn process(skb: &Skb) -> Verdict {
     let reason = skb.left(REASON);
     let mut packet = Packet::default();
-    if !packet.read(skb) {
+    if !packet.read(skb, Ports::of(skb)) {
         return Verdict::Pass;
     }
     count_by_number(reason);
