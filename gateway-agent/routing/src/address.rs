@@ -21,7 +21,7 @@ pub(crate) struct Addresses {
 pub(crate) fn assign(gateway: &Gateway, name: &impl std::fmt::Display, node: &Node) -> Addresses {
     let wanted = gateway.spec.addresses.as_deref().unwrap_or_default();
     if wanted.is_empty() {
-        let missing = node.gateway_addresses.is_empty().then(|| none_to_assign(name, node));
+        let missing = node.gateway_addresses.is_empty().then(|| too_few(name, node));
         return Addresses { assigned: node.gateway_addresses.clone(), unsupported: None, missing };
     }
     let mut addresses = Addresses::default();
@@ -31,13 +31,13 @@ pub(crate) fn assign(gateway: &Gateway, name: &impl std::fmt::Display, node: &No
         let value = address.value.as_deref().unwrap_or_default();
         if kind != "IPAddress" {
             addresses.unsupported.get_or_insert_with(|| {
-                format!("address {value:?} of Gateway {name} has type {kind}; only IPAddress is supported")
+                format!("address {value:?} of Gateway {name} has type {kind}, which is not supported; use IPAddress")
             });
         } else if address.routability.as_deref().is_some_and(|routability| !routability.is_empty()) {
             addresses.missing.get_or_insert_with(|| {
                 (
                     "AddressNotUsable",
-                    format!("address {value:?} of Gateway {name} asks for a routability; remove it"),
+                    format!("address {value:?} of Gateway {name} asks for a routability, which is not supported; remove it"),
                 )
             });
         } else if value.is_empty() {
@@ -67,15 +67,15 @@ fn assign_any(addresses: &mut Addresses, count: usize, name: &impl std::fmt::Dis
     let free = node.gateway_addresses.iter().filter(|ip| !addresses.assigned.contains(ip)).copied();
     let chosen: Vec<_> = free.take(count).collect();
     if chosen.len() < count {
-        addresses.missing.get_or_insert_with(|| none_to_assign(name, node));
+        addresses.missing.get_or_insert_with(|| too_few(name, node));
     }
     addresses.assigned.extend(chosen);
 }
 
-fn none_to_assign(name: &impl std::fmt::Display, node: &Node) -> (&'static str, String) {
+fn too_few(name: &impl std::fmt::Display, node: &Node) -> (&'static str, String) {
     let message = format!(
-        "node {} has no address to give to Gateway {name}; start the agent with --node-address, or name an address of \
-         the node in spec.addresses",
+        "node {} has too few Gateway addresses for Gateway {name}; start the agent with --node-address, or name an \
+         address of the node in spec.addresses",
         node.name
     );
     ("AddressNotAssigned", message)

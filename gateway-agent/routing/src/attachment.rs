@@ -92,7 +92,8 @@ impl Attachments {
         outcome: &mut Outcome,
     ) {
         let route = &routes[index];
-        let resolved_refs = resolved_refs(route, &self.backends[index]);
+        let resolved_refs = resolved_refs(&self.backends[index]);
+        outcome.problems.extend(status::problems(&route.object, None, std::slice::from_ref(&resolved_refs)));
         let parents: Vec<_> = verdicts
             .iter()
             .map(|verdict| {
@@ -114,8 +115,8 @@ impl Attachments {
                     }
                     Err(refusal) => conditions.push(refusal.clone()),
                 }
-                conditions.push(resolved_refs.clone());
                 outcome.problems.extend(status::problems(&route.object, Some(&part), &conditions));
+                conditions.push(resolved_refs.clone());
                 parent_status(verdict.parent, &conditions, route)
             })
             .collect();
@@ -134,7 +135,7 @@ impl Attachments {
         let lost = listeners.iter().filter_map(|&listener| {
             let winner = self.winner(gateway, listener).filter(|winner| *winner != route)?;
             Some(format!(
-                "listener {} sends all its traffic to {}, which is older; detach one of the two routes",
+                "listener {} sends all its traffic to {}, which comes first by age and name; detach one of the two routes",
                 gateways[gateway].listeners[listener].name.listener, routes[winner].object
             ))
         });
@@ -194,12 +195,12 @@ fn accepted(gateway: &Gateway<'_>, listeners: &[usize], shadows: &[String]) -> C
 }
 
 /// The first unresolved backend gives the reason; the message has all of them.
-fn resolved_refs(route: &Route<'_>, backends: &[Result<Resolved, Unresolved>]) -> Condition {
+fn resolved_refs(backends: &[Result<Resolved, Unresolved>]) -> Condition {
     let mut unresolved = backends.iter().filter_map(|backend| backend.as_ref().err());
     let Some(first) = unresolved.next() else {
         return Condition::yes("ResolvedRefs", "ResolvedRefs", "all references are valid");
     };
-    let mut message = format!("{}: {}", route.object, first.message);
+    let mut message = first.message.clone();
     for further in unresolved {
         message.push_str("; ");
         message.push_str(&further.message);

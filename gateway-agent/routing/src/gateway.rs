@@ -84,7 +84,7 @@ fn settle_claims(gateways: &mut [Gateway<'_>]) {
             });
             if let Some((address, reason, rival)) = rival {
                 let message = format!(
-                    "port {} of {address} belongs to listener {} of Gateway {}, which is older; give listener {} another \
+                    "port {} of {address} belongs to listener {} of Gateway {}, which comes first by age and name; give listener {} another \
                      port, or its Gateway another address",
                     listener.port, rival.name.listener, rival.name.gateway, listener.name.listener
                 );
@@ -144,10 +144,10 @@ impl<'a> Gateway<'a> {
         let name = &listener.name.listener;
         if self.fault.is_some() {
             let message = format!("Gateway {} is not accepted; see its Accepted condition", self.name);
-            Condition::no("Programmed", "Invalid", message)
+            Condition::no("Programmed", "Invalid", message).derived()
         } else if self.addresses.assigned.is_empty() {
             let message = format!("Gateway {} has no address; see its Programmed condition", self.name);
-            Condition::no("Programmed", "Pending", message)
+            Condition::no("Programmed", "Pending", message).derived()
         } else {
             Condition::yes("Programmed", "Programmed", format!("listener {name} carries traffic"))
         }
@@ -201,7 +201,7 @@ impl<'a> Gateway<'a> {
         let valid = self.list(Listener::is_valid);
         let message = format!("Gateway {}: listeners not valid: {invalid}; see their conditions", self.name);
         if valid.is_empty() {
-            Condition::no("Accepted", "ListenersNotValid", message)
+            Condition::no("Accepted", "ListenersNotValid", message).derived()
         } else {
             Condition::yes("Accepted", "ListenersNotValid", format!("{message}; accepted: {valid}"))
         }
@@ -209,7 +209,8 @@ impl<'a> Gateway<'a> {
 
     fn overall_programmed(&self, accepted: &Condition) -> Condition {
         if !accepted.status {
-            return Condition::no("Programmed", "Invalid", format!("Gateway {} is not accepted", self.name));
+            let message = format!("Gateway {} is not accepted", self.name);
+            return Condition::no("Programmed", "Invalid", message).derived();
         }
         if let Some((reason, message)) = &self.addresses.missing {
             return Condition::no("Programmed", reason, message.as_str());
@@ -218,7 +219,7 @@ impl<'a> Gateway<'a> {
         if programmed.is_empty() {
             let message =
                 format!("no listener of Gateway {} carries traffic; see their conditions", self.name);
-            return Condition::no("Programmed", "Pending", message);
+            return Condition::no("Programmed", "Pending", message).derived();
         }
         Condition::yes("Programmed", "Programmed", format!("listeners that carry traffic: {programmed}"))
     }
@@ -229,7 +230,7 @@ impl<'a> Gateway<'a> {
             return Condition::yes("ResolvedRefs", "ResolvedRefs", "all references are valid");
         }
         let message = format!("listeners with invalid references: {unresolved}; see their conditions");
-        Condition::no("ResolvedRefs", "ListenersNotResolved", message)
+        Condition::no("ResolvedRefs", "ListenersNotResolved", message).derived()
     }
 
     fn list(&self, filter: impl Fn(&Listener<'a>) -> bool) -> String {

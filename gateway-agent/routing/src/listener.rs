@@ -162,10 +162,10 @@ impl<'a> Listener<'a> {
         if !self.kinds.contains(&route.object.kind) {
             let kinds = self.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
             return Err(format!(
-                "listener {listener} ({}) takes {}; attach to a listener of protocol {}",
+                "listener {listener} ({}) takes {}; attach to another listener, or change its protocol or \
+                 allowedRoutes.kinds",
                 self.spec.protocol,
-                if kinds.is_empty() { "no routes of any kind that is served" } else { &kinds },
-                route.protocol().to_string().to_uppercase(),
+                if kinds.is_empty() { "no routes" } else { &kinds },
             ));
         }
         let namespaces = self.spec.allowed_routes.as_ref().and_then(|routes| routes.namespaces.as_ref());
@@ -195,7 +195,7 @@ impl<'a> Listener<'a> {
         let listener = &self.name.listener;
         if let Some(Conflict { reason, message }) = &self.conflict {
             return [
-                Condition::no("Accepted", reason, message.as_str()),
+                Condition::no("Accepted", reason, message.as_str()).derived(),
                 Condition::yes("Conflicted", reason, message.as_str()),
             ];
         }
@@ -236,14 +236,11 @@ impl<'a> Listener<'a> {
     pub(crate) fn obstacle(&self) -> Option<Condition> {
         let listener = &self.name.listener;
         if let Some(Conflict { reason, message }) = &self.conflict {
-            return Some(Condition::no("Programmed", reason, message.as_str()));
+            return Some(Condition::no("Programmed", reason, message.as_str()).derived());
         }
         let Some(protocol) = self.protocol else {
-            return Some(Condition::no(
-                "Programmed",
-                "Invalid",
-                format!("listener {listener} is not accepted; correct its protocol"),
-            ));
+            let message = format!("listener {listener} is not accepted; correct its protocol");
+            return Some(Condition::no("Programmed", "Invalid", message).derived());
         };
         if protocol.kinds().is_empty() {
             return Some(Condition::no(
@@ -257,13 +254,10 @@ impl<'a> Listener<'a> {
             ));
         }
         self.kinds.is_empty().then(|| {
-            Condition::no(
-                "Programmed",
-                "Invalid",
-                format!(
-                    "allowedRoutes.kinds of listener {listener} lets no route in; remove the invalid kinds"
-                ),
-            )
+            let message = format!(
+                "allowedRoutes.kinds of listener {listener} lets no route in; remove the invalid kinds"
+            );
+            Condition::no("Programmed", "Invalid", message).derived()
         })
     }
 }

@@ -12,24 +12,34 @@ pub(crate) struct Condition {
     pub(crate) status: bool,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
+    /// It only repeats or sums up what another condition says.
+    derived: bool,
 }
 
 impl Condition {
     pub(crate) fn yes(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, status: true, reason, message: message.into() }
+        Self { kind, status: true, reason, message: message.into(), derived: false }
     }
 
     pub(crate) fn no(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, status: false, reason, message: message.into() }
+        Self { kind, status: false, reason, message: message.into(), derived: false }
     }
 
-    /// Something has to be mended.
+    /// Marks a condition that follows from another one, so that each cause is one problem.
+    pub(crate) fn derived(self) -> Self {
+        Self { derived: true, ..self }
+    }
+
+    /// Something has to be mended, and no other condition says so.
+    fn is_problem(&self) -> bool {
+        !self.derived && self.is_bad()
+    }
+
     fn is_bad(&self) -> bool {
         match self.kind {
             // The conditions of negative polarity.
             "Conflicted" | "PartiallyInvalid" => self.status,
-            // A Gateway may be accepted with some of its listeners.
-            _ => !self.status || self.reason == "ListenersNotValid",
+            _ => !self.status,
         }
     }
 }
@@ -53,13 +63,13 @@ pub(crate) fn conditions(conditions: &[Condition], metadata: &ObjectMeta) -> Val
         .collect()
 }
 
-/// A problem for each condition that says that something is wrong.
+/// A problem for each condition that is the first to say that something is wrong.
 pub(crate) fn problems(
     object: &ObjectRef,
     part: Option<&str>,
     conditions: &[Condition],
 ) -> impl Iterator<Item = Problem> {
-    conditions.iter().filter(|condition| condition.is_bad()).map(move |condition| Problem {
+    conditions.iter().filter(|condition| condition.is_problem()).map(move |condition| Problem {
         object: object.clone(),
         part: part.map(str::to_owned),
         condition: Some(condition.kind),
