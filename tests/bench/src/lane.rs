@@ -16,11 +16,18 @@ pub(crate) const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
 /// The gateway's devices.
 pub(crate) const CLIENT_SIDE: &str = "gw-client";
 pub(crate) const BACKEND_SIDE: &str = "gw-backend";
+/// Their addresses: locally administered (IEEE 802).
+pub(crate) const CLIENT_SIDE_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
+pub(crate) const BACKEND_SIDE_MAC: [u8; 6] = [2, 0, 0, 0, 2, 1];
 
 /// Ports of the backend's servers; frontends have the same.
 pub(crate) const CRR_PORT: u16 = 8000;
 pub(crate) const STREAM_PORT: u16 = 8001;
 pub(crate) const UDP_PORT: u16 = 8002;
+
+/// Ports that clients use: like Linux's own choice above the agent's SNAT ports, but a few more.
+pub(crate) const FIRST_PORT: u16 = 30_000;
+pub(crate) const LAST_PORT: u16 = 65_535;
 
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -32,22 +39,31 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new() -> Result<Self> {
         let lane = Self { client: Netns::new()?, gateway: Netns::new()?, backend: Netns::new()? };
-        lane.link(&lane.client, CLIENT_SIDE, "10.1.0.2/24", GATEWAY)?;
-        lane.link(&lane.backend, BACKEND_SIDE, "10.2.0.2/24", GATEWAY_INSIDE)?;
+        lane.link(&lane.client, (CLIENT_SIDE, CLIENT_SIDE_MAC), "10.1.0.2/24", GATEWAY)?;
+        lane.link(&lane.backend, (BACKEND_SIDE, BACKEND_SIDE_MAC), "10.2.0.2/24", GATEWAY_INSIDE)?;
         lane.gateway.sysctl("ipv4/ip_forward", "1")?;
-        // Without these a closed loop runs out of the 28,000 default ports within two seconds, whoever connects.
+        // Without these a closed loop runs out of ports within two seconds, whoever connects.
         for connects in [&lane.client, &lane.gateway] {
-            connects.sysctl("ipv4/ip_local_port_range", "1024 65535")?;
+            connects.sysctl("ipv4/ip_local_port_range", &format!("{FIRST_PORT} {LAST_PORT}"))?;
             connects.sysctl("ipv4/tcp_tw_reuse", "1")?;
         }
         Ok(lane)
     }
 
     /// Joins an end to the gateway, which becomes its default route.
-    fn link(&self, end: &Netns, device: &str, address: &str, gateway: Ipv4Addr) -> Result<()> {
+    fn link(
+        &self,
+        end: &Netns,
+        (device, mac): (&str, [u8; 6]),
+        address: &str,
+        gateway: Ipv4Addr,
+    ) -> Result<()> {
+        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
         let path = end.path();
-        self.gateway
-            .command(&format!("ip link add {device} type veth peer name eth0 netns {}", path.display()))?;
+        self.gateway.command(&format!(
+            "ip link add {device} address {mac} type veth peer name eth0 netns {}",
+            path.display()
+        ))?;
         self.gateway.command(&format!("ip address add {gateway}/24 dev {device}"))?;
         self.gateway.command(&format!("ip link set {device} up"))?;
         end.command(&format!("ip address add {address} dev eth0"))?;

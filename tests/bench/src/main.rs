@@ -3,18 +3,21 @@
 //! Nothing it makes has a name outside this process: namespaces, mounts and pins vanish with it.
 
 mod batch;
+mod bpf;
 mod cases;
 mod cpu;
+mod frame;
 mod lane;
 mod load;
 mod netns;
 mod ours;
+mod program;
 mod report;
 mod subject;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -46,6 +49,12 @@ struct Options {
     json: PathBuf,
 }
 
+impl Options {
+    fn wants(&self, case: Case) -> bool {
+        self.cases.is_empty() || self.cases.contains(&case)
+    }
+}
+
 const KINDS: [Kind; 7] = [
     Kind::Direct,
     Kind::Ours,
@@ -74,14 +83,28 @@ const FULL: Effort =
     Effort { rounds: 7, window: Duration::from_secs(3), long: Some((12, Duration::from_secs(10))) };
 const QUICK: Effort = Effort { rounds: 3, window: Duration::from_secs(1), long: None };
 
-fn main() -> Result<()> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
     let effort = if options.quick { QUICK } else { FULL };
     let cpus = Cpus::pick()?;
     let folder = private_folder()?;
     introduce(&cpus, effort)?;
     let mut report = Report::default();
-    let held = traffic(&options, effort, &cpus, &folder, &mut report)?;
+    let mut held = traffic(options, effort, &cpus, &folder, &mut report)?;
+    if options.wants(Case::Program) {
+        program::run(effort.rounds, &cpus, &bpffs(&folder), &mut report)?;
+        report.print(program::CASE);
+        held &= report.compare(program::CASE, program::TARGETS);
+    }
     report.write(&options.json)?;
     println!("\nfigures: {}", options.json.display());
     if !held {
@@ -136,9 +159,8 @@ fn traffic(
     folder: &Path,
     report: &mut Report,
 ) -> Result<bool> {
-    let wanted = |case: &Case| options.cases.is_empty() || options.cases.contains(case);
     let cases: Vec<Case> =
-        Case::value_variants().iter().copied().filter(wanted).filter(|&c| c != Case::Program).collect();
+        Case::value_variants().iter().copied().filter(|&c| options.wants(c) && c != Case::Program).collect();
     if cases.is_empty() {
         return Ok(true);
     }
@@ -156,7 +178,7 @@ fn traffic(
         report.print(case.name());
         held &= report.compare(case.name(), TARGETS);
     }
-    if let (Some(windows), true) = (effort.long, wanted(&Case::Crr)) {
+    if let (Some(windows), true) = (effort.long, options.wants(Case::Crr)) {
         let snat = |s: &&Subject| matches!(s.kind, Kind::OursSnat | Kind::NftablesSnat);
         for subject in subjects.iter().filter(snat) {
             eprintln!("  {LONG_CRR}: {}", subject.kind.name());

@@ -73,7 +73,7 @@ spec:
 /// Version of TCPRoute and UDPRoute.
 const ROUTES: &str = "v1alpha2";
 /// The GatewayClass that the agent takes.
-const CONTROLLER: &str = "gateway-agent.dev/controller";
+const CONTROLLER: &str = "gateway-agent.io/controller";
 
 /// The agent's command line on the gateway's two devices.
 pub(crate) fn agent(kind: Kind, means: &Means, objects: &Path) -> Command {

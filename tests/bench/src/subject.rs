@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::cpu::Cpus;
 use crate::lane::{self, BACKEND, CRR_PORT, Lane, STREAM_PORT, UDP_PORT};
 use crate::load::{crr, stream, udp};
@@ -259,7 +262,8 @@ impl Process {
         let output = File::create(&log)?;
         let child = lane.gateway.inside(|| {
             let mut child = Command::new("setpriv");
-            child.args(["--pdeathsig", "KILL", "taskset", "-c", &means.cpus.list()]);
+            // nginx ends its workers when it is terminated, but not when it is killed.
+            child.args(["--pdeathsig", "TERM", "taskset", "-c", &means.cpus.list()]);
             child.arg(command.get_program()).args(command.get_args());
             child.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
             child.spawn().context("setpriv and taskset (util-linux) start it")
@@ -281,8 +285,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            // It may have ended by itself.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
         let _ = self.child.wait();
     }
 }
