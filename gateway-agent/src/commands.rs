@@ -62,6 +62,10 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     print(&text)
 }
 
+fn print_yaml(value: &impl serde::Serialize) -> Result<(), Failure> {
+    print(&serde_saphyr::to_string(value)?)
+}
+
 fn print(text: &str) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
     output.write_all(text.as_bytes())?;

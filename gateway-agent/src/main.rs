@@ -1,7 +1,9 @@
 //! The Kubernetes Gateway API on every node: TCP and UDP forwarded by programs in the kernel.
 #![forbid(unsafe_code)]
-// Nothing of a binary can be reached from outside; here, `pub` means: for the other modules.
-#![allow(unreachable_pub)]
+#![allow(
+    unreachable_pub,
+    reason = "nothing of a binary can be reached from outside; here, `pub` means: for the other modules"
+)]
 
 mod admin;
 mod agent;

@@ -13,7 +13,7 @@ pub fn host_name() -> io::Result<String> {
 
 /// Whether this process runs in the machine's initial network namespace.
 ///
-/// The kernel registers dev_weight and its like for that namespace alone (net/core/sysctl_net_core.c), which also
+/// The kernel registers `dev_weight` and its like for that namespace alone (`net/core/sysctl_net_core.c`), which also
 /// tells a container with process ids of its own, where /proc/1 is not the machine's init. Without /proc/sys/net the
 /// namespaces of this process and of process 1 are compared; if that fails too, the answer is the careful one: yes.
 pub fn in_initial_network_namespace() -> bool {

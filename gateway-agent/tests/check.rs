@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_GOLDEN=1` writes what it says now into the expectations; the run then fails if that changed any of them.
 
+#![allow(clippy::unwrap_used, reason = "what can't be set up fails the test")]
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -7,7 +7,7 @@ use gateway_agent_api::Object;
 use gateway_agent_routing::{Node, Outcome};
 use serde_json::{Value, json};
 
-use super::{Failure, print, print_json, tables};
+use super::{Failure, print, print_json, print_yaml, tables};
 use crate::agent::rfc3339;
 use crate::cli::{Check, CheckForm};
 use crate::compile::Compiler;
@@ -16,22 +16,20 @@ use crate::statuses::{Statuses, conditions};
 
 pub fn execute(arguments: &Check) -> Result<ExitCode, Failure> {
     let verdict = Verdict::of(arguments)?;
-    match (arguments.output, arguments.tables) {
-        (CheckForm::Text, with_tables) => {
-            print(&verdict.as_text())?;
-            if with_tables {
-                print(&format!("\n{}", tables::as_text(&verdict.outcome.tables)))?;
-            }
+    if arguments.output == CheckForm::Text {
+        print(&verdict.as_text())?;
+        if arguments.tables {
+            print(&format!("\n{}", tables::as_text(&verdict.outcome.tables)))?;
         }
-        (CheckForm::Json, false) => print_json(&verdict.as_list()?)?,
-        (CheckForm::Json, true) => print_json(&tables::as_json(&verdict.outcome.tables))?,
-        (CheckForm::Yaml, false) => print(&serde_saphyr::to_string(&verdict.as_list()?)?)?,
-        (CheckForm::Yaml, true) => {
-            print(&serde_saphyr::to_string(&tables::as_json(&verdict.outcome.tables))?)?
+    } else {
+        let value =
+            if arguments.tables { tables::as_json(&verdict.outcome.tables) } else { verdict.as_list()? };
+        if arguments.output == CheckForm::Json {
+            print_json(&value)?
+        } else {
+            print_yaml(&value)?
         }
-    }
-    // A list on standard output is no place for what isn't in an object's status.
-    if arguments.output != CheckForm::Text {
+        // An object's status has no place for these.
         verdict.file_problems.iter().for_each(|problem| eprintln!("{problem}"));
     }
     Ok(if verdict.problems() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

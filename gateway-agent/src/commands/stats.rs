@@ -19,14 +19,16 @@ pub fn execute(arguments: &cli::Stats) -> Result<(), Failure> {
     let pins = Pins::open(&arguments.pin.path)?;
     let mut stats = pins.stats()?;
     show(&stats, None, arguments)?;
-    while arguments.watch {
+    if !arguments.watch {
+        return Ok(());
+    }
+    loop {
         sleep(INTERVAL);
         // Opened anew: another agent may have replaced the tables.
         let now = Pins::open(&arguments.pin.path)?.stats()?;
         show(&now, Some(&stats), arguments)?;
         stats = now;
     }
-    Ok(())
 }
 
 fn show(stats: &Stats, before: Option<&Stats>, arguments: &cli::Stats) -> Result<(), Failure> {

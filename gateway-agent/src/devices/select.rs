@@ -28,7 +28,7 @@ pub struct Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     link: u32,
-    address: IpAddr,
+    ip: IpAddr,
     /// Good as the source of packets: primary, and for IPv6 neither tentative, temporary nor deprecated.
     preferred: bool,
 }
@@ -58,7 +58,7 @@ pub fn attachable(links: &[Link], addresses: &[Address], patterns: &[Pattern]) -
 
 /// Addresses that a Gateway could have here.
 pub fn node_addresses(addresses: &[Address]) -> Vec<IpAddr> {
-    let mut all: Vec<_> = addresses.iter().map(|a| a.address).collect();
+    let mut all: Vec<_> = addresses.iter().map(|a| a.ip).collect();
     all.sort_unstable();
     all.dedup();
     all
@@ -87,8 +87,8 @@ fn describe(link: &Link, by_index: &BTreeMap<u32, &Link>, addresses: &[Address])
             }),
         },
         l3_name: l3.name.clone(),
-        has_v4: addresses.iter().any(|a| a.address.is_ipv4()),
-        has_v6: addresses.iter().any(|a| a.address.is_ipv6()),
+        has_v4: addresses.iter().any(|a| a.ip.is_ipv4()),
+        has_v6: addresses.iter().any(|a| a.ip.is_ipv6()),
     }
 }
 
@@ -106,11 +106,11 @@ fn routed_device<'a>(link: &'a Link, by_index: &BTreeMap<u32, &'a Link>) -> &'a 
     l3
 }
 
-/// The device's own first address; a device without one borrows another's, as the kernel does (inet_select_addr).
+/// The device's own first address; a device without one borrows another's, as the kernel does (`inet_select_addr`).
 fn source<A>(link: u32, addresses: &[Address], of_family: impl Fn(IpAddr) -> Option<A>) -> Option<A> {
     let preferred = || addresses.iter().filter(|a| a.preferred);
-    let own = preferred().filter(|a| a.link == link).find_map(|a| of_family(a.address));
-    own.or_else(|| preferred().find_map(|a| of_family(a.address)))
+    let own = preferred().filter(|a| a.link == link).find_map(|a| of_family(a.ip));
+    own.or_else(|| preferred().find_map(|a| of_family(a.ip)))
 }
 
 impl From<LinkMessage> for Link {
@@ -163,7 +163,7 @@ impl Address {
         let not_preferred = AddressFlags::Secondary | AddressFlags::Deprecated;
         Some(Self {
             link: message.header.index,
-            address: local.or(address).filter(|_| !flags.intersects(unusable))?,
+            ip: local.or(address).filter(|_| !flags.intersects(unusable))?,
             preferred: !flags.intersects(not_preferred),
         })
     }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn address(link: u32, address: &str, preferred: bool) -> Address {
-        Address { link, address: address.parse().unwrap(), preferred }
+        Address { link, ip: address.parse().unwrap(), preferred }
     }
 
     fn node() -> (Vec<Link>, Vec<Address>) {
