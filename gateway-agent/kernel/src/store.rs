@@ -25,8 +25,8 @@ pub(crate) struct MapKind {
     pub(crate) entries: fn(&Sizes) -> u32,
 }
 
-/// Arrays round their values up to 8 bytes; hashes keep 48 bytes of their own beside key and value, and 16 for a
-/// bucket. Those made without preallocation take memory as they fill, which isn't counted here.
+/// Arrays round their values up to 8 bytes. Hashes have 16 bytes for a bucket; those that are preallocated also 48
+/// beside key and value of each entry. The others take memory as they fill, which isn't counted here.
 macro_rules! kinds {
     ($($name:literal: $kind:ident<$value:ty> = $entries:expr,)+) => {
         [$(MapKind {
@@ -38,6 +38,7 @@ macro_rules! kinds {
         },)+]
     };
     (@bytes Hash $value:ty) => { 16 };
+    (@bytes Preallocated $value:ty) => { (16 + 48 + size_of::<FrontendKey>().next_multiple_of(8) + size_of::<$value>()) as u64 };
     (@bytes $kind:ident $value:ty) => { size_of::<$value>().next_multiple_of(8) as u64 };
     (@per_cpu PerCpu) => { true };
     (@per_cpu $kind:ident) => { false };
@@ -48,7 +49,7 @@ macro_rules! kinds {
 pub(crate) const MAPS: [MapKind; 16] = kinds! {
     "ports": Array<PortSets> = |_| 1,
     "devices": Hash<Device> = |_| DEVICES,
-    "frontends": Hash<Frontend> = |s| s.frontends,
+    "frontends": Preallocated<Frontend> = |s| s.frontends,
     "splits": Array<Split> = Sizes::splits,
     "rings": Array<Ring> = |s| s.services,
     "maglev": Array<u32> = |s| s.ring_places,

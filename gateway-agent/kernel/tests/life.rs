@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what can't be set up fails the test")]
 
 mod node;
+mod packets;
 mod tables;
 
 use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions};
@@ -10,6 +11,7 @@ use gateway_agent_kernel::{
 };
 use gateway_agent_tables::{L4Tables, Protocol};
 use node::{Node, device, ip};
+use packets::{ACK, SYN, segment};
 use tables::{endpoint, frontend, tables};
 
 #[test]
@@ -61,6 +63,7 @@ fn a_new_agent_keeps_ids_and_finds_everything_in_place() {
         let before = stats(node);
         let programs = programs("lan");
         drop(first);
+        assert_eq!(stats(node), before, "no agent is needed");
 
         let mut second = Kernel::open(&node.options()).unwrap();
         assert_eq!(stats(node), before);
@@ -311,7 +314,7 @@ fn programs(device: &str) -> Vec<String> {
 #[test]
 fn flows_outlive_their_frontend_and_the_agent() {
     Node::run(|node| {
-        node::forwards_to("lan", "10.0.255.254/16");
+        node::routes_to("lan");
         let mut kernel = Kernel::open(&node.options()).unwrap();
         kernel.attach(&device("lan")).unwrap();
         let mut tables = tables(&[frontend(80, &[("web", 1, &[endpoint(1, "here")])])]);
@@ -349,12 +352,9 @@ fn flows_outlive_their_frontend_and_the_agent() {
     });
 }
 
-/// TC_ACT_REDIRECT and TC_ACT_UNSPEC of linux/pkt_cls.h.
+/// `TC_ACT_REDIRECT` and `TC_ACT_UNSPEC` of linux/pkt_cls.h.
 const REDIRECT: u32 = 7;
 const PASS: u32 = u32::MAX;
-/// RFC 9293 section 3.1.
-const SYN: u8 = 2;
-const ACK: u8 = 16;
 
 /// The entry program's verdict on a frame that arrives at `lan`.
 fn arrive(kernel: &Kernel, frame: &[u8]) -> u32 {
@@ -363,24 +363,4 @@ fn arrive(kernel: &Kernel, frame: &[u8]) -> u32 {
     context[40..44].copy_from_slice(&node::ifindex("lan").to_ne_bytes());
     let options = TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), ..TestRunOptions::new() };
     kernel.program("ingress").unwrap().test_run(options).unwrap().return_value
-}
-
-/// An Ethernet frame with IPv4 (RFC 791) and TCP (RFC 9293) headers and nothing else.
-fn segment(source: ([u8; 4], u16), destination: ([u8; 4], u16), flags: u8) -> Vec<u8> {
-    let mut frame = vec![0; 54];
-    frame[..6].copy_from_slice(&device("lan").mac);
-    frame[12] = 0x08;
-    frame[14] = 0x45;
-    frame[17] = 40;
-    frame[22] = 64;
-    frame[23] = 6;
-    frame[26..30].copy_from_slice(&source.0);
-    frame[30..34].copy_from_slice(&destination.0);
-    frame[34..36].copy_from_slice(&source.1.to_be_bytes());
-    frame[36..38].copy_from_slice(&destination.1.to_be_bytes());
-    // Acknowledges the sequence number 0.
-    frame[45] = u8::from(flags & ACK != 0);
-    frame[46] = 0x50;
-    frame[47] = flags;
-    frame
 }

@@ -29,6 +29,7 @@ impl Node {
             mount(Some("bpf"), &bpffs, Some("bpf"), 0);
             ip("link add lan type veth peer name pod");
             ip("link set lan up");
+            ip("link set pod up");
             test(&Node { bpffs });
         });
         if let Err(panic) = inside.join() {
@@ -60,7 +61,7 @@ pub(crate) fn device(name: &str) -> Device {
         ifindex: ifindex(name),
         name: name.to_owned(),
         l3_ifindex: ifindex(name),
-        mac: [2, 0, 0, 0, 0, 1],
+        mac: crate::packets::LAN_MAC,
         kind: DeviceKind::Ordinary,
         source_v4: Some([192, 0, 2, 1].into()),
         source_v6: None,
@@ -75,9 +76,11 @@ pub(crate) fn ifindex(name: &str) -> u32 {
     ifindex
 }
 
-/// Makes the node a router with this address.
-pub(crate) fn forwards_to(device: &str, address: &str) {
-    ip(&format!("addr add {address} dev {device}"));
+/// Makes the node a router whose every way leads out of the device, to a neighbour that needs no resolution.
+pub(crate) fn routes_to(device: &str) {
+    ip(&format!("addr add 198.51.100.1/30 dev {device}"));
+    ip(&format!("neigh add 198.51.100.2 lladdr 02:00:00:00:00:02 dev {device}"));
+    ip("route add default via 198.51.100.2");
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
 }
 
