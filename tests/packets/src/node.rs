@@ -1,0 +1,235 @@
+//! A node with the real programs, and packets that arrive at it.
+
+use std::net::IpAddr;
+
+use aya::programs::{TestRun, TestRunOptions};
+use gateway_agent_kernel::{Device, DeviceKind, Flow, Kernel, Options, Pins, PortRange, Sizes, Stats};
+use lab::{Lab, Namespace};
+
+use crate::net::Net;
+use crate::outcome::Outcome;
+use crate::packet::Packet;
+use crate::tables::{HERE, Plan};
+
+/// A device of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Towards clients.
+    Wan,
+    /// Towards other nodes.
+    Lan,
+    /// Towards the endpoints on this node.
+    Pods,
+}
+
+impl Port {
+    pub const ALL: [Self; 3] = [Self::Wan, Self::Lan, Self::Pods];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wan => "wan",
+            Self::Lan => "lan",
+            Self::Pods => "pods",
+        }
+    }
+
+    /// The device's own address.
+    pub fn mac(self) -> [u8; 6] {
+        [2, 0, 0, 0, 0, self as u8 + 1]
+    }
+
+    /// That of whoever is at the other end.
+    pub fn peer_mac(self) -> [u8; 6] {
+        [2, 0, 0, 0, 1, self as u8 + 1]
+    }
+
+    fn address(self, net: Net) -> IpAddr {
+        match self {
+            Self::Wan => net.frontend(0).ip(),
+            Self::Lan => net.node(0).ip(),
+            Self::Pods => {
+                let pods = if net == Net::V4 { "10.1.0.1" } else { "fd00:1::1" };
+                pods.parse().expect("an address")
+            }
+        }
+    }
+}
+
+/// Runs on a thread inside the node's network namespace; everything is gone when it ends.
+pub struct Node {
+    kernel: Kernel,
+    pins: Pins,
+    ifindex: [u32; 3],
+}
+
+impl Node {
+    /// Tells a story on a node with small tables. Fails without root.
+    pub fn run(story: impl FnOnce(&mut Self) + Send) {
+        Self::run_with(|_| (), story);
+    }
+
+    /// The same with other options.
+    pub fn run_with(change: impl FnOnce(&mut Options) + Send, story: impl FnOnce(&mut Self) + Send) {
+        let lab = Lab::new("packets").expect("this test needs root");
+        let namespace = lab.namespace("node").expect("a namespace");
+        let pin = lab.bpffs("bpf").expect("a bpffs").join("gateway-agent");
+        set_up(&namespace);
+        namespace.run(|| {
+            let mut options = Options::new(pin, HERE);
+            options.sizes = Sizes {
+                flows: 1000,
+                frontends: 64,
+                backends: 64,
+                services: 64,
+                endpoints: 64,
+                ring_places: 16_384,
+            };
+            options.snat_ports = PortRange::new(2048, 4095).expect("a range");
+            change(&mut options);
+            story(&mut Self::open(&options));
+        });
+    }
+
+    fn open(options: &Options) -> Self {
+        let mut kernel = Kernel::open(options).expect("the programs load");
+        let pins = Pins::open(&options.pin).expect("the maps are pinned");
+        let ifindex = Port::ALL.map(|port| {
+            let device = device(port);
+            kernel.attach(&device).expect("the device takes the program");
+            device.ifindex
+        });
+        Self { kernel, pins, ifindex }
+    }
+
+    /// Feeds the kernel, all of it.
+    pub fn apply(&mut self, plan: &Plan) {
+        let report = self.kernel.apply(&plan.0);
+        assert_eq!(report.problems, [], "the tables fit");
+    }
+
+    /// A packet arrives at a device, in a frame addressed to it.
+    pub fn receives(&self, port: Port, packet: &Packet) -> Outcome {
+        self.receives_frame(port, &packet.frame(port.mac(), port.peer_mac()))
+    }
+
+    /// Any frame arrives.
+    pub fn receives_frame(&self, port: Port, frame: &[u8]) -> Outcome {
+        let before = self.reasons();
+        let context = Context::arriving_at(self.ifindex(port));
+        let mut context_after = [0; Context::BYTES];
+        // Room for an answer that is longer than its cause.
+        let mut after = vec![0; frame.len() + 256];
+        let program = self.kernel.program("ingress").expect("the object has its entry program");
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut after),
+                ctx_in: Some(&context.0),
+                ctx_out: Some(&mut context_after),
+                ..TestRunOptions::default()
+            })
+            .expect("the kernel runs the program");
+        after.truncate(usize::try_from(result.data_size_out).expect("a length"));
+        let counted = self.reasons().into_iter().zip(before).filter(|(now, then)| now.1 != then.1);
+        Outcome {
+            arrived_at: port,
+            arrived: frame.to_vec(),
+            verdict: result.return_value.cast_signed(),
+            left_by: Context(context_after).left_by().and_then(|index| self.port(index)),
+            left: after,
+            counted: counted.map(|(now, then)| (now.0, now.1 - then.1)).collect(),
+        }
+    }
+
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.pins.stats().expect("the counters can be read")
+    }
+
+    pub fn flows(&self) -> Vec<Flow> {
+        self.pins.flows()
+    }
+
+    pub fn ifindex(&self, port: Port) -> u32 {
+        self.ifindex[port as usize]
+    }
+
+    fn port(&self, ifindex: u32) -> Option<Port> {
+        Port::ALL.into_iter().find(|port| self.ifindex(*port) == ifindex)
+    }
+
+    fn reasons(&self) -> Vec<(&'static str, u64)> {
+        self.stats().reasons.iter().map(|reason| (reason.name, reason.packets)).collect()
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("pins", &self.pins).finish_non_exhaustive()
+    }
+}
+
+/// `struct __sk_buff` of linux/bpf.h.
+struct Context([u8; Self::BYTES]);
+
+impl Context {
+    const BYTES: usize = 192;
+    /// Indices of 32-bit fields.
+    const INGRESS_IFINDEX: usize = 9;
+    const IFINDEX: usize = 10;
+    const CB: usize = 12;
+
+    fn arriving_at(ifindex: u32) -> Self {
+        let mut context = Self([0; Self::BYTES]);
+        for field in [Self::INGRESS_IFINDEX, Self::IFINDEX] {
+            context.0[4 * field..][..4].copy_from_slice(&ifindex.to_ne_bytes());
+        }
+        context
+    }
+
+    /// The device that the program redirected to: its last word in cb.
+    fn left_by(&self) -> Option<u32> {
+        let bytes = self.0[4 * (Self::CB + 4)..][..4].try_into().ok()?;
+        Some(u32::from_ne_bytes(bytes)).filter(|index| *index != 0)
+    }
+}
+
+fn device(port: Port) -> Device {
+    let name = std::ffi::CString::new(port.name()).expect("no zero byte");
+    // SAFETY: the name ends with a zero byte.
+    let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    assert_ne!(ifindex, 0, "device {name:?} exists");
+    let (IpAddr::V4(v4), IpAddr::V6(v6)) = (port.address(Net::V4), port.address(Net::V6)) else {
+        unreachable!("the plan has both families")
+    };
+    Device {
+        ifindex,
+        name: port.name().to_owned(),
+        l3_ifindex: ifindex,
+        mac: port.mac(),
+        kind: DeviceKind::Ordinary,
+        source_v4: Some(v4),
+        source_v6: Some(v6),
+    }
+}
+
+/// Each device has an idle peer in the same namespace, so that its link is up.
+fn set_up(namespace: &Namespace) {
+    for name in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+        namespace.sysctl(name, "1").expect("the node forwards");
+    }
+    let mut lines = String::new();
+    for port in Port::ALL {
+        let name = port.name();
+        let mac = lab::MacAddress(port.mac());
+        lines += &format!("link add {name} address {mac} type veth peer name {name}-peer\n");
+        lines += &format!("link set {name} up\nlink set {name}-peer up\n");
+        lines += &format!("address add {}/24 dev {name}\n", port.address(Net::V4));
+        lines += &format!("address add {}/64 dev {name} nodad\n", port.address(Net::V6));
+    }
+    lines += "route add 10.2.0.0/16 via 192.0.2.2\nroute add fd00:2::/32 via 2001:db8:2::2\n";
+    namespace.ip(&lines).expect("the node has its devices");
+}
