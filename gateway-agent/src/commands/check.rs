@@ -25,9 +25,9 @@ pub fn execute(arguments: &Check) -> Result<ExitCode, Failure> {
         let value =
             if arguments.tables { tables::as_json(&verdict.outcome.tables) } else { verdict.as_list()? };
         if arguments.output == CheckForm::Json {
-            print_json(&value)?
+            print_json(&value)?;
         } else {
-            print_yaml(&value)?
+            print_yaml(&value)?;
         }
         // An object's status has no place for these.
         verdict.file_problems.iter().for_each(|problem| eprintln!("{problem}"));

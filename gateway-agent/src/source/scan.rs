@@ -41,7 +41,7 @@ struct Stamp {
     settled: bool,
 }
 
-/// Files carry the time of the last clock tick, which comes every 10 ms at least (CONFIG_HZ=100).
+/// Files carry the time of the last clock tick, which comes every 10 ms at least (`CONFIG_HZ=100`).
 const CLOCK_TICK: Duration = Duration::from_millis(10);
 
 /// In a directory, files with other extensions are not ours.
@@ -56,11 +56,7 @@ impl Scan {
             match files_of(source) {
                 Ok(files) => found.files.extend(files),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    found.missing.push(Problem::of_file(
-                        source,
-                        "no such file or directory",
-                        "create it, or correct the path after -f",
-                    ))
+                    found.missing.push(missing(source));
                 }
                 Err(error) => {
                     found.unreadable.insert(source.clone(), unreadable(source, &error));
@@ -182,6 +178,10 @@ fn too_large(path: &Path, bytes: u64) -> Problem {
         ),
         "split it into several files (a running agent keeps what it said last)",
     )
+}
+
+fn missing(path: &Path) -> Problem {
+    Problem::of_file(path, "no such file or directory", "create it, or correct the path after -f")
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Problem {

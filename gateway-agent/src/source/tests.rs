@@ -221,7 +221,7 @@ async fn the_first_of_two_files_counts() {
     assert_eq!(followed.problems(), [""; 0]);
 }
 
-/// What the kubelet makes of a ConfigMap, and how it changes it (atomic_writer.go).
+/// What the kubelet makes of a ConfigMap, and how it changes it (`atomic_writer.go`).
 fn mount(folder: &Path, version: &str, value: &str) {
     fs::create_dir(folder.join(version)).unwrap();
     fs::write(folder.join(version).join("a.yaml"), namespace("a", value)).unwrap();

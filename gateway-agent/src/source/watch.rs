@@ -40,7 +40,7 @@ const LONGEST_BURST: Duration = Duration::from_millis(500);
 
 impl Watcher {
     /// Starts to follow files and directories, which need not exist yet. Fails if inotify has no watch left for us
-    /// (sysctl fs.inotify.max_user_instances, fs.inotify.max_user_watches).
+    /// (sysctls `fs.inotify.max_user_instances` and `max_user_watches`).
     pub fn new(sources: Vec<PathBuf>) -> io::Result<Self> {
         let mut watcher = Self {
             sources,
@@ -237,7 +237,7 @@ fn nearest_directory_above(path: &Path) -> Option<PathBuf> {
     path.ancestors().skip(1).find(|ancestor| ancestor.is_dir()).map(Path::to_owned)
 }
 
-/// Linux follows at most 40 symbolic links in a path (path_resolution(7)).
+/// Linux follows at most 40 symbolic links in a path (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
 fn directories_of_links(path: &Path) -> BTreeSet<PathBuf> {
