@@ -17,7 +17,7 @@ pub fn deliver(skb: &Skb, packet: &Packet, reversed: &FlowKey, exit: &Exit) -> V
     }
     let rewrite = Rewrite::new(packet, reversed);
     match skb.apply(&rewrite, packet) {
-        Ok(()) => skb.redirect_to(exit.ifindex, &exit.next_hop, exit.flags),
+        Ok(()) => skb.redirect_to(exit.ifindex, exit.next_hop, exit.flags),
         Err(reason) => Verdict::Drop(reason),
     }
 }

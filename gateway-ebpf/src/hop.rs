@@ -3,7 +3,7 @@
 
 use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_fib_lookup};
 use gateway_common::{
-    headers::unmapped,
+    headers::{mapped, unmapped},
     maps::{Address, Endpoint, HOP_TICKS, Slot},
     reason::Reason,
 };
@@ -17,7 +17,8 @@ use crate::{
 /// A way out of the node. Filled in place: a copy more would overflow the callers' stack.
 #[derive(Default)]
 pub struct Exit {
-    pub next_hop: Address,
+    /// An `Address` in words: copying one byte by byte would cost more than the look-up.
+    pub next_hop: [u64; 2],
     pub ifindex: u32,
     /// `device_flags`
     pub flags: u32,
@@ -58,7 +59,7 @@ pub fn to_endpoint(skb: &Skb, id: u32, endpoint: &Endpoint, now: u32, exit: &mut
         let expires = atomic::load32(&raw const (*cached).expires);
         if is_fresh(expires, now) && (*cached).generation == endpoint.generation {
             exit.ifindex = (*cached).ifindex;
-            exit.next_hop = (*cached).next_hop;
+            exit.next_hop = words(&(*cached).next_hop);
             exit.flags = (*cached).flags;
             if atomic::load32(&raw const (*cached).expires) == expires {
                 return Ok(());
@@ -72,7 +73,7 @@ pub fn to_endpoint(skb: &Skb, id: u32, endpoint: &Endpoint, now: u32, exit: &mut
         (*cached).ifindex = exit.ifindex;
         (*cached).flags = exit.flags;
         (*cached).generation = endpoint.generation;
-        (*cached).next_hop = exit.next_hop;
+        *words_mut(&raw mut (*cached).next_hop) = exit.next_hop;
         atomic::store32(&raw mut (*cached).expires, now.wrapping_add(HOP_TICKS) | 1);
         Ok(())
     }
@@ -88,7 +89,7 @@ pub fn to_client(skb: &Skb, slot: *mut Slot, now: u32, exit: &mut Exit) -> Resul
             let packed = (*slot).client_ifindex;
             exit.ifindex = packed & IFINDEX;
             exit.flags = packed >> FLAGS_SHIFT;
-            exit.next_hop = (*slot).client_next_hop;
+            exit.next_hop = words(&(*slot).client_next_hop);
             return Ok(());
         }
         if !ask(skb, &(*slot).forward.destination, &(*slot).forward.source, exit) {
@@ -96,7 +97,7 @@ pub fn to_client(skb: &Skb, slot: *mut Slot, now: u32, exit: &mut Exit) -> Resul
         }
         atomic::store32(&raw mut (*slot).client_expires, 0);
         (*slot).client_ifindex = exit.ifindex & IFINDEX | exit.flags << FLAGS_SHIFT;
-        (*slot).client_next_hop = exit.next_hop;
+        *words_mut(&raw mut (*slot).client_next_hop) = exit.next_hop;
         atomic::store32(&raw mut (*slot).client_expires, now.wrapping_add(HOP_TICKS) | 1);
         Ok(())
     }
@@ -138,21 +139,22 @@ fn ask(skb: &Skb, source: &Address, destination: &Address, exit: &mut Exit) -> b
     if !matches!(answer, FIB_SUCCESS | FIB_NO_NEIGHBOUR | FIB_FRAGMENTATION_NEEDED) {
         return false;
     }
-    let next_hop = if fib.family == AF_INET {
-        gateway_common::headers::mapped(fib.destination[0] as u32)
-    } else {
-        fib.destination
-    };
+    exit.next_hop =
+        if fib.family == AF_INET { mapped(fib.destination[0] as u32) } else { fib.destination };
     exit.ifindex = fib.ifindex;
     // SAFETY: read at once.
     exit.flags = unsafe { DEVICES.get(fib.ifindex) }.map_or(0, |device| device.flags);
-    // SAFETY: both are 16 bytes and valid for every bit pattern.
-    exit.next_hop = unsafe { core::mem::transmute::<[u64; 2], Address>(next_hop) };
     true
 }
 
+/// The words of an address in a map value.
 #[inline(always)]
 pub fn words(address: &Address) -> [u64; 2] {
-    // SAFETY: 16 bytes; map values and stack copies are aligned to at least 4, and BPF reads words at any address.
+    // SAFETY: 16 bytes; all addresses in map values stand at multiples of 4, and BPF reads words at any address.
     unsafe { *core::ptr::from_ref(address).cast() }
+}
+
+#[inline(always)]
+fn words_mut(address: *mut Address) -> *mut [u64; 2] {
+    address.cast()
 }

@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use gateway_common::{
     headers::{ETHERNET, Frame, IPV4, IPV6, Packet, TCP_HEADER, Window, unmapped},
-    maps::{Address, device_flags},
+    maps::device_flags,
     reason::Reason,
     rewrite::{Rewrite, checksum_at},
 };
@@ -141,24 +141,22 @@ impl Skb {
 
     /// Sends the packet to `next_hop` through `ifindex`; the kernel finds or asks for the neighbour's address.
     #[inline(always)]
-    pub fn redirect_to(&self, ifindex: u32, next_hop: &Address, flags: u32) -> Verdict {
+    pub fn redirect_to(&self, ifindex: u32, next_hop: [u64; 2], flags: u32) -> Verdict {
         // For fixtures that run without a wire: where the packet would go.
         self.leave(4, ifindex);
         if flags & device_flags::PEER != 0 {
             // SAFETY: a plain call; the kernel checks the device.
             return Verdict::Redirected(unsafe { bpf_redirect_peer(ifindex, 0) });
         }
-        // SAFETY: an address is 16 bytes; read as words from the stack or a map value.
-        let words: [u32; 4] = unsafe { core::ptr::read_unaligned(core::ptr::from_ref(next_hop).cast()) };
-        let low = [words[0] as u64 | (words[1] as u64) << 32, words[2] as u64 | (words[3] as u64) << 32];
         // SAFETY: plain integers; zero is valid for all.
         let mut neighbour: bpf_redir_neigh = unsafe { core::mem::zeroed() };
-        if let Some(ipv4) = unmapped(low) {
+        if let Some(ipv4) = unmapped(next_hop) {
             neighbour.nh_family = AF_INET;
             neighbour.__bindgen_anon_1.ipv4_nh = ipv4;
         } else {
+            let [a, b] = next_hop;
             neighbour.nh_family = AF_INET6;
-            neighbour.__bindgen_anon_1.ipv6_nh = words;
+            neighbour.__bindgen_anon_1.ipv6_nh = [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32];
         }
         // SAFETY: the parameters are on the stack and initialised.
         let answer = unsafe {
