@@ -8,7 +8,7 @@
 //! | `devices` | hash | ifindex | [`Device`] | agent |
 //! | `frontends` | hash | [`FrontendKey`] | [`Frontend`] | agent |
 //! | `splits` | array | split id | [`Split`] | agent |
-//! | `rings` | array | ring id | [`Ring`] | agent |
+//! | `rings` | array, mmapable | ring id | [`Ring`] | agent |
 //! | `maglev` | array, mmapable | place | endpoint id | agent |
 //! | `endpoints` | array | endpoint id | [`Endpoint`] | agent |
 //! | `hops` | array | endpoint id | [`Hop`] | programs |

@@ -23,7 +23,7 @@ pub struct Device {
     pub name: String,
     /// Where routes for its packets are looked up: itself, or its bridge.
     pub l3_ifindex: u32,
-    /// Frames to other addresses are not ours. All zero: it has no link layer.
+    /// Frames to other addresses are not ours.
     pub mac: [u8; 6],
     pub kind: DeviceKind,
     /// Preferred source of packets that leave here, if the device has an address of that family.

@@ -75,7 +75,10 @@ impl Endpoints {
             if !new && self.known[&key].value == value {
                 continue;
             }
-            if report.wrote("endpoints", &key.1, map.set(id, value, 0)) {
+            // A new use shows its generation before it is ready: flows of the former use see it as gone throughout.
+            let gone = maps::Endpoint { state: EndpointState::Gone as u8, ..value };
+            let announced = if new { map.set(id, gone, 0) } else { Ok(()) };
+            if report.wrote("endpoints", &key.1, announced.and_then(|()| map.set(id, value, 0))) {
                 self.known.insert(key, Known { id, value });
             } else if new {
                 self.ids.free(id);

@@ -49,6 +49,8 @@ pub enum OpenError {
     Incomplete { pin: PathBuf, map: &'static str },
     #[error("the programs or maps can't be loaded: {}", crate::chain(.0))]
     Load(EbpfError),
+    #[error("map {map} doesn't fit into memory: choose fewer flows, or give the agent more memory")]
+    NoMemory { map: String },
     #[error("program {name} can't be loaded: {}", crate::chain(cause))]
     Program { name: &'static str, cause: ProgramError },
     #[error("the object has no program {0}; build it again: `cargo xtask build`")]
@@ -275,7 +277,14 @@ fn load_object(pin: &Path, sizes: &Sizes, object: &[u8]) -> Result<Ebpf, OpenErr
     for map in &MAPS {
         loader.map_pin_path(map.name, folder.join(map.name)).map_max_entries(map.name, (map.entries)(sizes));
     }
-    loader.load(object).map_err(OpenError::Load)
+    loader.load(object).map_err(|error| match error {
+        EbpfError::MapError(MapError::CreateError { name, io_error })
+            if io_error.kind() == io::ErrorKind::OutOfMemory =>
+        {
+            OpenError::NoMemory { map: name }
+        }
+        error => OpenError::Load(error),
+    })
 }
 
 fn classifier_mut<'a>(

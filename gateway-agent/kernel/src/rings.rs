@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapError;
 use gateway_agent_tables::{EndpointSet, L4Tables, ServicePort, Split, Target};
@@ -41,19 +41,19 @@ type Member = (SocketAddr, u32);
 impl Rings {
     /// What an earlier agent left. Labels without a sound ring are removed.
     pub(crate) fn recover(store: &mut Store) -> Result<Self, MapError> {
-        let mut regions = Regions::new(u32::try_from(store.maglev.len()).unwrap_or(u32::MAX));
+        let mut regions = Regions::new(entries(&store.maglev));
         let mut known = HashMap::new();
         for (id, label) in labels::read::<RingLabel>(&store.labels, LabelKind::Ring)? {
-            let region = region_of(store.rings.get(&id, 0).unwrap_or(0));
+            let region = store.rings.get(id as usize).map(region_of);
             let service = label.map(ServicePort::from).filter(|service| !known.contains_key(service));
-            match service {
-                Some(service) if id < store.rings.len() && regions.take(region) => {
+            match (service, region) {
+                (Some(service), Some(region)) if regions.take(region) => {
                     known.insert(service, Known { id, region, members: None });
                 }
                 _ => labels::remove(&mut store.labels, LabelKind::Ring, id)?,
             }
         }
-        let ids = Ids::recover(store.rings.len(), known.values().map(|k| k.id));
+        let ids = Ids::recover(entries(&store.rings), known.values().map(|k| k.id));
         Ok(Self { ids, regions, known, retired_regions: Vec::new(), retired_ids: Vec::new() })
     }
 
@@ -121,11 +121,9 @@ impl Rings {
             return None;
         };
         let label = RingLabel::from(service);
-        let written = store
-            .rings
-            .set(id, 0, 0)
-            .and_then(|()| labels::write(&mut store.labels, LabelKind::Ring, id, &label));
-        if !report.wrote("rings", service, written) {
+        store.rings[id as usize].store(ring_of(Region::default()), Ordering::Release);
+        let written = labels::write(&mut store.labels, LabelKind::Ring, id, &label);
+        if !report.wrote("labels", service, written) {
             self.ids.free(id);
             return None;
         }
@@ -168,14 +166,11 @@ impl Rings {
         for (word, id) in store.maglev[region.offset as usize..].iter().zip(places(&members, region.len)) {
             word.store(u64::from(id), Ordering::Relaxed);
         }
-        // The places are written before the ring says so.
-        fence(Ordering::SeqCst);
-        if report.wrote("rings", service, store.rings.set(id, ring_of(region), 0)) {
-            self.retired_regions.push(std::mem::replace(&mut known.region, region));
-            known.members = Some(members);
-        } else {
-            self.regions.free(region);
-        }
+        // After the places, in one store: a program sees the former ring or this one.
+        store.rings[id as usize].store(ring_of(region), Ordering::Release);
+        report.changes += 1;
+        self.retired_regions.push(std::mem::replace(&mut known.region, region));
+        known.members = Some(members);
     }
 }
 
@@ -225,8 +220,13 @@ fn ring_of(region: Region) -> Ring {
     u64::from(region.offset) | u64::from(region.len) << 32
 }
 
+fn entries(words: &Words) -> u32 {
+    u32::try_from(words.len()).unwrap_or(u32::MAX)
+}
+
 /// Splits the word into its halves.
 #[expect(clippy::cast_possible_truncation)]
-pub(crate) fn region_of(ring: Ring) -> Region {
+pub(crate) fn region_of(ring: &AtomicU64) -> Region {
+    let ring: Ring = ring.load(Ordering::Relaxed);
     Region { offset: ring as u32, len: (ring >> 32) as u32 }
 }

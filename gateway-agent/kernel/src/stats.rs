@@ -166,8 +166,7 @@ fn tables(store: &Store, frontends: usize, backends: usize) -> Result<Vec<TableF
     let rings = labels_of::<RingLabel>(store, LabelKind::Ring)?;
     let mut places = 0;
     for (id, _) in &rings {
-        let ring = store.rings.get(id, 0).map_err(|e| map_error("rings", e))?;
-        places += u64::from(region_of(ring).len);
+        places += store.rings.get(*id as usize).map_or(0, |ring| u64::from(region_of(ring).len));
     }
     let mut endpoints = 0;
     for endpoint in store.endpoints.iter() {
@@ -183,7 +182,7 @@ fn tables(store: &Store, frontends: usize, backends: usize) -> Result<Vec<TableF
         },
         fill("frontends", frontends as u64, store.frontend_stats.len()),
         fill("backends", backends as u64, store.backend_stats.len()),
-        fill("services", rings.len() as u64, store.rings.len()),
+        TableFill { name: "services", used: rings.len() as u64, capacity: store.rings.len() as u64 },
         fill("endpoints", endpoints, store.endpoints.len()),
         TableFill { name: "ring_places", used: places, capacity: store.maglev.len() as u64 },
     ])

@@ -88,12 +88,13 @@ pub(crate) struct Store {
     pub(crate) devices: HashMap<MapData, u32, Device>,
     pub(crate) frontends: HashMap<MapData, FrontendKey, Frontend>,
     pub(crate) splits: Array<MapData, Split>,
-    pub(crate) rings: Array<MapData, Ring>,
     pub(crate) endpoints: Array<MapData, Endpoint>,
     pub(crate) reasons: PerCpuArray<MapData, ReasonCounters>,
     pub(crate) frontend_stats: PerCpuArray<MapData, FrontendCounters>,
     pub(crate) backend_stats: PerCpuArray<MapData, BackendCounters>,
     pub(crate) labels: HashMap<MapData, LabelKey, Label>,
+    /// A word for each ring: stored as a whole, which a map update doesn't promise.
+    pub(crate) rings: Words,
     /// A word for each place; the endpoint's id in its lower half.
     pub(crate) maglev: Words,
     /// A word for each way.
@@ -105,7 +106,7 @@ pub(crate) struct Store {
 /// Words of a slot.
 pub(crate) const SLOT_WORDS: usize = size_of::<Slot>() / 8;
 
-/// Whether `maglev` is to be written.
+/// Whether `rings` and `maglev` are to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     ReadOnly,
@@ -130,7 +131,7 @@ impl Store {
             let data = MapData::from_pin(folder.join(name)).map_err(error)?;
             let len = data.info().map_err(error)?.max_entries() as usize * words_per_value;
             let fd = data.fd().as_fd();
-            let words = if access == Access::Feed && name == "maglev" {
+            let words = if access == Access::Feed && matches!(name, "rings" | "maglev") {
                 Words::writable(fd, len)
             } else {
                 Words::read_only(fd, len)
@@ -143,12 +144,12 @@ impl Store {
             devices: typed!("devices"),
             frontends: typed!("frontends"),
             splits: typed!("splits"),
-            rings: typed!("rings"),
             endpoints: typed!("endpoints"),
             reasons: typed!("reasons"),
             frontend_stats: typed!("frontend_stats"),
             backend_stats: typed!("backend_stats"),
             labels: typed!("labels"),
+            rings: words("rings", 1)?,
             maglev: words("maglev", 1)?,
             forward: words("forward", WAYS)?,
             slots: words("slots", SLOT_WORDS)?,

@@ -352,7 +352,7 @@ fn flows_outlive_their_frontend_and_the_agent() {
     });
 }
 
-/// `TC_ACT_REDIRECT` and `TC_ACT_UNSPEC` of linux/pkt_cls.h.
+/// `TC_ACT_REDIRECT` and `TC_ACT_UNSPEC` of `linux/pkt_cls.h`.
 const REDIRECT: u32 = 7;
 const PASS: u32 = u32::MAX;
 
