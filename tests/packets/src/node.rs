@@ -107,6 +107,15 @@ impl Node {
         assert_eq!(report.problems, [], "the tables fit");
     }
 
+    /// The programs no longer see the device.
+    pub fn detach(&mut self, port: Port) {
+        self.kernel.detach(self.ifindex(port)).expect("the device is left");
+    }
+
+    pub fn attach(&mut self, port: Port) {
+        self.kernel.attach(&device(port)).expect("the device takes the program");
+    }
+
     /// A packet arrives at a device, in a frame addressed to it.
     pub fn receives(&self, port: Port, packet: &Packet) -> Outcome {
         self.receives_frame(port, &packet.frame(port.mac(), port.peer_mac()))
