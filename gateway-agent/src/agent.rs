@@ -4,7 +4,7 @@ mod hooks;
 mod report;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use gateway_agent_kernel::{ApplyProblem, Kernel};
@@ -20,10 +20,10 @@ use tracing::{debug, info};
 use crate::admin;
 use crate::commands::Failure;
 use crate::compile::Compiler;
-use crate::devices::{self, Devices};
+use crate::devices::{self, Devices, DevicesError};
 use crate::node::forwarding_problems;
 use crate::notices::{Notice, Notices, Origin};
-use crate::source::Watcher;
+use crate::source::{WatchError, Watcher};
 use crate::statuses::{Statuses, summary};
 use hooks::Hooks;
 
@@ -53,9 +53,17 @@ pub struct Agent {
     /// What the kernel was last given, and what of it didn't fit.
     applied: Applied,
     recheck_at: Option<Minutes>,
+    /// Why the last look at files or devices failed; the next one is at most [`RECONCILE`] away.
+    faults: Faults,
     report: watch::Sender<Value>,
     server: admin::Server,
     stop: [Signal; 2],
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    files: Option<WatchError>,
+    devices: Option<DevicesError>,
 }
 
 #[derive(Debug, Default)]
@@ -88,13 +96,14 @@ impl Agent {
             object_problems: BTreeSet::new(),
             applied: Applied::default(),
             recheck_at: None,
+            faults: Faults::default(),
             report,
             server: admin::Server::start(&setup.socket, receiver)?,
             stop: [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?],
         };
         agent.found = agent.devices.look(&agent.patterns).await?;
         agent.compiler.set_node_addresses(agent.found.addresses.clone());
-        agent.read_files()?;
+        agent.compiler.update(agent.files.look()?);
         agent.apply();
         agent.hooks.reconcile(&mut agent.kernel, &agent.found.attachable);
         agent.publish();
@@ -135,11 +144,10 @@ impl Agent {
             self.devices = Devices::open()?;
         }
         if matches!(step, Step::Files | Step::Reconcile) {
-            compile |= self.read_files()?;
+            compile |= self.look_at_files();
         }
         if step != Step::Files {
-            self.found = self.devices.look(&self.patterns).await?;
-            compile |= self.compiler.set_node_addresses(self.found.addresses.clone());
+            compile |= self.look_at_devices().await;
         }
         // What the kernel refused it may take now.
         compile |= step == Step::Reconcile && !self.applied.problems.is_empty();
@@ -153,9 +161,33 @@ impl Agent {
         Ok(())
     }
 
-    fn read_files(&mut self) -> Result<bool, Failure> {
-        let found = self.files.look()?;
-        Ok(self.compiler.update(found))
+    /// True if that changes any object.
+    fn look_at_files(&mut self) -> bool {
+        match self.files.look() {
+            Ok(found) => {
+                self.faults.files = None;
+                self.compiler.update(found)
+            }
+            Err(error) => {
+                self.faults.files = Some(error);
+                false
+            }
+        }
+    }
+
+    /// True if the node has other addresses now.
+    async fn look_at_devices(&mut self) -> bool {
+        match self.devices.look(&self.patterns).await {
+            Ok(found) => {
+                self.faults.devices = None;
+                self.found = found;
+                self.compiler.set_node_addresses(self.found.addresses.clone())
+            }
+            Err(error) => {
+                self.faults.devices = Some(error);
+                false
+            }
+        }
     }
 
     /// Compiles the snapshot and gives the kernel what follows from it.
@@ -194,25 +226,12 @@ impl Agent {
         let mut add = |origin, message| {
             now.insert(Notice { origin, message });
         };
-        for problem in self.compiler.problems() {
-            add(Origin::File, problem.to_string());
-        }
-        for file in self.files.open_longer_than(RECONCILE) {
-            add(
-                Origin::File,
-                format!(
-                    "{}: somebody has been writing it for more than {} s; close it; until then what it said last stays",
-                    file.display(),
-                    RECONCILE.as_secs()
-                ),
-            );
-        }
-        for problem in &self.applied.problems {
-            add(Origin::Kernel, problem.to_string());
-        }
-        for problem in self.hooks.problems() {
-            add(Origin::Device, problem);
-        }
+        self.compiler.problems().iter().for_each(|problem| add(Origin::File, problem.to_string()));
+        self.files.open_longer_than(RECONCILE).iter().for_each(|file| add(Origin::File, still_open(file)));
+        self.faults.files.iter().for_each(|fault| add(Origin::File, fault.to_string()));
+        self.applied.problems.iter().for_each(|problem| add(Origin::Kernel, problem.to_string()));
+        self.hooks.problems().for_each(|problem| add(Origin::Device, problem));
+        self.faults.devices.iter().for_each(|fault| add(Origin::Device, fault.to_string()));
         for problem in forwarding_problems(&self.found.attachable) {
             add(Origin::Node, problem);
         }
@@ -234,6 +253,14 @@ enum Step {
     /// The netlink connection broke.
     Reconnect,
     Reconcile,
+}
+
+fn still_open(file: &Path) -> String {
+    format!(
+        "{}: somebody has been writing it for more than {} s; close it (until then it counts as it was before)",
+        file.display(),
+        RECONCILE.as_secs()
+    )
 }
 
 /// As Kubernetes writes times: whole seconds, UTC.

@@ -1,8 +1,10 @@
 //! Objects from files: which files there are, what they hold, and what of that counts.
 //!
-//! `scan` reads files, `document` takes them apart, `store` keeps what was admitted, `watch` says when to look again.
+//! `scan` reads files, `document` takes them apart, `store` keeps what was admitted, `watch` says when to look again,
+//! and `interest` what to watch for that.
 
 mod document;
+mod interest;
 mod scan;
 mod store;
 #[cfg(test)]
@@ -14,7 +16,7 @@ use std::path::PathBuf;
 
 pub use scan::{Found, Scan};
 pub use store::{Change, Store};
-pub use watch::Watcher;
+pub use watch::{WatchError, Watcher};
 
 /// Where a document stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -121,7 +121,7 @@ fn files_of(source: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Hidden files are editors' and kubelet's own.
-fn is_ours(path: &Path) -> bool {
+pub fn is_ours(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     !hidden && path.extension().is_some_and(|e| EXTENSIONS.iter().any(|ours| e == *ours))
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use futures_util::{FutureExt, StreamExt};
 use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask};
 use tokio::time::{Instant, timeout};
 
+use super::interest::{Interest, interests};
 use super::scan::{Found, Scan, all_files};
 
 /// Follows files and directories.
@@ -21,13 +23,19 @@ use super::scan::{Found, Scan, all_files};
 pub struct Watcher {
     sources: Vec<PathBuf>,
     events: EventStream<[u8; EVENT_BYTES]>,
-    directories: HashMap<WatchDescriptor, PathBuf>,
-    /// Written to, and not yet closed by the writer: directory as watched, and name there.
+    directories: HashMap<WatchDescriptor, (PathBuf, Interest)>,
+    /// Written to, and not yet closed by the writer: directory and name there.
     open: BTreeMap<(PathBuf, OsString), Instant>,
     scan: Scan,
     /// Something happened since the last look.
     due: bool,
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "files can't be followed: inotify: {0}; raise the sysctls fs.inotify.max_user_instances and max_user_watches"
+)]
+pub struct WatchError(#[from] io::Error);
 
 /// Room for some 50 events with names of 64 bytes; one needs up to 272 (inotify(7)).
 const EVENT_BYTES: usize = 4096;
@@ -38,10 +46,13 @@ const QUIET: Duration = Duration::from_millis(20);
 /// A burst without end is looked at this often.
 const LONGEST_BURST: Duration = Duration::from_millis(500);
 
+/// Looks in a row while files keep changing; what is still changing then waits for the next burst.
+const MAX_LOOKS: usize = 4;
+
 impl Watcher {
-    /// Starts to follow files and directories, which need not exist yet. Fails if inotify has no watch left for us
-    /// (sysctls `fs.inotify.max_user_instances` and `max_user_watches`).
-    pub fn new(sources: Vec<PathBuf>) -> io::Result<Self> {
+    /// Starts to follow files and directories, which need not exist yet. Fails if inotify has no instance or watch
+    /// left for us.
+    pub fn new(sources: Vec<PathBuf>) -> Result<Self, WatchError> {
         let mut watcher = Self {
             sources,
             events: Inotify::init()?.into_event_stream([0; EVENT_BYTES])?,
@@ -56,7 +67,7 @@ impl Watcher {
 
     /// Waits for the end of a burst of events; may also come back without a change. Can be cancelled: the next call
     /// knows of what this one has seen.
-    pub async fn changed(&mut self) -> io::Result<()> {
+    pub async fn changed(&mut self) -> Result<(), WatchError> {
         if !self.due {
             self.next_event().await?;
         }
@@ -72,9 +83,9 @@ impl Watcher {
 
     /// Reads what changed since the last look. A file that is being written is not read before its writer closes
     /// it: half of it may well parse, and the objects in the other half would go away for that time.
-    pub fn look(&mut self) -> io::Result<Found> {
+    pub fn look(&mut self) -> Result<Found, WatchError> {
         let mut all = Found::default();
-        loop {
+        for _ in 0..MAX_LOOKS {
             self.take_events()?;
             self.due = false;
             let unfinished = self.unfinished();
@@ -84,10 +95,9 @@ impl Watcher {
             all.missing = found.missing;
             all.unreadable = found.unreadable;
             // Only what was watched before it was read can be trusted not to have changed since.
-            if self.watch_directories()? {
-                continue;
-            }
-            if !self.take_events()? {
+            self.due |= self.watch_directories()?;
+            self.take_events()?;
+            if !self.due {
                 break;
             }
             for file in self.unfinished() {
@@ -118,38 +128,35 @@ impl Watcher {
         }
     }
 
-    /// Takes what is there already. True if there was something.
-    fn take_events(&mut self) -> io::Result<bool> {
-        let mut any = false;
+    /// Takes what is there already.
+    fn take_events(&mut self) -> io::Result<()> {
         while let Some(Some(event)) = self.events.next().now_or_never() {
             self.take(event?);
-            any = true;
         }
-        Ok(any)
+        Ok(())
     }
 
     fn take(&mut self, event: EventOwned) {
-        self.due = true;
         if event.mask.contains(EventMask::Q_OVERFLOW) {
+            self.due = true;
             self.open.clear();
             self.scan.forget_all();
             return;
         }
-        if event.mask.contains(EventMask::IGNORED) {
-            self.directories.remove(&event.wd);
-            return;
-        }
-        let (Some(directory), Some(name)) = (self.directories.get(&event.wd).cloned(), event.name) else {
-            return;
-        };
-        let path = directory.join(&name);
-        let key = (directory, name);
-        if event.mask.contains(EventMask::MODIFY)
-            || event.mask.contains(EventMask::CREATE) && begins_empty(&path)
-        {
-            self.open.entry(key).or_insert_with(Instant::now);
-        } else if event.mask.intersects(ENDS_WRITING) {
-            self.open.remove(&key);
+        // No longer watched: what was left in the queue.
+        let Some((directory, interest)) = self.directories.get(&event.wd) else { return };
+        match event.name {
+            Some(name) if interest.matters(&name) => {
+                self.due = true;
+                let key = (directory.clone(), name);
+                if event.mask.intersects(ENDS_WRITING) {
+                    self.open.remove(&key);
+                } else if begins_writing(event.mask, &key.0.join(&key.1)) {
+                    self.open.entry(key).or_insert_with(Instant::now);
+                }
+            }
+            Some(_) => {}
+            None => self.due = true,
         }
     }
 
@@ -167,21 +174,20 @@ impl Watcher {
         named.into_iter().filter(|file| file.canonicalize().is_ok_and(|real| open.contains(&real))).collect()
     }
 
-    /// Watches every directory in which something can change what the sources name. True if one is new.
+    /// Watches every directory in which something can change what the sources hold. True if one is new.
     fn watch_directories(&mut self) -> io::Result<bool> {
-        let wanted = directories_of(&self.sources);
         let mut watches = self.events.watches();
         let mut kept = HashMap::new();
         let mut new = false;
-        for directory in wanted {
-            match watches.add(&directory, WATCHED) {
+        for (directory, interest) in interests(&self.sources) {
+            let mask = if interest.writes { ENTRIES.union(WRITES) } else { ENTRIES };
+            match watches.add(&directory, mask) {
                 Ok(wd) => {
-                    new |= !self.directories.contains_key(&wd);
-                    kept.insert(wd, directory);
+                    new |= self.directories.get(&wd).is_none_or(|(_, before)| *before != interest);
+                    kept.insert(wd, (directory, interest));
                 }
-                // It went away in the meantime: its parent reports that.
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                // Gone in the meantime, which its parent reports; or we may pass through it, but not list it.
+                Err(error) if is_bearable(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -190,64 +196,34 @@ impl Watcher {
             let _ = watches.remove(wd);
         }
         self.directories = kept;
+        // Of what was moved away while being written, no event will tell the end.
+        self.open.retain(|(directory, name), _| directory.join(name).exists());
         Ok(new)
     }
 }
 
-const WATCHED: WatchMask = WatchMask::CREATE
-    .union(WatchMask::MODIFY)
-    .union(WatchMask::ATTRIB)
-    .union(WatchMask::CLOSE_WRITE)
+fn is_bearable(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
+}
+
+/// Which entries a directory has, and whether it is still there itself.
+const ENTRIES: WatchMask = WatchMask::CREATE
     .union(WatchMask::MOVE)
     .union(WatchMask::DELETE)
     .union(WatchMask::DELETE_SELF)
     .union(WatchMask::MOVE_SELF)
     .union(WatchMask::ONLYDIR);
 
+const WRITES: WatchMask = WatchMask::MODIFY.union(WatchMask::ATTRIB).union(WatchMask::CLOSE_WRITE);
+
 const ENDS_WRITING: EventMask =
     EventMask::CLOSE_WRITE.union(EventMask::MOVED_TO).union(EventMask::MOVED_FROM).union(EventMask::DELETE);
 
-/// A new and empty regular file is about to be written; another link to one, a symbolic link or a directory is
-/// complete. (If it isn't empty any more, writing has made events of its own.)
-fn begins_empty(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|m| m.is_file() && m.nlink() == 1 && m.len() == 0)
-}
-
-/// For each source: itself if it is a directory; else, or if it is missing, the nearest directory above it; and for
-/// each symbolic link met on the way there or in it, the directory that its target is in.
-fn directories_of(sources: &[PathBuf]) -> BTreeSet<PathBuf> {
-    let mut directories = BTreeSet::new();
-    for source in sources {
-        directories.extend(nearest_directory_above(source));
-        if source.is_dir() {
-            directories.insert(source.clone());
-        }
-    }
-    for file in all_files(sources) {
-        directories.extend(directories_of_links(&file));
-    }
-    for source in sources {
-        directories.extend(directories_of_links(source));
-    }
-    directories
-}
-
-fn nearest_directory_above(path: &Path) -> Option<PathBuf> {
-    let path = std::path::absolute(path).ok()?;
-    path.ancestors().skip(1).find(|ancestor| ancestor.is_dir()).map(Path::to_owned)
-}
-
-/// Linux follows at most 40 symbolic links in a path (`path_resolution(7)`).
-const MAX_LINKS: usize = 40;
-
-fn directories_of_links(path: &Path) -> BTreeSet<PathBuf> {
-    let mut directories = BTreeSet::new();
-    let mut path = path.to_owned();
-    for _ in 0..MAX_LINKS {
-        let Ok(target) = path.read_link() else { break };
-        let Some(parent) = path.parent() else { break };
-        path = parent.join(target);
-        directories.extend(nearest_directory_above(&path));
-    }
-    directories
+/// Somebody wrote to it; or it is new and empty, and about to be written. Another link to a file, a symbolic link or
+/// a directory is complete when it is made.
+fn begins_writing(event: EventMask, path: &Path) -> bool {
+    let is_empty = |m: Metadata| m.is_file() && m.nlink() == 1 && m.len() == 0;
+    event.contains(EventMask::MODIFY)
+        || event.contains(EventMask::CREATE) && path.symlink_metadata().is_ok_and(is_empty)
 }
