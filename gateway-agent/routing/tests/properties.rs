@@ -1,0 +1,438 @@
+//! Laws that hold for every cluster, tried on small random ones whose objects often want the same things.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use gateway_agent_api::{
+    EndpointSlice, Gateway, GatewayClass, Kind, Namespace, Object, ObjectRef, ReferenceGrant, Service,
+    TcpRoute, UdpRoute,
+};
+use gateway_agent_routing::{Node, Outcome, Snapshot, translate};
+use gateway_agent_tables::{RouteKind, Split, Target};
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
+
+const NAMESPACES: [&str; 2] = ["one", "two"];
+const NAMES: [&str; 3] = ["a", "b", "c"];
+/// Numbers that no API server would let through are among them: nothing may panic on those.
+const PORTS: [i64; 6] = [1, 2, 3, 0, -1, 70000];
+const ADDRESSES: [&str; 4] = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "203.0.113.1"];
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn node() -> Node {
+    Node {
+        name: "node-a".to_owned(),
+        addresses: ADDRESSES[..3].iter().map(|text| address(text)).collect(),
+        gateway_addresses: vec![address(ADDRESSES[0]), address(ADDRESSES[2])],
+    }
+}
+
+fn snapshot<'a>(objects: impl IntoIterator<Item = &'a Object>) -> Snapshot {
+    let mut snapshot = Snapshot::new(node());
+    for object in objects {
+        snapshot.insert(object.clone());
+    }
+    snapshot
+}
+
+fn object(json: Value) -> Object {
+    fn typed<T: serde::de::DeserializeOwned + Into<Object>>(json: Value) -> Object {
+        serde_json::from_value::<T>(json).expect("an object of its kind").into()
+    }
+    match json["kind"].as_str().expect("a kind") {
+        "GatewayClass" => typed::<GatewayClass>(json),
+        "Gateway" => typed::<Gateway>(json),
+        "TCPRoute" => typed::<TcpRoute>(json),
+        "UDPRoute" => typed::<UdpRoute>(json),
+        "ReferenceGrant" => typed::<ReferenceGrant>(json),
+        "Service" => typed::<Service>(json),
+        "EndpointSlice" => typed::<EndpointSlice>(json),
+        "Namespace" => typed::<Namespace>(json),
+        kind => panic!("no such kind: {kind}"),
+    }
+}
+
+fn api_version(kind: &str) -> &'static str {
+    match kind {
+        "Service" | "Namespace" => "v1",
+        "EndpointSlice" => "discovery.k8s.io/v1",
+        _ => "gateway.networking.k8s.io/v1",
+    }
+}
+
+fn document(kind: &str, metadata: &Value, spec: &Value) -> Value {
+    json!({ "apiVersion": api_version(kind), "kind": kind, "metadata": metadata, "spec": spec })
+}
+
+/// Names, namespaces and ports are chosen unevenly, so that references often meet their targets.
+fn name() -> impl Strategy<Value = &'static str> + Clone {
+    prop_oneof![12 => Just(NAMES[0]), 2 => Just(NAMES[1]), 1 => Just(NAMES[2])]
+}
+
+fn namespace_name() -> impl Strategy<Value = &'static str> + Clone {
+    prop_oneof![6 => Just(NAMESPACES[0]), 1 => Just(NAMESPACES[1])]
+}
+
+fn port() -> impl Strategy<Value = i64> + Clone {
+    prop_oneof![12 => Just(PORTS[0]), 2 => select(&PORTS)]
+}
+
+fn metadata() -> impl Strategy<Value = Value> {
+    (namespace_name(), name(), prop::option::of(1..4)).prop_map(|(namespace, name, day)| {
+        let mut metadata = json!({ "namespace": namespace, "name": name });
+        if let Some(day) = day {
+            metadata["creationTimestamp"] = format!("2026-01-0{day}T00:00:00Z").into();
+        }
+        metadata
+    })
+}
+
+fn class() -> impl Strategy<Value = Object> {
+    prop_oneof![
+        9 => Just(our_class()),
+        1 => Just(object(document(
+            "GatewayClass",
+            &json!({ "name": "other" }),
+            &json!({ "controllerName": "example.com/other" }),
+        ))),
+    ]
+}
+
+fn gateway() -> impl Strategy<Value = Object> {
+    let listeners = prop::collection::vec(listener(), 1..4);
+    let addresses = prop::collection::vec(prop::option::of(select(&ADDRESSES)), 0..3);
+    let class = prop_oneof![9 => Just("gateway-agent"), 1 => Just("other")];
+    (metadata(), listeners, addresses, class).prop_map(|(metadata, mut listeners, addresses, class)| {
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            listener["name"] = NAMES[index].into();
+        }
+        let addresses: Vec<_> = addresses.into_iter().map(|value| json!({ "value": value })).collect();
+        let spec = json!({ "gatewayClassName": class, "listeners": listeners, "addresses": addresses });
+        object(document("Gateway", &metadata, &spec))
+    })
+}
+
+fn listener() -> impl Strategy<Value = Value> {
+    let protocol = prop_oneof![
+        6 => Just("TCP"),
+        2 => Just("UDP"),
+        1 => select(&["HTTP", "HTTPS", "example.com/odd"][..]),
+    ];
+    let namespaces = prop_oneof![
+        6 => Just(json!({ "from": "All" })),
+        1 => Just(json!({ "from": "Same" })),
+        1 => select(vec![
+            json!({ "from": "Selector", "selector": { "matchLabels": { "team": "x" } } }),
+            json!({ "from": "Selector", "selector": { "matchExpressions": [{ "key": "team", "operator": "Exists" }] } }),
+            json!({ "from": "Selector" }),
+        ]),
+    ];
+    let kinds = prop_oneof![
+        8 => Just(json!([])),
+        1 => select(vec![json!([{ "kind": "TCPRoute" }]), json!([{ "kind": "HTTPRoute" }])]),
+    ];
+    (protocol, port(), namespaces, kinds).prop_map(|(protocol, port, namespaces, kinds)| {
+        json!({
+            "protocol": protocol,
+            "port": port,
+            "allowedRoutes": { "namespaces": namespaces, "kinds": kinds },
+        })
+    })
+}
+
+fn route() -> impl Strategy<Value = Object> {
+    let some_namespace = || prop::option::weighted(0.3, namespace_name());
+    let section = prop::option::weighted(0.2, name());
+    let parent = (name(), some_namespace(), section, prop::option::weighted(0.2, port()));
+    let parent = parent.prop_map(|(name, namespace, section, port)| {
+        json!({ "name": name, "namespace": namespace, "sectionName": section, "port": port })
+    });
+    let rules = prop::collection::vec(prop_oneof![9 => backends(1..4), 1 => backends(0..18)], 1..3);
+    let kind = prop_oneof![3 => Just("TCPRoute"), 1 => Just("UDPRoute")];
+    (kind, metadata(), prop::collection::vec(parent, 1..3), rules).prop_map(
+        |(kind, metadata, parents, rules)| {
+            let rules: Vec<_> =
+                rules.into_iter().map(|backends| json!({ "backendRefs": backends })).collect();
+            object(document(kind, &metadata, &json!({ "parentRefs": parents, "rules": rules })))
+        },
+    )
+}
+
+fn backends(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Value>> {
+    let namespace = prop::option::weighted(0.3, namespace_name());
+    let weight = prop::option::of(select(&[0, 1, 7, 1_000_000, -1, 2_000_000_000][..]));
+    let kind = prop_oneof![9 => Just("Service"), 1 => Just("Secret")];
+    let backend = (name(), namespace, prop::option::weighted(0.9, port()), weight, kind);
+    let backend = backend.prop_map(|(name, namespace, port, weight, kind)| {
+        json!({ "name": name, "namespace": namespace, "port": port, "weight": weight, "kind": kind })
+    });
+    prop::collection::vec(backend, count)
+}
+
+/// A port of a Service or slice.
+fn named_port() -> impl Strategy<Value = Value> {
+    let protocol = prop_oneof![12 => Just("TCP"), 3 => Just("UDP"), 1 => Just("SCTP")];
+    (port(), protocol, prop::option::weighted(0.1, name()))
+        .prop_map(|(port, protocol, name)| json!({ "port": port, "protocol": protocol, "name": name }))
+}
+
+fn service() -> impl Strategy<Value = Object> {
+    let kind = prop_oneof![9 => Just("ClusterIP"), 1 => Just("ExternalName")];
+    (metadata(), prop::collection::vec(named_port(), 1..3), kind).prop_map(|(metadata, ports, kind)| {
+        object(document("Service", &metadata, &json!({ "ports": ports, "type": kind })))
+    })
+}
+
+fn slice() -> impl Strategy<Value = Object> {
+    let condition = || prop::option::of(any::<bool>());
+    let conditions = (condition(), condition(), condition()).prop_map(|(ready, serving, terminating)| {
+        json!({ "ready": ready, "serving": serving, "terminating": terminating })
+    });
+    let address = select(&["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2", "a.example.com"][..]);
+    let endpoint = (address, conditions, prop::option::of(select(&["node-a", "node-b"][..]))).prop_map(
+        |(address, conditions, node)| json!({ "addresses": [address], "conditions": conditions, "nodeName": node }),
+    );
+    let ports = prop::collection::vec(named_port(), 1..3);
+    (metadata(), name(), ports, prop::collection::vec(endpoint, 1..4)).prop_map(
+        |(mut metadata, service, ports, endpoints)| {
+            metadata["labels"] = json!({ "kubernetes.io/service-name": service });
+            object(json!({
+                "apiVersion": api_version("EndpointSlice"),
+                "kind": "EndpointSlice",
+                "metadata": metadata,
+                "addressType": "IPv4",
+                "ports": ports,
+                "endpoints": endpoints,
+            }))
+        },
+    )
+}
+
+fn grant() -> impl Strategy<Value = Object> {
+    let kind = select(&["TCPRoute", "UDPRoute"][..]);
+    (metadata(), kind, namespace_name(), prop::option::weighted(0.3, name())).prop_map(
+        |(metadata, kind, namespace, name)| {
+            let from =
+                json!([{ "group": "gateway.networking.k8s.io", "kind": kind, "namespace": namespace }]);
+            let to = json!([{ "group": "", "kind": "Service", "name": name }]);
+            object(document("ReferenceGrant", &metadata, &json!({ "from": from, "to": to })))
+        },
+    )
+}
+
+fn namespace() -> impl Strategy<Value = Object> {
+    (select(&NAMESPACES), prop::option::of(select(&["x", "y"][..]))).prop_map(|(name, team)| {
+        let labels = team.map(|team| json!({ "team": team }));
+        object(json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": { "name": name, "labels": labels },
+        }))
+    })
+}
+
+/// Objects of all kinds, each name once.
+fn cluster() -> impl Strategy<Value = Vec<Object>> {
+    let some = |least| least..least + 4_usize;
+    let configured = (
+        prop::collection::vec(class(), some(1)),
+        prop::collection::vec(gateway(), some(1)),
+        prop::collection::vec(route(), some(2)),
+        prop::collection::vec(grant(), some(0)),
+    );
+    let observed = (
+        prop::collection::vec(service(), some(2)),
+        prop::collection::vec(slice(), some(2)),
+        prop::collection::vec(namespace(), some(0)),
+    );
+    (configured, observed).prop_map(
+        |((classes, gateways, routes, grants), (services, slices, namespaces))| {
+            let mut seen = BTreeSet::new();
+            [classes, gateways, routes, grants, services, slices, namespaces]
+                .into_iter()
+                .flatten()
+                .filter(|object| seen.insert(object.object_ref()))
+                .collect()
+        },
+    )
+}
+
+/// The same object in another namespace; references keep to it, and the Gateway takes an address of its own.
+fn moved(object: &Object, prefix: &str, address: &str) -> Object {
+    fn rename(value: &mut Value, prefix: &str) {
+        match value {
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    match field {
+                        Value::String(text) if name == "namespace" => *text = format!("{prefix}-{text}"),
+                        _ => rename(field, prefix),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| rename(item, prefix)),
+            _ => {}
+        }
+    }
+    let mut json = object.to_json().expect("JSON");
+    rename(&mut json, prefix);
+    match object.kind() {
+        Kind::Gateway => json["spec"]["addresses"] = json!([{ "value": address }]),
+        Kind::Namespace => {
+            json["metadata"]["name"] =
+                format!("{prefix}-{}", json["metadata"]["name"].as_str().expect("a name")).into();
+        }
+        _ => {}
+    }
+    self::object(json)
+}
+
+/// The part of an outcome that is about the namespaces with this prefix.
+fn part_of(outcome: &Outcome, prefix: &str) -> Outcome {
+    let mine = |namespace: &str| namespace.starts_with(prefix);
+    let named = |object: &ObjectRef| object.namespace.as_deref().is_some_and(mine);
+    let mut part = outcome.clone();
+    part.statuses.retain(|object, _| named(object));
+    part.problems.retain(|problem| named(&problem.object));
+    part.tables.l4.frontends.retain(|_, frontend| mine(&frontend.listener.gateway.namespace));
+    part.tables.l4.services.retain(|port, _| mine(&port.service.namespace));
+    part.tables.l4.alive.clear();
+    part
+}
+
+fn our_class() -> Object {
+    let spec = json!({ "controllerName": "gateway-agent.io/controller" });
+    object(document("GatewayClass", &json!({ "name": "gateway-agent" }), &spec))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn the_way_to_a_snapshot_does_not_matter(
+        (ordered, shuffled) in cluster().prop_flat_map(|it| (Just(it.clone()), Just(it).prop_shuffle())),
+        passing in prop::collection::vec(cluster(), 0..2),
+    ) {
+        let mut roundabout = Snapshot::new(node());
+        for object in passing.iter().flatten().chain(&shuffled) {
+            roundabout.insert(object.clone());
+        }
+        for object in passing.iter().flatten() {
+            roundabout.remove(&object.object_ref());
+        }
+        for object in &shuffled {
+            roundabout.insert(object.clone());
+        }
+        prop_assert_eq!(translate(&roundabout), translate(&snapshot(&ordered)));
+    }
+
+    #[test]
+    fn what_is_unrelated_changes_nothing(mine in cluster(), others in cluster()) {
+        let class = our_class();
+        let mine: Vec<_> = mine.iter().map(|it| moved(it, "mine", ADDRESSES[0])).chain([class]).collect();
+        let others: Vec<_> = others
+            .iter()
+            .filter(|it| it.kind() != Kind::GatewayClass)
+            .map(|it| moved(it, "other", ADDRESSES[1]))
+            .collect();
+        let alone = translate(&snapshot(&mine));
+        let together = translate(&snapshot(mine.iter().chain(&others)));
+        prop_assert_eq!(part_of(&together, "mine"), part_of(&alone, "mine"));
+    }
+
+    #[test]
+    fn without_a_grant_nothing_tells_whether_the_target_exists(objects in cluster(), other in select(&NAMESPACES)) {
+        let elsewhere = |it: &&Object| it.metadata().namespace.as_deref() != Some(other);
+        let class = our_class();
+        let ungranted = || objects.iter().filter(|it| it.kind() != Kind::ReferenceGrant).chain([&class]);
+        let full = translate(&snapshot(ungranted()));
+        let is_target = |it: &&Object| matches!(it.kind(), Kind::Service | Kind::EndpointSlice) && !elsewhere(it);
+        let without = translate(&snapshot(ungranted().filter(|it| !is_target(it))));
+        for (route, status) in full.statuses.iter().filter(|(it, _)| it.namespace.as_deref() != Some(other)) {
+            prop_assert_eq!(Some(status), without.statuses.get(route), "{}", route);
+        }
+    }
+
+    #[test]
+    fn weights_are_kept(objects in cluster()) {
+        let snapshot = snapshot(&objects);
+        for frontend in translate(&snapshot).tables.l4.frontends.values() {
+            let Some(split) = &frontend.split else { continue };
+            let name = &split.route().object;
+            let kind = match split.route().kind {
+                RouteKind::Tcp => Kind::TcpRoute,
+                RouteKind::Udp => Kind::UdpRoute,
+            };
+            let route = snapshot.find(&ObjectRef::new(kind, &name.namespace, &name.name)).expect("the route");
+            let route = route.to_json().expect("JSON");
+            let written = route["spec"]["rules"][0]["backendRefs"].as_array().expect("backendRefs");
+            prop_assert_eq!(split.backends().len(), written.len());
+            for (backend, written) in split.backends().iter().zip(written) {
+                let weight = written["weight"].as_i64().unwrap_or(1).clamp(0, 1_000_000);
+                prop_assert_eq!(i64::from(backend.weight), weight);
+            }
+        }
+    }
+
+    #[test]
+    fn tables_and_statuses_agree(objects in cluster()) {
+        let snapshot = snapshot(&objects);
+        let outcome = translate(&snapshot);
+        let tables = &outcome.tables.l4;
+        for (key, frontend) in &tables.frontends {
+            let gateway = &frontend.listener.gateway;
+            let status = &outcome.statuses[&ObjectRef::new(Kind::Gateway, &gateway.namespace, &gateway.name)];
+            let listeners = status["listeners"].as_array().expect("listeners");
+            let listener = listeners.iter().find(|it| it["name"] == frontend.listener.listener.as_str());
+            let listener = listener.expect("a status for each listener that makes frontends");
+            for (condition, wanted) in [("Accepted", "True"), ("Programmed", "True"), ("Conflicted", "False")] {
+                let conditions = listener["conditions"].as_array().expect("conditions");
+                let found = conditions.iter().find(|it| it["type"] == condition).expect("the condition");
+                prop_assert_eq!(&found["status"], wanted, "{} {}", key, condition);
+            }
+            let addresses = status["addresses"].as_array().expect("addresses");
+            prop_assert!(addresses.iter().any(|it| it["value"] == key.address.to_string().as_str()));
+            prop_assert!(snapshot.node.addresses.contains(&key.address));
+            prop_assert!(frontend.split.is_none() || listener["attachedRoutes"] != 0, "{}", key);
+            for backend in frontend.split.iter().flat_map(Split::backends) {
+                if let Target::Service(port) = &backend.target {
+                    prop_assert!(tables.services.contains_key(port), "{}", port);
+                    prop_assert_eq!(port.protocol, key.protocol);
+                }
+            }
+        }
+        for (port, endpoints) in &tables.services {
+            for endpoint in &endpoints.ready {
+                prop_assert!(tables.alive.contains(&(port.protocol, endpoint.address)), "{:?}", endpoint);
+            }
+        }
+        for problem in &outcome.problems {
+            prop_assert!(snapshot.find(&problem.object).is_some(), "{}", problem);
+            prop_assert!(!problem.message.is_empty());
+        }
+    }
+}
+
+/// The laws above mean little if random clusters hardly ever carry traffic or have faults.
+#[test]
+fn random_clusters_have_traffic_and_faults() {
+    let mut runner = TestRunner::deterministic();
+    let mut reasons = BTreeSet::new();
+    let (mut frontends, mut splits, mut endpoints) = (0, 0, 0);
+    for _ in 0..400 {
+        let objects = cluster().new_tree(&mut runner).expect("a cluster").current();
+        let outcome = translate(&snapshot(&objects));
+        let tables = &outcome.tables.l4;
+        frontends += usize::from(!tables.frontends.is_empty());
+        splits += usize::from(tables.frontends.values().any(|frontend| frontend.split.is_some()));
+        endpoints += usize::from(tables.services.values().any(|endpoints| !endpoints.ready.is_empty()));
+        reasons.extend(outcome.problems.iter().map(|problem| problem.reason));
+    }
+    assert!(frontends >= 100 && splits >= 40 && endpoints >= 12, "{frontends} {splits} {endpoints}");
+    assert!(reasons.len() >= 12, "{reasons:?}");
+}
