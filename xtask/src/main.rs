@@ -52,7 +52,9 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Setup => setup::run().map(|_| ExitCode::SUCCESS),
         Task::Build => build::run(&setup::run()?).map(|()| ExitCode::SUCCESS),
         Task::Demo(options) => {
-            build::run(&setup::run()?)?;
+            if !options.no_build {
+                build::run(&setup::run()?)?;
+            }
             demo::run(options)
         }
         Task::Test(options) => {
@@ -62,7 +64,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         }
         Task::Bench(options) => {
             build::run(&setup::run()?)?;
-            bench::run(options, &checkout::root()).map(|()| ExitCode::SUCCESS)
+            bench::run(options).map(|()| ExitCode::SUCCESS)
         }
     }
 }

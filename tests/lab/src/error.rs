@@ -7,8 +7,8 @@ use std::time::Duration;
 pub enum LabError {
     #[error("a lab makes network namespaces, so it needs root: run it with sudo")]
     NotRoot,
-    #[error("{action}: {source}")]
-    System { action: String, source: io::Error },
+    #[error("{action}: {error}")]
+    System { action: String, error: io::Error },
     #[error("`{command}` in namespace {namespace} failed ({status}): {stderr}")]
     Command { command: String, namespace: String, status: String, stderr: String },
     #[error("{what} did not happen within {within:?}")]
@@ -22,6 +22,6 @@ pub enum LabError {
 impl LabError {
     pub(crate) fn system(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
-        move |source| Self::System { action, source }
+        move |error| Self::System { action, error }
     }
 }

@@ -6,6 +6,7 @@ mod toolchain;
 
 use anyhow::{Context as _, Result};
 
+pub(crate) use packages::{bpftool, install};
 pub(crate) use toolchain::Toolchain;
 
 /// Makes the machine ready and says which compiler and linker make the kernel programs. Quick when nothing is missing.

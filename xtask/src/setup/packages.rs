@@ -89,6 +89,8 @@ fn apt() -> Command {
     let mut command = Command::new("apt-get");
     command.arg("--quiet=2").args(["-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=300"]);
     command.env("DEBIAN_FRONTEND", "noninteractive");
+    // Where sysvinit's scripts start services, those of the bench's peers stay off.
+    command.env("RUNLEVEL", "1");
     // Packages are found by the system's own tools, not by what a toolchain put first in the path.
     command.env("PATH", env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into()));
     command
