@@ -27,6 +27,7 @@ fn main() {
     };
     if let Some((source, _)) = sources.iter().filter_map(|s| newest(s)).find(|(_, changed)| *changed > built)
     {
+        let source = source.strip_prefix(&workspace).unwrap_or(&source);
         let stale = format!(
             "the eBPF object is older than {}: run `cargo xtask build` ({ALLOW_STALE}=1 builds with it as it is)",
             source.display()

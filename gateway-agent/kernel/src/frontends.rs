@@ -1,5 +1,6 @@
 //! The maps `frontends` and `splits`, and the ids of counters of frontends and backends.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuValues};
@@ -88,8 +89,13 @@ impl Frontends {
             };
             let weight = label.weight;
             let key = BackendKey { route: label.route(), name: label.backend, nth: label.nth };
-            frontend.backends.insert(key, KnownBackend { id, weight });
-            backend_ids.push(id);
+            match frontend.backends.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(KnownBackend { id, weight });
+                    backend_ids.push(id);
+                }
+                Entry::Occupied(_) => labels::remove(&mut store.labels, LabelKind::Backend, id)?,
+            }
         }
         Ok(Self {
             ids: Ids::recover(store.frontend_stats.len(), known.values().map(|k| k.id)),

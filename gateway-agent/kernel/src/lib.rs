@@ -1,7 +1,7 @@
 //! The agent's side of the kernel boundary: loads, attaches, pins, feeds and reads the programs and maps.
 //!
 //! [`Kernel`] is what an agent holds: it owns a pin folder and turns [`L4Tables`](gateway_agent_tables::L4Tables) into
-//! map entries. [`Pins`] reads the same folder without an agent, and [`detach`] removes everything in it.
+//! map entries. [`Pins`] reads the same folder without an agent, and [`detach()`] removes everything in it.
 //!
 //! What a pin folder holds:
 //!

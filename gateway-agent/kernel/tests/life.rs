@@ -5,11 +5,13 @@ mod node;
 mod packets;
 mod tables;
 
+use aya::maps::{HashMap, Map, MapData};
 use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions};
 use gateway_agent_kernel::{
     ApplyProblem, AttachError, DetachError, Kernel, OpenError, Options, Pins, Sizes, Stats, detach,
 };
 use gateway_agent_tables::{L4Tables, Protocol};
+use gateway_common::maps::{LABEL_BYTES, Label, LabelKey, LabelKind};
 use node::{Node, device, ip};
 use packets::{ACK, SYN, segment};
 use tables::{endpoint, frontend, tables};
@@ -214,6 +216,35 @@ fn a_first_start_that_was_cut_off_is_repeated() {
         std::fs::remove_file(node.pin().join("maps/settings")).unwrap();
         let mut kernel = Kernel::open(&node.options()).unwrap();
         assert_eq!(kernel.apply(&tables(&[frontend(80, &[])])).problems, []);
+    });
+}
+
+#[test]
+fn what_an_agent_left_half_done_is_cleared() {
+    Node::run(|node| {
+        let tables = tables(&[frontend(80, &[("web", 1, &[endpoint(1, "here")])])]);
+        let mut kernel = Kernel::open(&node.options()).unwrap();
+        assert_eq!(kernel.apply(&tables).problems, []);
+        drop(kernel);
+        let before = stats(node);
+
+        // Ids that were named, but never came into use; one label is not even readable.
+        let map = MapData::from_pin(node.pin().join("maps/labels")).unwrap();
+        let mut labels = HashMap::<_, LabelKey, Label>::try_from(Map::HashMap(map)).unwrap();
+        let used = labels.keys().count();
+        for (kind, id) in [(LabelKind::Frontend, 9), (LabelKind::Backend, 9), (LabelKind::Ring, 9)] {
+            let template =
+                labels.get(&LabelKey { kind: kind as u32, id: u32::from(kind == LabelKind::Backend) }, 0);
+            labels.insert(LabelKey { kind: kind as u32, id }, template.unwrap(), 0).unwrap();
+        }
+        let unreadable = Label { text: [b'x'; LABEL_BYTES] };
+        labels.insert(LabelKey { kind: LabelKind::Backend as u32, id: 10 }, unreadable, 0).unwrap();
+        assert_eq!(labels.keys().count(), used + 4);
+
+        let mut kernel = Kernel::open(&node.options()).unwrap();
+        assert_eq!(kernel.apply(&tables).problems, []);
+        assert_eq!(labels.keys().count(), used);
+        assert_eq!(stats(node).frontends, before.frontends);
     });
 }
 
