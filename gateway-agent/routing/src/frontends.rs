@@ -1,11 +1,10 @@
 //! The kernel's tables: frontends, the splits of their routes, and the endpoints behind those.
 
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 
 use gateway_agent_tables::{
-    Backend, EndpointSet, Family, Frontend, FrontendKey, L4Tables, Protocol, Refusal, RouteName, ServicePort,
-    Split, Target,
+    Backend, EndpointSet, Family, Frontend, L4Tables, Protocol, Refusal, RouteName, ServicePort, Split,
+    Target,
 };
 
 use crate::attachment::Attachments;
@@ -24,16 +23,10 @@ pub(crate) fn compile(
     let mut tables = L4Tables { alive: slices.alive(), ..L4Tables::default() };
     for (index, gateway) in gateways.iter().enumerate() {
         for (place, listener) in gateway.listeners.iter().enumerate() {
-            let Some((port, protocol)) =
-                NonZeroU16::new(listener.port).zip(listener.protocol).filter(|_| gateway.programs(listener))
-            else {
-                continue;
-            };
             let winner = attachments.winner(index, place);
-            for &address in &gateway.addresses.assigned {
-                let key = FrontendKey { address, port, protocol: protocol.transport() };
+            for key in gateway.frontends_of(listener) {
                 let split = winner.and_then(|route| {
-                    split(&routes[route], attachments.backends(route), address, slices, &mut tables)
+                    split(&routes[route], attachments.backends(route), key.address, slices, &mut tables)
                 });
                 tables.frontends.insert(key, Frontend { listener: listener.name.clone(), split });
             }

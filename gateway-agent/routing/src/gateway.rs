@@ -1,10 +1,9 @@
 //! Our Gateways: addresses, listeners and who wins a port.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use gateway_agent_api::{self as api, Kind, ObjectMeta, ObjectRef};
-use gateway_agent_tables::{ObjectName, Protocol};
+use gateway_agent_tables::{FrontendKey, ObjectName};
 use serde_json::{Value, json};
 
 use crate::address::{self, Addresses};
@@ -67,35 +66,37 @@ fn missing_class(gateway: &api::Gateway, snapshot: &Snapshot) -> Option<Problem>
 /// Gives each (address, port, protocol) to the oldest Gateway that wants it; a listener that loses one of them loses
 /// all, since a listener must be available on every address of its Gateway.
 fn settle_claims(gateways: &mut [Gateway<'_>]) {
-    let mut claims = BTreeMap::<(IpAddr, u16, Protocol), (usize, usize)>::new();
+    // Who has each place so far, by index of Gateway and listener; HTTP listeners may share one.
+    let mut claims = BTreeMap::<FrontendKey, Vec<(usize, usize)>>::new();
     for index in 0..gateways.len() {
-        if gateways[index].fault.is_some() {
-            continue;
-        }
         for place in 0..gateways[index].listeners.len() {
-            let gateway = &gateways[index];
-            let listener = &gateway.listeners[place];
-            let Some(protocol) = listener.protocol.filter(|_| listener.is_valid()) else { continue };
-            let key = |address: &IpAddr| (*address, listener.port, protocol.transport());
-            let rival = gateway.addresses.assigned.iter().find_map(|address| {
-                let &(holder, held) = claims.get(&key(address)).filter(|(holder, _)| *holder != index)?;
-                let rival = &gateways[holder].listeners[held];
-                listener.excludes(rival).map(|reason| (*address, reason, rival))
+            let keys = gateways[index].claimed_by(&gateways[index].listeners[place]);
+            let listener = &gateways[index].listeners[place];
+            let conflict = keys.iter().find_map(|key| {
+                let holders = claims.get(key)?.iter().filter(|(holder, _)| *holder != index);
+                holders
+                    .map(|&(holder, held)| &gateways[holder].listeners[held])
+                    .find_map(|holder| lost(listener, holder, key))
             });
-            if let Some((address, reason, rival)) = rival {
-                let message = format!(
-                    "port {} of {address} belongs to listener {} of Gateway {}, which comes first by age and name; give listener {} another \
-                     port, or its Gateway another address",
-                    listener.port, rival.name.listener, rival.name.gateway, listener.name.listener
-                );
-                gateways[index].listeners[place].conflict = Some(Conflict { reason, message });
+            if conflict.is_some() {
+                gateways[index].listeners[place].conflict = conflict;
             } else {
-                for address in &gateway.addresses.assigned {
-                    claims.entry(key(address)).or_insert((index, place));
+                for key in keys {
+                    claims.entry(key).or_default().push((index, place));
                 }
             }
         }
     }
+}
+
+fn lost(listener: &Listener<'_>, holder: &Listener<'_>, key: &FrontendKey) -> Option<Conflict> {
+    let reason = listener.excludes(holder)?;
+    let message = format!(
+        "port {} of {} belongs to listener {} of Gateway {}, which comes first by age and name; give listener {} another \
+         port, or its Gateway another address",
+        key.port, key.address, holder.name.listener, holder.name.gateway, listener.name.listener
+    );
+    Some(Conflict { reason, message })
 }
 
 impl<'a> Gateway<'a> {
@@ -128,13 +129,23 @@ impl<'a> Gateway<'a> {
         }
     }
 
-    pub(crate) fn object(&self) -> ObjectRef {
-        ObjectRef::new(Kind::Gateway, &self.name.namespace, &self.name.name)
+    /// The places that a listener wants.
+    fn claimed_by(&self, listener: &Listener<'_>) -> Vec<FrontendKey> {
+        let socket = listener.socket().filter(|_| self.fault.is_none());
+        let addresses = self.addresses.assigned.iter();
+        let keys = socket.into_iter().flat_map(|(port, protocol)| {
+            addresses.clone().map(move |&address| FrontendKey { address, port, protocol })
+        });
+        keys.collect()
     }
 
-    /// Whether the listener carries traffic on the assigned addresses.
-    pub(crate) fn programs(&self, listener: &Listener<'_>) -> bool {
-        self.programmed(listener).status
+    /// The frontends that a listener makes: all its places, if it carries traffic.
+    pub(crate) fn frontends_of(&self, listener: &Listener<'_>) -> Vec<FrontendKey> {
+        if self.programmed(listener).status { self.claimed_by(listener) } else { Vec::new() }
+    }
+
+    pub(crate) fn object(&self) -> ObjectRef {
+        ObjectRef::new(Kind::Gateway, &self.name.namespace, &self.name.name)
     }
 
     fn programmed(&self, listener: &Listener<'_>) -> Condition {
@@ -215,7 +226,7 @@ impl<'a> Gateway<'a> {
         if let Some((reason, message)) = &self.addresses.missing {
             return Condition::no("Programmed", reason, message.as_str());
         }
-        let programmed = self.list(|listener| self.programs(listener));
+        let programmed = self.list(|listener| self.programmed(listener).status);
         if programmed.is_empty() {
             let message =
                 format!("no listener of Gateway {} carries traffic; see their conditions", self.name);

@@ -1,5 +1,7 @@
 //! Listeners: what each one serves, which of them exclude each other, and which routes they let in.
 
+use std::num::NonZeroU16;
+
 use gateway_agent_api::gateway::{GatewayListeners, GatewayListenersAllowedRoutesNamespacesFrom as From};
 use gateway_agent_api::{Gateway, Kind};
 use gateway_agent_tables::{ListenerName, ObjectName, Protocol};
@@ -14,9 +16,10 @@ use crate::status::Condition;
 pub(crate) struct Listener<'a> {
     pub(crate) name: ListenerName,
     pub(crate) spec: &'a GatewayListeners,
-    pub(crate) port: u16,
+    /// None: no port, which the schema keeps out.
+    port: Option<NonZeroU16>,
     /// None: a protocol that isn't known.
-    pub(crate) protocol: Option<ListenerProtocol>,
+    protocol: Option<ListenerProtocol>,
     /// Kinds of routes that may attach.
     pub(crate) kinds: Vec<Kind>,
     /// Kinds in allowedRoutes that can't attach to this listener.
@@ -105,8 +108,7 @@ impl<'a> Listener<'a> {
         Self {
             name: ListenerName { gateway, listener: spec.name.clone() },
             spec,
-            // The schema keeps ports from 1 to 65535; port 0 makes no frontend.
-            port: u16::try_from(spec.port).unwrap_or(0),
+            port: u16::try_from(spec.port).ok().and_then(NonZeroU16::new),
             protocol,
             kinds,
             invalid_kinds,
@@ -118,7 +120,7 @@ impl<'a> Listener<'a> {
     fn conflict_within(&self, listeners: &[Self]) -> Option<Conflict> {
         let rival = listeners
             .iter()
-            .filter(|other| other.name != self.name && other.port == self.port)
+            .filter(|other| !std::ptr::eq(*other, self) && other.spec.port == self.spec.port)
             .find_map(|other| Some((other, self.excludes(other)?)));
         rival.map(|(other, reason)| Conflict {
             reason,
@@ -129,7 +131,7 @@ impl<'a> Listener<'a> {
                 other.name.listener,
                 other.spec.protocol,
                 self.name.gateway,
-                self.port,
+                self.spec.port,
                 if reason == "HostnameConflict" { " or hostname" } else { "" },
             ),
         })
@@ -151,9 +153,15 @@ impl<'a> Listener<'a> {
         }
     }
 
-    /// Accepted and without conflict: it may claim its port.
+    /// What the listener takes of each address; None if it may not have it.
+    pub(crate) fn socket(&self) -> Option<(NonZeroU16, Protocol)> {
+        let (port, protocol) = self.port.zip(self.protocol).filter(|_| self.conflict.is_none())?;
+        Some((port, protocol.transport()))
+    }
+
+    /// Accepted, so without conflict.
     pub(crate) fn is_valid(&self) -> bool {
-        self.protocol.is_some() && self.conflict.is_none()
+        self.socket().is_some()
     }
 
     /// Whether routes of this kind and namespace may attach; if not, why. No condition of the listener matters here.
@@ -199,21 +207,21 @@ impl<'a> Listener<'a> {
                 Condition::yes("Conflicted", reason, message.as_str()),
             ];
         }
-        let accepted = match self.protocol {
-            Some(_) => Condition::yes("Accepted", "Accepted", format!("listener {listener} is valid")),
-            None => Condition::no(
-                "Accepted",
-                "UnsupportedProtocol",
-                format!(
-                    "listener {listener} has protocol {}, which is not supported; use TCP or UDP",
-                    self.spec.protocol
-                ),
-            ),
+        let accepted = if self.protocol.is_none() {
+            let protocol = &self.spec.protocol;
+            let message = format!(
+                "listener {listener} has protocol {protocol}, which is not supported; use TCP or UDP"
+            );
+            Condition::no("Accepted", "UnsupportedProtocol", message)
+        } else if self.port.is_none() {
+            let message =
+                format!("listener {listener} has port {}; use a number from 1 to 65535", self.spec.port);
+            Condition::no("Accepted", "PortUnavailable", message)
+        } else {
+            Condition::yes("Accepted", "Accepted", format!("listener {listener} is valid"))
         };
-        [
-            accepted,
-            Condition::no("Conflicted", "NoConflicts", format!("nothing else wants port {}", self.port)),
-        ]
+        let no_conflict = format!("nothing else wants port {}", self.spec.port);
+        [accepted, Condition::no("Conflicted", "NoConflicts", no_conflict)]
     }
 
     pub(crate) fn resolved_refs(&self) -> Condition {
@@ -238,8 +246,8 @@ impl<'a> Listener<'a> {
         if let Some(Conflict { reason, message }) = &self.conflict {
             return Some(Condition::no("Programmed", reason, message.as_str()).derived());
         }
-        let Some(protocol) = self.protocol else {
-            let message = format!("listener {listener} is not accepted; correct its protocol");
+        let Some((_, protocol)) = self.port.zip(self.protocol) else {
+            let message = format!("listener {listener} is not accepted; correct its port or protocol");
             return Some(Condition::no("Programmed", "Invalid", message).derived());
         };
         if protocol.kinds().is_empty() {

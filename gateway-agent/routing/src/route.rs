@@ -147,7 +147,7 @@ impl ParentRef<'_> {
             .iter()
             .enumerate()
             .filter(|(_, listener)| self.section.is_none_or(|section| section == listener.name.listener))
-            .filter(|(_, listener)| self.port.is_none_or(|port| port == i32::from(listener.port)))
+            .filter(|(_, listener)| self.port.is_none_or(|port| port == listener.spec.port))
             .collect();
         if meant.is_empty() {
             return Err(Condition::no("Accepted", "NoMatchingParent", self.no_match(gateway)));
@@ -178,7 +178,7 @@ impl ParentRef<'_> {
         let has = gateway
             .listeners
             .iter()
-            .map(|listener| format!("{} on port {}", listener.name.listener, listener.port))
+            .map(|listener| format!("{} on port {}", listener.name.listener, listener.spec.port))
             .collect::<Vec<_>>()
             .join(", ");
         format!(

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use gateway_agent_api::{
     EndpointSlice, Gateway, GatewayClass, Kind, Namespace, Object, ObjectRef, ReferenceGrant, Service,
     TcpRoute, UdpRoute,
 };
 use gateway_agent_routing::{Node, Outcome, Snapshot, translate};
-use gateway_agent_tables::{RouteKind, Split, Target};
+use gateway_agent_tables::{FrontendKey, Protocol, RouteKind, Split, Target};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
@@ -305,6 +306,11 @@ fn part_of(outcome: &Outcome, prefix: &str) -> Outcome {
     part
 }
 
+fn programmed(listener: &Value) -> bool {
+    let conditions = listener["conditions"].as_array().expect("conditions");
+    conditions.iter().any(|it| it["type"] == "Programmed" && it["status"] == "True")
+}
+
 fn our_class() -> Object {
     let spec = json!({ "controllerName": "gateway-agent.io/controller" });
     object(document("GatewayClass", &json!({ "name": "gateway-agent" }), &spec))
@@ -375,6 +381,33 @@ proptest! {
             for (backend, written) in split.backends().iter().zip(written) {
                 let weight = written["weight"].as_i64().unwrap_or(1).clamp(0, 1_000_000);
                 prop_assert_eq!(i64::from(backend.weight), weight);
+            }
+        }
+    }
+
+    #[test]
+    fn a_listener_that_says_programmed_has_its_frontends(objects in cluster()) {
+        let snapshot = snapshot(&objects);
+        let outcome = translate(&snapshot);
+        for gateway in snapshot.all::<Gateway>() {
+            let object = Object::from(gateway.clone()).object_ref();
+            let Some(status) = outcome.statuses.get(&object) else { continue };
+            let statuses = status["listeners"].as_array().expect("listeners");
+            for (listener, status_of_listener) in gateway.spec.listeners.iter().zip(statuses) {
+                if !programmed(status_of_listener) {
+                    continue;
+                }
+                for address in status["addresses"].as_array().expect("addresses") {
+                    let key = FrontendKey {
+                        address: self::address(address["value"].as_str().expect("text")),
+                        port: u16::try_from(listener.port).ok().and_then(NonZeroU16::new).expect("a port"),
+                        protocol: if listener.protocol == "UDP" { Protocol::Udp } else { Protocol::Tcp },
+                    };
+                    let frontend = outcome.tables.l4.frontends.get(&key).expect("a frontend");
+                    prop_assert_eq!(&frontend.listener.listener, &listener.name);
+                    prop_assert_eq!(Some(&frontend.listener.gateway.name), gateway.metadata.name.as_ref());
+                    prop_assert_eq!(Some(&frontend.listener.gateway.namespace), gateway.metadata.namespace.as_ref());
+                }
             }
         }
     }
