@@ -68,6 +68,12 @@ pub fn to_endpoint(skb: &Skb, id: u32, endpoint: &Endpoint, now: u32, exit: &mut
         if !ask(skb, &ANY, &endpoint.address, exit) {
             return Err(Reason::NoNextHop);
         }
+        // Of the pods behind veths only those of this node have the far end for themselves; an uplink that is a veth
+        // (a node in a container) may lead to a bridge, which needs a frame with the neighbour's address.
+        if endpoint.local != 0 {
+            // SAFETY: read at once.
+            exit.flags = unsafe { DEVICES.get(exit.ifindex) }.map_or(0, |device| device.flags);
+        }
         // Two CPUs may write at once: the same values, unless the route changed in between, and then for a second.
         atomic::store32(&raw mut (*cached).expires, 0);
         (*cached).ifindex = exit.ifindex;
@@ -79,16 +85,14 @@ pub fn to_endpoint(skb: &Skb, id: u32, endpoint: &Endpoint, now: u32, exit: &mut
     }
 }
 
-/// The way to a flow's client, kept in its slot.
+/// The way to a flow's client, kept in its slot. Without flags: see `to_endpoint`.
 #[inline(always)]
 pub fn to_client(skb: &Skb, slot: *mut Slot, now: u32, exit: &mut Exit) -> Result<(), Reason> {
     // SAFETY: a value of an array map; see `to_endpoint`.
     unsafe {
         let expires = atomic::load32(&raw const (*slot).client_expires);
         if is_fresh(expires, now) {
-            let packed = (*slot).client_ifindex;
-            exit.ifindex = packed & IFINDEX;
-            exit.flags = packed >> FLAGS_SHIFT;
+            exit.ifindex = (*slot).client_ifindex;
             exit.next_hop = words(&(*slot).client_next_hop);
             return Ok(());
         }
@@ -96,16 +100,12 @@ pub fn to_client(skb: &Skb, slot: *mut Slot, now: u32, exit: &mut Exit) -> Resul
             return Err(Reason::NoNextHop);
         }
         atomic::store32(&raw mut (*slot).client_expires, 0);
-        (*slot).client_ifindex = exit.ifindex & IFINDEX | exit.flags << FLAGS_SHIFT;
+        (*slot).client_ifindex = exit.ifindex;
         *words_mut(&raw mut (*slot).client_next_hop) = exit.next_hop;
         atomic::store32(&raw mut (*slot).client_expires, now.wrapping_add(HOP_TICKS) | 1);
         Ok(())
     }
 }
-
-/// A slot has no room for a word of flags; interface indices stay far below 2^28.
-const FLAGS_SHIFT: u32 = 28;
-const IFINDEX: u32 = (1 << FLAGS_SHIFT) - 1;
 
 #[inline(always)]
 fn is_fresh(expires: u32, now: u32) -> bool {
@@ -139,11 +139,8 @@ fn ask(skb: &Skb, source: &Address, destination: &Address, exit: &mut Exit) -> b
     if !matches!(answer, FIB_SUCCESS | FIB_NO_NEIGHBOUR | FIB_FRAGMENTATION_NEEDED) {
         return false;
     }
-    exit.next_hop =
-        if fib.family == AF_INET { mapped(fib.destination[0] as u32) } else { fib.destination };
+    exit.next_hop = if fib.family == AF_INET { mapped(fib.destination[0] as u32) } else { fib.destination };
     exit.ifindex = fib.ifindex;
-    // SAFETY: read at once.
-    exit.flags = unsafe { DEVICES.get(fib.ifindex) }.map_or(0, |device| device.flags);
     true
 }
 
