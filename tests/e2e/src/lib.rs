@@ -1,0 +1,12 @@
+//! The stage of the end to end stories in `tests/stories`: the standard lab with an agent on each node, the objects
+//! that the agents read, and what an observer sees of them.
+
+#![forbid(unsafe_code)]
+
+mod objects;
+mod observe;
+mod stage;
+
+pub use objects::{Objects, Phase, TCP_PORT, UDP_PORT};
+pub use observe::{Counters, Flow, Observed};
+pub use stage::{Stage, TURN};
