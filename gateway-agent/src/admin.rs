@@ -95,7 +95,7 @@ async fn serve(listener: UnixListener, report: watch::Receiver<Value>) {
             Ok((stream, _)) => {
                 let report = report.clone();
                 tokio::spawn(async move {
-                    let exchange = timeout(PATIENCE, answer(stream, &report)).await;
+                    let exchange = timeout(PATIENCE, answer(stream, report)).await;
                     if let Ok(Err(error)) = exchange {
                         tracing::debug!("a client of the admin socket went away: {error}");
                     }
@@ -110,12 +110,16 @@ async fn serve(listener: UnixListener, report: watch::Receiver<Value>) {
     }
 }
 
-async fn answer(stream: UnixStream, report: &watch::Receiver<Value>) -> io::Result<()> {
+/// Before the first report, a client waits for it.
+async fn answer(stream: UnixStream, mut report: watch::Receiver<Value>) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut request = String::new();
     tokio::io::BufReader::new(reader.take(MAX_REQUEST_BYTES)).read_line(&mut request).await?;
     let mut line = match request.trim() {
-        STATUS => report.borrow().to_string(),
+        STATUS => match report.wait_for(|report| !report.is_null()).await {
+            Ok(report) => report.to_string(),
+            Err(_stopped) => return Ok(()),
+        },
         other => json!({"error": format!("unknown request `{other}`")}).to_string(),
     };
     line.push('\n');

@@ -1,5 +1,6 @@
 //! `gateway-agent check`
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -74,11 +75,16 @@ impl Verdict {
         if !text.is_empty() {
             text.push('\n');
         }
+        let written: BTreeSet<_> = self.file_problems.iter().filter_map(|p| p.object.as_deref()).collect();
+        let mut following: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for problem in &self.outcome.problems {
+            following.entry(&problem.object).or_default().push(problem);
+        }
         for counted in self.compiler.store().objects() {
             let name = counted.object.object_ref();
-            let written = self.file_problems.iter().any(|p| p.object.as_deref() == Some(&name.to_string()));
-            let problems: Vec<_> = self.outcome.problems.iter().filter(|p| p.object == name).collect();
-            let verdict = if written || !problems.is_empty() { "has problems" } else { "ok" };
+            let problems = following.remove(&name).unwrap_or_default();
+            let is_ok = problems.is_empty() && !written.contains(name.to_string().as_str());
+            let verdict = if is_ok { "ok" } else { "has problems" };
             let _ = writeln!(text, "{name} ({}): {verdict}", counted.place);
             for condition in self.statuses.of(&name).into_iter().flat_map(conditions) {
                 let _ = writeln!(text, "    {condition}");

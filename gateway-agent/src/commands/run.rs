@@ -1,6 +1,8 @@
 //! `gateway-agent run`
 
-use gateway_agent_kernel::{Kernel, Options, Sizes, Timeouts};
+use std::path::Path;
+
+use gateway_agent_kernel::{Kernel, Options, Pins, Sizes, Timeouts};
 use gateway_agent_routing::Node;
 
 use super::Failure;
@@ -49,16 +51,26 @@ fn options(arguments: &cli::Run, node: &str) -> Result<Options, Failure> {
     for (name, duration) in &arguments.timeouts {
         timeouts.set(name, *duration)?;
     }
-    let sizes = match arguments.flows {
-        Some(flows) => Sizes { flows, ..Sizes::default() },
-        None => Sizes::for_memory(node::memory()?),
-    };
     Ok(Options {
         pin: arguments.pin.path.clone(),
         node: node.to_owned(),
-        sizes,
+        sizes: sizes(arguments)?,
         snat_ports: arguments.snat_ports,
         selection_seed: arguments.selection_seed.clone(),
         timeouts,
     })
+}
+
+/// What is pinned already keeps its size unless another one is asked for: a machine's memory may have changed since.
+fn sizes(arguments: &cli::Run) -> Result<Sizes, Failure> {
+    match arguments.flows.or_else(|| pinned_flows(&arguments.pin.path)) {
+        Some(flows) => Ok(Sizes { flows, ..Sizes::default() }),
+        None => Ok(Sizes::for_memory(node::memory()?)),
+    }
+}
+
+/// The number of flows that the pinned tables were made for: places are filled to 0.6 ([`Sizes::flows`]).
+fn pinned_flows(pin: &Path) -> Option<u32> {
+    let summary = Pins::open(pin).and_then(|pins| pins.summary()).ok()?;
+    u32::try_from(summary.flow_places * 6 / 10).ok()
 }
