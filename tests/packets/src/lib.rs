@@ -10,11 +10,13 @@
 //! ```
 
 pub mod checksum;
+pub mod connection;
 pub mod net;
 mod node;
 mod outcome;
 pub mod packet;
 pub mod tables;
+pub mod wire;
 
 pub use node::{Node, Port};
 pub use outcome::Outcome;

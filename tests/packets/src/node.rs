@@ -10,6 +10,7 @@ use crate::net::Net;
 use crate::outcome::Outcome;
 use crate::packet::Packet;
 use crate::tables::{HERE, Plan};
+use crate::wire::Wire;
 
 /// A device of the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub struct Node {
     kernel: Kernel,
     pins: Pins,
     ifindex: [u32; 3],
+    inside: Namespace,
+    outside: Namespace,
 }
 
 impl Node {
@@ -71,10 +74,10 @@ impl Node {
     /// The same with other options.
     pub fn run_with(change: impl FnOnce(&mut Options) + Send, story: impl FnOnce(&mut Self) + Send) {
         let lab = Lab::new("packets").expect("this test needs root");
-        let namespace = lab.namespace("node").expect("a namespace");
+        let [inside, outside] = ["node", "outside"].map(|name| lab.namespace(name).expect("a namespace"));
         let pin = lab.bpffs("bpf").expect("a bpffs").join("gateway-agent");
-        set_up(&namespace);
-        namespace.run(|| {
+        set_up(&inside, &outside);
+        inside.run(|| {
             let mut options = Options::new(pin, HERE);
             options.sizes = Sizes {
                 flows: 1000,
@@ -86,11 +89,11 @@ impl Node {
             };
             options.snat_ports = PortRange::new(2048, 4095).expect("a range");
             change(&mut options);
-            story(&mut Self::open(&options));
+            story(&mut Self::open(&options, inside.clone(), outside));
         });
     }
 
-    fn open(options: &Options) -> Self {
+    fn open(options: &Options, inside: Namespace, outside: Namespace) -> Self {
         let mut kernel = Kernel::open(options).expect("the programs load");
         let pins = Pins::open(&options.pin).expect("the maps are pinned");
         let ifindex = Port::ALL.map(|port| {
@@ -98,7 +101,7 @@ impl Node {
             kernel.attach(&device).expect("the device takes the program");
             device.ifindex
         });
-        Self { kernel, pins, ifindex }
+        Self { kernel, pins, ifindex, inside, outside }
     }
 
     /// Feeds the kernel, all of it.
@@ -147,6 +150,18 @@ impl Node {
             left_by: Context(context_after).left_by().and_then(|index| self.port(index)),
             left: after,
             counted: counted.map(|(now, then)| (now.0, now.1 - then.1)).collect(),
+        }
+    }
+
+    /// The other end of a device's link.
+    pub fn wire(&self, port: Port) -> Wire {
+        self.outside.run(|| Wire::open(&peer(port), port.peer_mac()))
+    }
+
+    /// Lets the node's devices finish checksums and cut segments, or has the kernel do it before.
+    pub fn offload(&self, on: bool) {
+        for port in Port::ALL {
+            self.inside.offload(port.name(), on).expect("veth devices change their offloads");
         }
     }
 
@@ -225,20 +240,37 @@ fn device(port: Port) -> Device {
     }
 }
 
-/// Each device has an idle peer in the same namespace, so that its link is up.
-fn set_up(namespace: &Namespace) {
+fn peer(port: Port) -> String {
+    format!("{}-peer", port.name())
+}
+
+/// Each device has a peer outside, where nobody answers; all neighbours are known.
+fn set_up(inside: &Namespace, outside: &Namespace) {
     for name in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
-        namespace.sysctl(name, "1").expect("the node forwards");
+        inside.sysctl(name, "1").expect("the node forwards");
     }
-    let mut lines = String::new();
+    let (mut lines, mut outside_lines) = (String::new(), String::new());
     for port in Port::ALL {
-        let name = port.name();
-        let mac = lab::MacAddress(port.mac());
-        lines += &format!("link add {name} address {mac} type veth peer name {name}-peer\n");
-        lines += &format!("link set {name} up\nlink set {name}-peer up\n");
+        let (name, peer) = (port.name(), peer(port));
+        let [mac, peer_mac] = [port.mac(), port.peer_mac()].map(lab::MacAddress);
+        lines += &format!("link add {name} address {mac} mtu {MTU} type veth ");
+        lines += &format!("peer name {peer} address {peer_mac} mtu {MTU} netns {}\n", outside.name());
+        lines += &format!("link set {name} up\n");
         lines += &format!("address add {}/24 dev {name}\n", port.address(Net::V4));
         lines += &format!("address add {}/64 dev {name} nodad\n", port.address(Net::V6));
+        outside_lines += &format!("link set {peer} up\n");
     }
     lines += "route add 10.2.0.0/16 via 192.0.2.2\nroute add fd00:2::/32 via 2001:db8:2::2\n";
-    namespace.ip(&lines).expect("the node has its devices");
+    let clients = Net::BOTH.map(|net| (Port::Wan, net.client(0).ip().to_string()));
+    let pods = Net::BOTH.map(|net| (Port::Pods, net.here(2).ip().to_string()));
+    let nodes = ["192.0.2.2", "2001:db8:2::2"].map(|address| (Port::Lan, address.to_owned()));
+    for (port, address) in [clients, pods, nodes].concat() {
+        let mac = lab::MacAddress(port.peer_mac());
+        lines += &format!("neighbour add {address} lladdr {mac} dev {} nud permanent\n", port.name());
+    }
+    inside.ip(&lines).expect("the node has its devices");
+    outside.ip(&outside_lines).expect("the links are up");
 }
+
+/// Jumbo frames: an AF_PACKET socket scatters only packets that are longer than a page.
+const MTU: u16 = 9000;

@@ -193,6 +193,29 @@ impl Packet {
         bytes
     }
 
+    /// Offset of the transport header in the frame.
+    pub fn transport_at(&self) -> usize {
+        ETHERNET + if self.is_ipv4() { 20 } else { 40 }
+    }
+
+    /// Bytes of all headers of the frame.
+    pub fn headers(&self) -> usize {
+        ETHERNET + self.bytes().len() - self.payload.len()
+    }
+
+    /// The packets that a device cuts a long one into, each with that many bytes of payload.
+    pub fn segments(&self, size: usize) -> Vec<Self> {
+        let cut = |(n, payload): (u16, &[u8])| {
+            let mut segment = self.with(payload);
+            segment.id += n;
+            if let Transport::Tcp(tcp) = &mut segment.transport {
+                tcp.sequence += u32::from(n) * u32::try_from(size).expect("a segment's size");
+            }
+            segment
+        };
+        (0..).zip(self.payload.chunks(size)).map(cut).collect()
+    }
+
     fn ip_header(&self, payload: usize) -> Vec<u8> {
         let mut header = Vec::new();
         match (self.from.ip(), self.to.ip()) {
