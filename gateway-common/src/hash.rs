@@ -57,13 +57,15 @@ impl Place {
         Self::new(hash(key.words(), &settings.flow_key, FORWARD), settings.forward_buckets)
     }
 
-    /// Keys whose destination port is in the SNAT range share buckets with the other ports of their group, and the
-    /// port's low bits are the tag's: two buckets show which ports of a group are free.
     #[inline(always)]
     pub fn reverse(key: &FlowKey, settings: &Settings) -> Self {
-        if !in_snat_range(key.destination_port, settings) {
-            return Self::new(hash(key.words(), &settings.flow_key, REVERSE), settings.reverse_buckets);
-        }
+        Self::new(hash(key.words(), &settings.flow_key, REVERSE), settings.reverse_buckets)
+    }
+
+    /// Of answers to the node's own address and an SNAT port. Eight neighbouring ports share their buckets, and the
+    /// port's low bits are the tag's: two buckets show which ports of a group are free.
+    #[inline(always)]
+    pub fn reverse_in_group(key: &FlowKey, settings: &Settings) -> Self {
         let mut words = *key.words();
         words[4] &= !(GROUP_MASK << 16);
         let mut place = Self::new(hash(&words, &settings.flow_key, REVERSE_GROUP), settings.reverse_buckets);
@@ -75,8 +77,9 @@ impl Place {
 /// The port's bits that a group leaves out.
 pub const GROUP_MASK: u64 = PORT_GROUP as u64 - 1;
 
+/// Answers to other ports can't be in a group.
 #[inline(always)]
-fn in_snat_range(port: u16, settings: &Settings) -> bool {
+pub fn in_snat_range(port: u16, settings: &Settings) -> bool {
     (port as u32).wrapping_sub(settings.snat_first_port) < settings.snat_groups * PORT_GROUP
 }
 
@@ -120,13 +123,13 @@ mod tests {
     #[test]
     fn ports_of_a_group_share_buckets_and_differ_in_the_tag() {
         let settings = settings();
-        let first = Place::reverse(&key(2048), &settings);
+        let first = Place::reverse_in_group(&key(2048), &settings);
         for port in 2049..2056 {
-            let place = Place::reverse(&key(port), &settings);
+            let place = Place::reverse_in_group(&key(port), &settings);
             assert_eq!((place.first, place.second), (first.first, first.second));
             assert_eq!(place.tag, first.tag + (port - 2048));
         }
-        let next = Place::reverse(&key(2056), &settings);
+        let next = Place::reverse_in_group(&key(2056), &settings);
         assert_ne!((next.first, next.second), (first.first, first.second));
     }
 

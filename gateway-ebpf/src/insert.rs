@@ -50,8 +50,15 @@ pub fn keeping_client(flow: &NewFlow, settings: &Settings, now: u32) -> Result<*
         (*claim.slot).reverse.destination_port = flow.forward.source_port;
     }
     let mut outcome = reserve_exact(claim.id, claim.template.generation() as u32, now);
-    if outcome == TAKEN {
-        outcome = search_port(flow, &claim, settings, now);
+    let hash = hash::hash(flow.forward.words(), &settings.flow_key, hash::PORTS);
+    let mut probe = 0;
+    // The client has a flow from this port to the same endpoint by another frontend.
+    while outcome == TAKEN && probe < PROBES {
+        let port = FIRST_PORT + hash::scale((hash as u32).wrapping_add(probe.wrapping_mul(SPREAD)), PORTS);
+        // SAFETY: as above.
+        unsafe { (*claim.slot).reverse.destination_port = port as u16 };
+        outcome = reserve_exact(claim.id, claim.template.generation() as u32, now);
+        probe += 1;
     }
     publish(flow, &claim, outcome, settings, now)
 }
@@ -137,7 +144,13 @@ fn publish(
     Ok(claim.slot)
 }
 
-/// Groups of ports that are looked at before giving up: with 95 % of a range in use, one newcomer in 256 finds none.
+/// Ports that a client may be given instead of its own: all that need no privilege (RFC 6335).
+const FIRST_PORT: u32 = 1024;
+const PORTS: u32 = 65_536 - FIRST_PORT;
+/// 2^32 divided by the golden ratio: successive multiples lie far apart (Knuth, TAOCP 6.4).
+const SPREAD: u32 = 0x9e37_79b9;
+
+/// Ports, or groups of ports, that are looked at before giving up: with 95 % of a range in use, one newcomer in 256 finds none.
 const PROBES: u32 = 32;
 
 #[inline(always)]
@@ -405,7 +418,7 @@ extern "C" fn reserve_in_group(id: u32, generation: u32, now: u32, newcomer: *co
     }
     // SAFETY: the caller has claimed the slot and not published it; the newcomer is on the caller's stack.
     let (key, newcomer) = unsafe { (&mut (*slot).reverse, &*newcomer) };
-    let mut place = Place::reverse(key, settings);
+    let mut place = Place::reverse_in_group(key, settings);
     let group = place.tag & !(GROUP_MASK as u16);
     let hint = key.destination_port as u64 & GROUP_MASK;
     let first = scan_group(place.first, group as u32);

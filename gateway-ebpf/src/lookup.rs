@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use gateway_common::{
     flow::{ReverseWord, Word},
-    hash::Place,
+    hash::{self, Place},
     maps::{FlowKey, Settings, Slot, TICK_SHIFT, WAYS},
 };
 
@@ -40,10 +40,22 @@ pub fn forward(key: &FlowKey, settings: &Settings, now: u32) -> Option<Found> {
         .or_else(|| in_forward_bucket(place.second, place.tag, key, now))
 }
 
-/// The flow whose endpoint sends packets with this key.
+/// The flow whose endpoint sends packets with this key. SNAT flows stand by their groups, all others by the whole key;
+/// few clients have ports in the SNAT range.
 #[inline(always)]
 pub fn reverse(key: &FlowKey, settings: &Settings, now: u32) -> Option<Found> {
-    let place = Place::reverse(key, settings);
+    if hash::in_snat_range(key.destination_port, settings) {
+        let place = Place::reverse_in_group(key, settings);
+        let found = in_reverse_buckets(&place, key, now);
+        if found.is_some() {
+            return found;
+        }
+    }
+    in_reverse_buckets(&Place::reverse(key, settings), key, now)
+}
+
+#[inline(always)]
+fn in_reverse_buckets(place: &Place, key: &FlowKey, now: u32) -> Option<Found> {
     in_reverse_bucket(place.first, place.tag, key, now)
         .or_else(|| in_reverse_bucket(place.second, place.tag, key, now))
 }
