@@ -1,10 +1,15 @@
 //! `cargo xtask bench`: builds what is measured in release, installs its peers and runs the bench.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+
+use crate::checkout::{self, find_command};
+use crate::process::{step, succeed};
+use crate::setup::install;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -36,15 +41,14 @@ const PEERS: [(&str, &str); 3] = [("haproxy", "haproxy"), ("nginx", "nginx-light
 /// nginx' module for TCP and UDP, which has a package of its own.
 const STREAM_MODULE: (&str, &str) = ("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream");
 
-/// Runs a bench in a checkout, whose eBPF object must have been built.
-pub(crate) fn run(options: &Options, checkout: &Path) -> Result<()> {
+/// Runs a bench with the agent that `build` made.
+pub(crate) fn run(options: &Options) -> Result<()> {
     let Bench::L4(l4) = &options.bench;
-    let json = checkout.join("target/bench/l4.json");
+    let json = checkout::root().join("target/bench/l4.json");
     remove_older(&json)?;
     install_peers()?;
-    let [agent, bench] = build(checkout)?;
-    let mut command = Command::new(bench);
-    command.arg("--agent").arg(agent).arg("--json").arg(&json);
+    let mut command = Command::new(build()?);
+    command.arg("--agent").arg(checkout::agent()).arg("--json").arg(&json);
     if l4.quick {
         command.arg("--quick");
     }
@@ -61,7 +65,7 @@ pub(crate) fn run(options: &Options, checkout: &Path) -> Result<()> {
 fn remove_older(json: &Path) -> Result<()> {
     fs::create_dir_all(json.parent().unwrap_or(json))?;
     match fs::remove_file(json) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing {}", json.display()))
         }
         _ => Ok(()),
@@ -69,43 +73,19 @@ fn remove_older(json: &Path) -> Result<()> {
 }
 
 fn install_peers() -> Result<()> {
-    let mut packages: Vec<&str> =
-        PEERS.into_iter().filter(|(command, _)| !in_path(command)).map(|(_, package)| package).collect();
+    let missing = PEERS.into_iter().filter(|(command, _)| find_command(command).is_none());
+    let mut packages: Vec<&str> = missing.map(|(_, package)| package).collect();
     if !Path::new(STREAM_MODULE.0).exists() {
         packages.push(STREAM_MODULE.1);
     }
-    if packages.is_empty() {
-        return Ok(());
-    }
-    println!("installing {}", packages.join(", "));
-    let mut install = Command::new("apt-get");
-    install.args(["install", "--yes", "--no-install-recommends"]).args(&packages);
-    // RUNLEVEL=1 keeps invoke-rc.d(8) from starting the peers as services of this machine.
-    install.envs([("DEBIAN_FRONTEND", "noninteractive"), ("RUNLEVEL", "1")]);
-    succeed(&mut install)
+    if packages.is_empty() { Ok(()) } else { install(&packages) }
 }
 
-fn in_path(command: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let also = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(also).any(|folder| folder.join(command).exists())
-}
-
-/// Builds the agent and the bench; returns their binaries.
-fn build(checkout: &Path) -> Result<[PathBuf; 2]> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(checkout).args(["build", "--release", "-p", "gateway-agent", "-p", "bench"]);
-    succeed(&mut command)?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout.join("target"), PathBuf::from);
-    Ok(["gateway-agent", "bench"].map(|name| target.join("release").join(name)))
-}
-
-fn succeed(command: &mut Command) -> Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("starting {name}"))?;
-    if !status.success() {
-        bail!("{name} failed ({status})");
-    }
-    Ok(())
+/// Builds the bench; returns its binary.
+fn build() -> Result<PathBuf> {
+    step("bench (release)", || {
+        let mut cargo = Command::new("cargo");
+        succeed(cargo.current_dir(checkout::root()).args(["build", "--locked", "--release", "-p", "bench"]))
+    })?;
+    Ok(checkout::target().join("release/bench"))
 }
