@@ -3,7 +3,10 @@
 use gateway_common::{
     hash,
     headers::{ETHERNET, Packet, Ports, timestamp, unmapped},
-    maps::{Address, Device, Endpoint, EndpointState, Frontend, MAX_BACKENDS, RING_REFUSE, Settings, Slot},
+    maps::{
+        Address, Device, Endpoint, EndpointState, FlowKey, Frontend, MAX_BACKENDS, RING_REFUSE, Settings,
+        Slot,
+    },
     reason::Reason,
     select,
 };
@@ -47,10 +50,16 @@ pub fn process(skb: &Skb) -> Verdict {
                 counters.bytes_in += bytes as u64;
             });
             // SAFETY: a value of an array map; keys don't change while the flow lives.
-            deliver(skb, &packet, unsafe { &(*slot).reverse }, &exit)
+            send(skb, &packet, unsafe { &(*slot).reverse }, &exit)
         }
         Err(reason) => refused(skb, &frontend, Refusal { backend: Some(choice.backend), reason }),
     }
+}
+
+/// A function of its own: what it needs of the stack is then not needed while the flow is made.
+#[inline(never)]
+fn send(skb: &Skb, packet: &Packet, reversed: &FlowKey, exit: &Exit) -> Verdict {
+    deliver(skb, packet, reversed, exit)
 }
 
 struct Choice<'a> {

@@ -10,7 +10,7 @@ use crate::{
 use gateway_common::maps::Stage;
 
 /// Sends the packet on to whoever answers with the key `reversed`.
-#[inline(never)]
+#[inline(always)]
 pub fn deliver(skb: &Skb, packet: &Packet, reversed: &FlowKey, exit: &Exit) -> Verdict {
     if packet.hop_limit <= 1 {
         return Verdict::Drop(Reason::HopLimit);

@@ -72,7 +72,7 @@ pub fn to_endpoint(skb: &Skb, id: u32, endpoint: &Endpoint, now: u32, exit: &mut
         // (a node in a container) may lead to a bridge, which needs a frame with the neighbour's address.
         if endpoint.local != 0 {
             // SAFETY: read at once.
-            exit.flags = unsafe { DEVICES.get(exit.ifindex) }.map_or(0, |device| device.flags);
+            exit.flags = DEVICES.get(exit.ifindex).map_or(0, |device| device.flags);
         }
         // Two CPUs may write at once: the same values, unless the route changed in between, and then for a second.
         atomic::store32(&raw mut (*cached).expires, 0);

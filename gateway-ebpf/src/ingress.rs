@@ -4,7 +4,7 @@
 use gateway_common::{
     flow::{Event, Sender, State, after},
     headers::{ACK, ETHERNET, FIN, Packet, Ports, RST, SYN, timestamp},
-    maps::{Endpoint, EndpointState, FrontendKey, PortSet, Settings, Slot, Stage, slot_flags},
+    maps::{EndpointState, FlowKey, FrontendKey, PortSet, Settings, Slot, Stage, slot_flags},
     reason::Reason,
 };
 
@@ -41,83 +41,87 @@ pub fn process(skb: &Skb) -> Verdict {
     let Some(settings) = lookup::settings() else { return Verdict::Pass };
     let now = lookup::now();
     let key = packet.flow_key();
+    let mut exit = Exit::default();
+    let mut reversed = None;
     if may_answer && let Some(found) = lookup::reverse(key, settings, now) {
-        return answer(skb, &packet, &found, settings, now);
+        match answer(skb, &packet, &found, settings, now, &mut exit) {
+            Ok(key) => reversed = Some(key),
+            Err(verdict) => return verdict,
+        }
+    } else if may_ask && let Some(found) = lookup::forward(key, settings, now) {
+        match request(skb, &packet, &found, settings, now, &mut exit) {
+            Ok(key) => reversed = Some(key),
+            Err(verdict) => return verdict,
+        }
     }
-    if may_ask {
-        if let Some(found) = lookup::forward(key, settings, now) {
-            return request(skb, &packet, &found, settings, now);
-        }
-        // Nothing but a SYN or a datagram starts a flow: a node address has connections of its own.
-        if (packet.opens() || !packet.is_tcp()) && is_frontend(&packet) {
-            return hand_to(skb, Stage::Admit);
-        }
+    if let Some(reversed) = reversed {
+        return deliver(skb, &packet, reversed, &exit);
+    }
+    // Nothing but a SYN or a datagram starts a flow: a node address has connections of its own.
+    if may_ask && (packet.opens() || !packet.is_tcp()) && is_frontend(&packet) {
+        return hand_to(skb, Stage::Admit);
     }
     Verdict::Pass
 }
 
-/// A packet of a client's flow.
+/// A packet of a client's flow: the key of its answers, and where it leaves.
 #[inline(always)]
-fn request(skb: &Skb, packet: &Packet, found: &Found, settings: &Settings, now: u32) -> Verdict {
+fn request(
+    skb: &Skb,
+    packet: &Packet,
+    found: &Found,
+    settings: &Settings,
+    now: u32,
+    exit: &mut Exit,
+) -> Result<&'static FlowKey, Verdict> {
     let slot = found.slot;
     // SAFETY: a value of an array map.
     let (id, generation, backend) =
         unsafe { ((*slot).endpoint, (*slot).endpoint_generation, (*slot).backend) };
-    let Some(endpoint) = ENDPOINTS.get(id) else { return Verdict::Drop(Reason::TableCorrupt) };
+    let Some(endpoint) = ENDPOINTS.get(id) else { return Err(Verdict::Drop(Reason::TableCorrupt)) };
     let is_gone = endpoint.generation != generation || endpoint.state == EndpointState::Gone as u8;
     if packet.opens() && (is_gone || found.word.state().is_closed()) {
         // A new connection on old ports: it gets an endpoint by today's weights.
         end(found, now);
-        return if is_frontend(packet) { hand_to(skb, Stage::Admit) } else { Verdict::Pass };
+        return Err(if is_frontend(packet) { hand_to(skb, Stage::Admit) } else { Verdict::Pass });
     }
     if is_gone {
         end(found, now);
         count::backend(backend, |counters| counters.refused += 1);
-        return refuse(skb, Reason::EndpointGone);
+        return Err(refuse(skb, Reason::EndpointGone));
     }
     advance(skb, packet, found, settings, now, Sender::Client);
-    forward_on(skb, packet, slot, id, endpoint, backend, now)
-}
-
-#[inline(always)]
-fn forward_on(
-    skb: &Skb,
-    packet: &Packet,
-    slot: *mut Slot,
-    id: u32,
-    endpoint: &Endpoint,
-    backend: u32,
-    now: u32,
-) -> Verdict {
-    let mut exit = Exit::default();
-    if let Err(reason) = hop::to_endpoint(skb, id, endpoint, now, &mut exit) {
-        return Verdict::Drop(reason);
-    }
+    hop::to_endpoint(skb, id, endpoint, now, exit).map_err(Verdict::Drop)?;
     let bytes = skb.length() - ETHERNET as u32;
     count::backend(backend, |counters| {
         counters.packets_in += 1;
         counters.bytes_in += bytes as u64;
     });
     // SAFETY: a value of an array map; keys don't change while the flow lives.
-    deliver(skb, packet, unsafe { &(*slot).reverse }, &exit)
+    Ok(unsafe { &(*slot).reverse })
 }
 
 /// A packet of a flow's endpoint. One that is gone from the tables may still say its last words.
 #[inline(always)]
-fn answer(skb: &Skb, packet: &Packet, found: &Found, settings: &Settings, now: u32) -> Verdict {
+fn answer(
+    skb: &Skb,
+    packet: &Packet,
+    found: &Found,
+    settings: &Settings,
+    now: u32,
+    exit: &mut Exit,
+) -> Result<&'static FlowKey, Verdict> {
+    let slot = found.slot;
     advance(skb, packet, found, settings, now, Sender::Endpoint);
-    let mut exit = Exit::default();
-    if let Err(reason) = hop::to_client(skb, found.slot, now, &mut exit) {
-        return Verdict::Drop(reason);
-    }
+    hop::to_client(skb, slot, now, exit).map_err(Verdict::Drop)?;
     let bytes = skb.length() - ETHERNET as u32;
     // SAFETY: a value of an array map.
-    count::backend(unsafe { (*found.slot).backend }, |counters| {
+    count::backend(unsafe { (*slot).backend }, |counters| {
         counters.packets_out += 1;
         counters.bytes_out += bytes as u64;
     });
     // SAFETY: as above; keys don't change while the flow lives.
-    deliver(skb, packet, unsafe { &(*found.slot).forward }, &exit)
+    Ok(unsafe { &(*slot).forward })
 }
 
 /// What the packet says about its flow: remembered in the slot, then in the word.

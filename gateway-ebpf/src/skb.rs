@@ -34,6 +34,8 @@ pub enum Verdict {
 const PACKET_HOST: u32 = 0;
 /// BPF_F_IPV6 of linux/bpf.h, newer than aya's bindings: without it CHECKSUM_COMPLETE of IPv6 goes wrong.
 const BPF_F_IPV6: u64 = 1 << 7;
+/// `skb->protocol` of IPv6 (IANA's EtherType) as the context shows it: in the byte order of the wire.
+const ETHERTYPE_IPV6: u32 = 0x86ddu16.to_be() as u32;
 /// AF_INET and AF_INET6 of linux/socket.h.
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
@@ -75,16 +77,19 @@ impl Skb {
         unsafe { core::ptr::read_volatile(&raw const (*self.raw()).pkt_type) == PACKET_HOST }
     }
 
-    /// Brings the headers into the linear part, where windows look. Most packets have them there.
+    /// Brings the headers into the linear part, where windows look. Most packets have them there, and often nothing
+    /// else, so no more is asked for than the packet's family needs.
     #[inline(always)]
     pub fn pull_headers(&self) {
         const HEADERS: usize = ETHERNET + IPV6 + TCP_HEADER + 40;
-        const LEAST: usize = ETHERNET + IPV4 + TCP_HEADER;
-        if self.ctx.data() + LEAST > self.ctx.data_end() && self.length() as usize >= LEAST {
-            let wanted = (self.length() as usize).min(HEADERS);
+        // SAFETY: the context is valid while the program runs.
+        let protocol = unsafe { core::ptr::read_volatile(&raw const (*self.raw()).protocol) };
+        let ip = if protocol == ETHERTYPE_IPV6 { IPV6 } else { IPV4 };
+        let length = self.length() as usize;
+        if self.ctx.data() + length.min(ETHERNET + ip + TCP_HEADER) > self.ctx.data_end() {
             // A failure leaves the packet as it is; the windows then don't open and the packet passes.
             // SAFETY: the context is valid; no packet pointer is kept across the call.
-            unsafe { bpf_skb_pull_data(self.raw(), wanted as u32) };
+            unsafe { bpf_skb_pull_data(self.raw(), length.min(HEADERS) as u32) };
         }
     }
 
