@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 /// A request that the server knows.
@@ -23,6 +23,9 @@ const MAX_REQUEST_BYTES: u64 = 1024;
 
 /// A client that has sent nothing by then is dropped; one that waits for an answer gives up.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A client asks for a report; it is made when somebody wants to see it.
+pub type ReportRequest = oneshot::Sender<Value>;
 
 /// Answers on a socket as long as it lives; takes the socket's file away when dropped.
 #[derive(Debug)]
@@ -44,8 +47,8 @@ pub enum AdminError {
 }
 
 impl Server {
-    /// Listens on a socket that only this user can connect to, and answers with the latest report.
-    pub fn start(path: &Path, report: watch::Receiver<Value>) -> Result<Self, AdminError> {
+    /// Listens on a socket that only this user can connect to, and hands requests on.
+    pub fn start(path: &Path, reports: mpsc::Sender<ReportRequest>) -> Result<Self, AdminError> {
         if BlockingStream::connect(path).is_ok() {
             return Err(AdminError::InUse(path.to_owned()));
         }
@@ -57,7 +60,7 @@ impl Server {
         }
         let listener = UnixListener::bind(path).map_err(listen)?;
         fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(listen)?;
-        Ok(Self { path: path.to_owned(), task: tokio::spawn(serve(listener, report)) })
+        Ok(Self { path: path.to_owned(), task: tokio::spawn(serve(listener, reports)) })
     }
 }
 
@@ -89,13 +92,13 @@ fn exchange(path: &Path, request: &str) -> io::Result<Value> {
     serde_json::from_str(&line).map_err(io::Error::from)
 }
 
-async fn serve(listener: UnixListener, report: watch::Receiver<Value>) {
+async fn serve(listener: UnixListener, reports: mpsc::Sender<ReportRequest>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let report = report.clone();
+                let reports = reports.clone();
                 tokio::spawn(async move {
-                    let exchange = timeout(PATIENCE, answer(stream, report)).await;
+                    let exchange = timeout(PATIENCE, answer(stream, reports)).await;
                     if let Ok(Err(error)) = exchange {
                         tracing::debug!("a client of the admin socket went away: {error}");
                     }
@@ -110,16 +113,17 @@ async fn serve(listener: UnixListener, report: watch::Receiver<Value>) {
     }
 }
 
-/// Before the first report, a client waits for it.
-async fn answer(stream: UnixStream, mut report: watch::Receiver<Value>) -> io::Result<()> {
+async fn answer(stream: UnixStream, reports: mpsc::Sender<ReportRequest>) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut request = String::new();
     tokio::io::BufReader::new(reader.take(MAX_REQUEST_BYTES)).read_line(&mut request).await?;
     let mut line = match request.trim() {
-        STATUS => match report.wait_for(|report| !report.is_null()).await {
-            Ok(report) => report.to_string(),
-            Err(_stopped) => return Ok(()),
-        },
+        STATUS => {
+            let (reply, report) = oneshot::channel();
+            // Fails like the next line if the agent has stopped.
+            let _ = reports.send(reply).await;
+            report.await.map_err(io::Error::other)?.to_string()
+        }
         other => json!({"error": format!("unknown request `{other}`")}).to_string(),
     };
     line.push('\n');
@@ -134,17 +138,22 @@ mod tests {
     async fn answers_as_long_as_it_lives() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let (sender, receiver) = watch::channel(json!({"generation": 1}));
-        let server = Server::start(&path, receiver.clone()).unwrap();
+        let (sender, mut requests) = mpsc::channel::<ReportRequest>(1);
+        let server = Server::start(&path, sender.clone()).unwrap();
+        tokio::spawn(async move {
+            for generation in 1.. {
+                let Some(reply) = requests.recv().await else { break };
+                reply.send(json!({"generation": generation})).unwrap();
+            }
+        });
         let ask_for = |request: &'static str| {
             let path = path.clone();
             async move { tokio::task::spawn_blocking(move || ask(&path, request)).await.unwrap() }
         };
         assert_eq!(ask_for(STATUS).await.unwrap(), json!({"generation": 1}));
-        sender.send_replace(json!({"generation": 2}));
         assert_eq!(ask_for(STATUS).await.unwrap(), json!({"generation": 2}));
         assert!(matches!(ask_for("stop").await, Err(AdminError::Refused { .. })));
-        assert!(matches!(Server::start(&path, receiver), Err(AdminError::InUse(_))));
+        assert!(matches!(Server::start(&path, sender), Err(AdminError::InUse(_))));
         drop(server);
         assert!(!path.exists());
         assert!(matches!(ask_for(STATUS).await, Err(AdminError::Ask { .. })));
@@ -156,6 +165,6 @@ mod tests {
         let path = folder.path().join("socket");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        Server::start(&path, watch::channel(Value::Null).1).unwrap();
+        Server::start(&path, mpsc::channel(1).0).unwrap();
     }
 }

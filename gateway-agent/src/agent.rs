@@ -11,10 +11,9 @@ use gateway_agent_kernel::{ApplyProblem, Kernel};
 use gateway_agent_routing::{Minutes, Node};
 use gateway_agent_tables::L4Tables;
 use glob::Pattern;
-use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{debug, info};
 
 use crate::admin;
@@ -55,7 +54,7 @@ pub struct Agent {
     recheck_at: Option<Minutes>,
     /// Why the last look at files or devices failed; the next one is at most [`RECONCILE`] away.
     faults: Faults,
-    report: watch::Sender<Value>,
+    reports: mpsc::Receiver<admin::ReportRequest>,
     server: admin::Server,
     stop: [Signal; 2],
 }
@@ -68,11 +67,11 @@ struct Faults {
 
 #[derive(Debug, Default)]
 struct Applied {
-    tables: Option<L4Tables>,
+    tables: L4Tables,
     problems: Vec<ApplyProblem>,
     /// Number of times that tables were compiled and applied.
     generation: u64,
-    at: Option<jiff::Timestamp>,
+    at: jiff::Timestamp,
 }
 
 /// Links and files are looked at this often even if no event calls for it (DESIGN.md section 5).
@@ -81,7 +80,7 @@ const RECONCILE: Duration = Duration::from_secs(10);
 impl Agent {
     /// Applies the first tables and attaches to the devices that are there.
     pub async fn start(setup: Setup, kernel: Kernel) -> Result<Self, Failure> {
-        let (report, receiver) = watch::channel(Value::Null);
+        let (requests, reports) = mpsc::channel(1);
         let mut agent = Self {
             files: Watcher::new(setup.sources)?,
             devices: Devices::open()?,
@@ -97,21 +96,21 @@ impl Agent {
             applied: Applied::default(),
             recheck_at: None,
             faults: Faults::default(),
-            report,
-            server: admin::Server::start(&setup.socket, receiver)?,
+            reports,
+            server: admin::Server::start(&setup.socket, requests)?,
             stop: [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?],
         };
         agent.found = agent.devices.look(&agent.patterns).await?;
         agent.compiler.set_node_addresses(agent.found.addresses.clone());
         agent.compiler.update(agent.files.look()?);
-        agent.apply();
+        agent.compile();
         agent.hooks.reconcile(&mut agent.kernel, &agent.found.attachable);
-        agent.publish();
+        agent.note_problems();
         info!(
             event = "ready",
             generation = agent.applied.generation,
             devices = agent.hooks.attached(),
-            frontends = agent.applied.tables.as_ref().map_or(0, |tables| tables.frontends.len()),
+            frontends = agent.applied.tables.frontends.len(),
             "ready: the first tables are applied"
         );
         Ok(agent)
@@ -119,7 +118,7 @@ impl Agent {
 
     /// Until SIGTERM or SIGINT; forwarding then goes on without the agent.
     pub async fn run(mut self) -> Result<(), Failure> {
-        let mut reconcile = interval(RECONCILE);
+        let mut reconcile = interval_at(Instant::now() + RECONCILE, RECONCILE);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let [terminate, interrupt] = &mut self.stop;
@@ -129,6 +128,11 @@ impl Agent {
                 event = self.files.changed() => event.map(|()| Step::Files)?,
                 event = self.devices.changed() => event.map_or(Step::Reconnect, |()| Step::Devices),
                 _ = reconcile.tick() => Step::Reconcile,
+                Some(request) = self.reports.recv() => {
+                    // Fails if the client has gone away.
+                    let _ = request.send(self.as_report());
+                    continue;
+                }
             };
             self.take(step).await?;
         }
@@ -149,15 +153,15 @@ impl Agent {
         if step != Step::Files {
             compile |= self.look_at_devices().await;
         }
-        // What the kernel refused it may take now.
-        compile |= step == Step::Reconcile && !self.applied.problems.is_empty();
         if compile {
+            self.compile();
+        } else if step == Step::Reconcile && !self.applied.problems.is_empty() {
             self.apply();
         }
         if step != Step::Files {
             self.hooks.reconcile(&mut self.kernel, &self.found.attachable);
         }
-        self.publish();
+        self.note_problems();
         Ok(())
     }
 
@@ -191,37 +195,37 @@ impl Agent {
     }
 
     /// Compiles the snapshot and gives the kernel what follows from it.
-    fn apply(&mut self) {
+    fn compile(&mut self) {
         let outcome = self.compiler.outcome();
-        let tables = outcome.tables.l4;
-        let report = self.kernel.apply(&tables);
-        let now = jiff::Timestamp::now();
-        self.applied = Applied {
-            problems: report.problems,
-            generation: self.applied.generation + 1,
-            at: Some(now),
-            tables: Some(tables),
-        };
-        let generation = self.applied.generation;
-        let changes = report.changes;
-        info!(
-            event = "applied",
-            generation, changes, "applied generation {generation}: {changes} map entries changed"
-        );
+        self.applied.tables = outcome.tables.l4;
+        self.applied.generation += 1;
+        self.apply();
         self.recheck_at = outcome.recheck_at;
         self.object_problems = outcome
             .problems
             .iter()
             .map(|problem| Notice { origin: Origin::Object, message: self.compiler.describe(problem) })
             .collect();
-        for object in self.statuses.update(outcome.statuses, &rfc3339(now)) {
+        for object in self.statuses.update(outcome.statuses, &rfc3339(self.applied.at)) {
             let verdict = self.statuses.of(&object).map(summary).unwrap_or_default();
             info!(event = "status", object = object.to_string(), "{object}: {verdict}");
         }
     }
 
-    /// Logs what is new of the problems, and lets `status` see everything.
-    fn publish(&mut self) {
+    /// Gives the kernel the tables, also once more if it couldn't take all of them.
+    fn apply(&mut self) {
+        let report = self.kernel.apply(&self.applied.tables);
+        self.applied.problems = report.problems;
+        self.applied.at = jiff::Timestamp::now();
+        let (generation, changes) = (self.applied.generation, report.changes);
+        info!(
+            event = "applied",
+            generation, changes, "applied tables {generation}: {changes} entries changed"
+        );
+    }
+
+    /// Gathers what is wrong now, and logs what is new of it.
+    fn note_problems(&mut self) {
         let mut now = self.object_problems.clone();
         let mut add = |origin, message| {
             now.insert(Notice { origin, message });
@@ -236,7 +240,6 @@ impl Agent {
             add(Origin::Node, problem);
         }
         self.notices.update(now);
-        self.report.send_replace(self.as_report());
     }
 
     fn time_to_recheck(&self) -> bool {

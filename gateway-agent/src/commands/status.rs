@@ -32,11 +32,11 @@ fn as_text(report: &Value) -> String {
         text("/generation"),
         text("/appliedAt"),
     );
-    for (name, objects) in report["objects"].as_object().into_iter().flatten() {
-        let _ = writeln!(lines, "{name:<20}  {objects}");
-    }
+    let objects = report["objects"].as_object().into_iter().flatten();
+    let objects: Vec<_> = objects.map(|(kind, number)| format!("{number} {kind}")).collect();
+    let _ = writeln!(lines, "objects     {}", objects.join(", "));
     let sections =
-        [("Devices", devices(report)), ("Objects", statuses(report)), ("Problems", problems(report))];
+        [("Devices", devices(report)), ("Statuses", statuses(report)), ("Problems", problems(report))];
     for (title, table) in sections {
         let _ = if table.is_empty() {
             writeln!(lines, "\n{title}: none")

@@ -84,6 +84,11 @@ impl Watcher {
     /// Reads what changed since the last look. A file that is being written is not read before its writer closes
     /// it: half of it may well parse, and the objects in the other half would go away for that time.
     pub fn look(&mut self) -> Result<Found, WatchError> {
+        // What was read before the failure is lost, so that it must be read again.
+        self.look_repeatedly().inspect_err(|_| self.scan.forget_all()).map_err(WatchError)
+    }
+
+    fn look_repeatedly(&mut self) -> io::Result<Found> {
         let mut all = Found::default();
         for _ in 0..MAX_LOOKS {
             self.take_events()?;
