@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::backend::{self, Resolved, Unresolved};
 use crate::gateway::Gateway;
+use crate::grant::Grants;
 use crate::route::{ParentRef, Route};
 use crate::status::{self, Condition};
 use crate::{CONTROLLER_NAME, Outcome, Problem, Snapshot};
@@ -39,6 +40,7 @@ impl Attachments {
     ) -> Self {
         let by_name: BTreeMap<_, _> =
             gateways.iter().enumerate().map(|(index, it)| (&it.name, index)).collect();
+        let grants = Grants::of(snapshot);
         let mut attachments = Self {
             listeners: gateways.iter().map(|it| vec![Vec::new(); it.listeners.len()]).collect(),
             backends: Vec::with_capacity(routes.len()),
@@ -47,7 +49,7 @@ impl Attachments {
         for (index, route) in routes.iter().enumerate() {
             let own = judge(route, gateways, &by_name, snapshot, outcome);
             attachments.note(index, &own);
-            let backends = if own.is_empty() { Vec::new() } else { resolve(route, snapshot) };
+            let backends = if own.is_empty() { Vec::new() } else { resolve(route, snapshot, &grants) };
             attachments.backends.push(backends);
             verdicts.push(own);
         }
@@ -178,9 +180,9 @@ fn missing_parent(route: &Route<'_>, parent: &ParentRef<'_>, snapshot: &Snapshot
     })
 }
 
-fn resolve(route: &Route<'_>, snapshot: &Snapshot) -> Vec<Result<Resolved, Unresolved>> {
+fn resolve(route: &Route<'_>, snapshot: &Snapshot, grants: &Grants<'_>) -> Vec<Result<Resolved, Unresolved>> {
     let backends = route.rules.first().into_iter().flatten();
-    backends.map(|backend| backend::resolve(snapshot, route, backend)).collect()
+    backends.map(|backend| backend::resolve(snapshot, grants, route, backend)).collect()
 }
 
 fn accepted(gateway: &Gateway<'_>, listeners: &[usize], shadows: &[String]) -> Condition {

@@ -7,7 +7,7 @@ use gateway_agent_tables::{ObjectName, Protocol};
 
 use crate::Snapshot;
 use crate::endpoints;
-use crate::grant::{self, Reference};
+use crate::grant::{Grants, Reference};
 use crate::route::{BackendRef, Route};
 
 /// A Service's port that a backendRef may use.
@@ -30,6 +30,7 @@ pub(crate) struct Unresolved {
 /// reference without one tells nothing about the other namespace.
 pub(crate) fn resolve(
     snapshot: &Snapshot,
+    grants: &Grants<'_>,
     route: &Route<'_>,
     backend: &BackendRef<'_>,
 ) -> Result<Resolved, Unresolved> {
@@ -50,7 +51,7 @@ pub(crate) fn resolve(
         to_namespace: namespace,
         to_name: name,
     };
-    if !grant::permits(snapshot, reference) {
+    if !grants.permit(reference) {
         return Err(Unresolved {
             reason: "RefNotPermitted",
             message: format!(

@@ -77,3 +77,36 @@ pub(crate) fn problems(
         message: condition.message.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_shown_as_the_api_has_them() {
+        let metadata = ObjectMeta { generation: Some(7), ..ObjectMeta::default() };
+        let accepted = Condition::yes("Accepted", "Accepted", "all is well");
+        let programmed = Condition::no("Programmed", "Pending", "not yet");
+        assert_eq!(
+            conditions(&[accepted.clone(), programmed], &metadata),
+            json!([
+                {
+                    "type": "Accepted",
+                    "status": "True",
+                    "reason": "Accepted",
+                    "message": "all is well",
+                    "observedGeneration": 7,
+                },
+                {
+                    "type": "Programmed",
+                    "status": "False",
+                    "reason": "Pending",
+                    "message": "not yet",
+                    "observedGeneration": 7,
+                },
+            ])
+        );
+        let of_a_file = conditions(&[accepted], &ObjectMeta::default());
+        assert_eq!(of_a_file[0].get("observedGeneration"), None);
+    }
+}
