@@ -59,14 +59,7 @@ const LONGEST_BURST: Duration = Duration::from_millis(500);
 impl Devices {
     /// Must be called on a tokio runtime, which then carries the connection.
     pub fn open() -> Result<Self, DevicesError> {
-        // Netconf tells when forwarding is switched.
-        let groups = [
-            MulticastGroup::Link,
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-            MulticastGroup::Ipv4Netconf,
-            MulticastGroup::Ipv6Netconf,
-        ];
+        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
         let (connection, handle, events) = new_multicast_connection(&groups).map_err(DevicesError::Open)?;
         tokio::spawn(connection);
         Ok(Self { handle, events, due: true })

@@ -175,7 +175,9 @@ fn problems_are_logged_when_they_come_and_when_they_go() {
     lab.until("no bad file", |lab| !lab.has_problem("bad.yaml"));
     assert_eq!((log_has("problem", "bad.yaml:1"), log_has("resolved", "bad.yaml:1")), (1, 1));
 
+    // No event tells of this one: it is seen when devices are looked at the next time, after 10 s at most.
     lab.namespace.sysctl("net.ipv4.conf.up0.forwarding", "0").unwrap();
+    lab.namespace.address("up0", "10.9.0.8/24").unwrap();
     lab.until("forwarding is off", |lab| lab.has_problem("sysctl -w net.ipv4.ip_forward=1"));
 }
 
