@@ -20,8 +20,9 @@ pub struct Wire {
 pub enum Form {
     /// Finished and in one piece.
     Whole,
-    /// Finished; all but the link header in pages of its own. The packet must be longer than a page.
-    Scattered,
+    /// Finished; only that many bytes of the frame lie in a row, the rest in pages of its own. The link header is the
+    /// least, and the packet must be longer than a page.
+    Scattered(u16),
     /// `CHECKSUM_PARTIAL`: the device is to compute the transport checksum.
     Partial,
     /// The device is also to cut it into segments with that many bytes of payload.
@@ -91,7 +92,7 @@ impl Wire {
         let mut header = Header::default();
         match form {
             Form::Whole => (),
-            Form::Scattered => header.header_bytes = word(ETHERNET),
+            Form::Scattered(linear) => header.header_bytes = linear,
             Form::Partial | Form::Segmented(_) => {
                 let sum =
                     checksum::partial(packet.from.ip(), packet.to.ip(), packet.protocol(), frame.len() - at);

@@ -11,13 +11,17 @@ use packets::{Node, Port};
 const SEGMENT: u16 = 1400;
 
 /// What is sent in which form: short and long, even and odd.
-const LOADS: [(usize, Form); 8] = [
+const LOADS: [(usize, Form); 11] = [
     (0, Form::Whole),
     (5, Form::Whole),
     (0, Form::Partial),
     (5, Form::Partial),
     (1400, Form::Partial),
-    (5001, Form::Scattered),
+    // Cut behind the link header, in either IP header, in either TCP header.
+    (5001, Form::Scattered(14)),
+    (5001, Form::Scattered(30)),
+    (5001, Form::Scattered(50)),
+    (5001, Form::Scattered(70)),
     (2801, Form::Segmented(SEGMENT)),
     (20_001, Form::Segmented(SEGMENT)),
 ];
@@ -223,7 +227,7 @@ fn unreachable_messages_are_right_on_the_wire() {
                     // The quoted datagram's checksum was never made; whatever stands there is covered by the message's.
                     let mut answer = port_unreachable(&datagram);
                     let at = answer.payload.len() - 2;
-                    if !matches!(form, Form::Whole | Form::Scattered) {
+                    if !matches!(form, Form::Whole | Form::Scattered(_)) {
                         let quoted = captured.frame.len() - 2;
                         answer.payload[at..].copy_from_slice(&captured.frame[quoted..]);
                     }
