@@ -14,6 +14,7 @@ mod watch;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use document::{Document, parse};
 pub use scan::{Found, Scan};
 pub use store::{Change, Store};
 pub use watch::{WatchError, Watcher};

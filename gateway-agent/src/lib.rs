@@ -1,0 +1,30 @@
+//! The agent's parts. The program itself is [`main`]; [`source`] is public for those who try it with random files.
+#![forbid(unsafe_code)]
+#![allow(unreachable_pub, reason = "in private modules, `pub` means: for the other modules")]
+
+mod admin;
+mod agent;
+mod cli;
+mod commands;
+mod compile;
+mod devices;
+mod logging;
+mod node;
+mod notices;
+pub mod source;
+mod statuses;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Parses the command line and executes its command.
+pub fn main() -> ExitCode {
+    match commands::execute(cli::Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", commands::one_line(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
