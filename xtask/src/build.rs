@@ -18,6 +18,9 @@ const TARGET: &str = "bpfel-unknown-none";
 /// (kernel 5.12) that the flow table needs.
 const RUSTFLAGS: &str = "-Cdebuginfo=2\x1f-Ctarget-cpu=v3\x1f-Clink-arg=--btf";
 
+/// The section that aya's `classifier` attribute puts programs into.
+const PROGRAMS: &str = "classifier";
+
 /// Bytes of one instruction (RFC 9669, section 3).
 const INSTRUCTION: u64 = 8;
 
@@ -71,10 +74,12 @@ fn newest(folder: PathBuf) -> Option<SystemTime> {
 fn print_sizes(path: &Path) -> Result<()> {
     let bytes = fs::read(path)?;
     let file = object::File::parse(&*bytes).with_context(|| format!("reading {}", path.display()))?;
-    for symbol in file.symbols().filter(|s| s.kind() == SymbolKind::Text && s.is_global()) {
+    for symbol in file.symbols().filter(|s| s.kind() == SymbolKind::Text) {
         let section = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
-        let section = section.and_then(|s| s.name().ok().map(str::to_owned)).unwrap_or_default();
-        eprintln!("    {}: {} instructions ({section})", symbol.name()?, symbol.size() / INSTRUCTION);
+        // Functions that the programs call are in .text.
+        if section.is_some_and(|section| section.name() == Ok(PROGRAMS)) {
+            eprintln!("    {}: {} instructions", symbol.name()?, symbol.size() / INSTRUCTION);
+        }
     }
     Ok(())
 }

@@ -121,8 +121,8 @@ fn drain(stage: &mut Stage, report: &mut Report) -> Result<()> {
         format!("{newcomers} of {others} newcomers to {POD}, {failed} failed; {ended} of its {on_pod} connections ended"),
     );
 
-    stage.change(|files| files.endpoints(&addresses, Fate::Gone))?;
     let begun = Instant::now();
+    stage.change(|files| files.endpoints(&addresses, Fate::Gone))?;
     let total = || steady.iter().map(Steady::ended).sum::<usize>();
     // Whether they all ended is what the claim tells.
     let _ = wait_until("the end of its connections", NOTICE, || total() >= on_pod);
@@ -135,7 +135,7 @@ fn drain(stage: &mut Stage, report: &mut Report) -> Result<()> {
     report.claim(
         "gone: its connections are reset, no others",
         ended == on_pod && broken_elsewhere == 0,
-        format!("{ended} of {on_pod} reset within {took:.0?}; elsewhere {seen}"),
+        format!("{ended} of {on_pod} reset {took:.0?} after the change; elsewhere {seen}"),
     );
     stage.change(super::files::Files::restore_services)
 }

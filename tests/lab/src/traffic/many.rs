@@ -61,7 +61,7 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         for (server, count) in other.answers {
             *self.answers.entry(server).or_default() += count;
         }
