@@ -3,10 +3,12 @@
 
 #![forbid(unsafe_code)]
 
+mod load;
 mod objects;
 mod observe;
 mod stage;
 
+pub use load::Load;
 pub use objects::{Objects, Phase, TCP_PORT, UDP_PORT};
 pub use observe::{Counters, Flow, Observed};
 pub use stage::{Stage, TURN};

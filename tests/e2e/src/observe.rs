@@ -90,9 +90,10 @@ impl Counters {
         met.filter(|(_, packets)| *packets > 0).map(|(name, packets)| (name.to_owned(), packets)).collect()
     }
 
-    /// A field of all frontends, such as `flows` or `refused`, summed.
-    pub fn frontends(&self, field: &str) -> u64 {
+    /// A field of all frontends of a protocol, such as `flows` or `refused`, summed.
+    pub fn frontends(&self, protocol: &str, field: &str) -> u64 {
         let frontends = self.0["frontends"].as_array().into_iter().flatten();
+        let frontends = frontends.filter(|frontend| frontend["protocol"] == protocol);
         frontends.map(|frontend| frontend[field].as_u64().unwrap_or_else(|| panic!("no field {field}"))).sum()
     }
 
@@ -134,7 +135,7 @@ fn flow(value: &Value) -> Result<Flow> {
         endpoint: address("endpoint")?,
         state: value["state"].as_str().context("a state")?.to_owned(),
         slot: number("slot")?,
-        backend_id: number("backend_id")?,
-        endpoint_id: number("endpoint_id")?,
+        backend_id: number("backendId")?,
+        endpoint_id: number("endpointId")?,
     })
 }

@@ -43,6 +43,11 @@ impl Stage {
         // A story that failed left nothing behind that the next one would meet.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let lab = Standard::build(name)?;
+        for client in &lab.clients {
+            // Stories open more connections in a minute than a client has ports while each waits in TIME-WAIT.
+            client.namespace.sysctl("net.ipv4.tcp_tw_reuse", "1")?;
+            client.namespace.sysctl("net.ipv4.ip_local_port_range", "1024 65535")?;
+        }
         let pods = lab.pods().map(|pod| Server::start(&pod.host.namespace, pod.name(), POD_PORT));
         let servers = pods.collect::<Result<Vec<_>, _>>()?;
         let objects = Objects::new(&lab, services);

@@ -2,4 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod agent_life;
+mod bad_files;
+mod bulk;
+mod endpoints;
 mod forwarding;
+mod full_tables;
+mod weights;
