@@ -249,6 +249,10 @@ fn defaults_are_filled_in() {
 fn a_null_counts_as_absent() {
     let document = with(gateway(), "/spec/addresses", Value::Null);
     assert_eq!(admitted(document).object, admitted(gateway()).object);
+    let document = with(gateway(), "/metadata/namespace", Value::Null);
+    assert_eq!(admitted(document).object.object_ref().to_string(), "Gateway default/edge");
+    let document = with(service(), "/spec/ports/0/protocol", Value::Null);
+    assert_eq!(admitted(document).object, admitted(service()).object);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use gateway_agent_api::{Kind, Object, ObjectRef, Typed};
 
 /// The state of the cluster, or of the files, as one node sees it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub node: Node,
     objects: BTreeMap<Kind, BTreeMap<ObjectRef, Object>>,

@@ -16,6 +16,7 @@ pub(super) fn complete(kind: Kind, document: &mut Value) {
         _ => None,
     };
     for port in ports.and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+        port.retain(|_, field| !field.is_null());
         port.entry("protocol").or_insert_with(|| "TCP".into());
         if kind == Kind::Service
             && let Some(number) = port.get("port").cloned()

@@ -13,6 +13,7 @@ const MAX_LABEL: usize = 63;
 /// Checks the metadata that the API server checks, and fills in the namespace.
 pub(super) fn review(kind: Kind, document: &mut Value, review: &mut Review) {
     let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    metadata.retain(|_, field| !field.is_null());
     if let Some(name) = metadata.get("name").and_then(Value::as_str) {
         review_name(kind, name, review);
     }

@@ -6,6 +6,7 @@
 //! kopium -f gateway.networking.k8s.io_gateways.yaml --schema=disabled --docs --derive=PartialEq
 //! yq -f crds/trim.jq gateway.networking.k8s.io_gateways.yaml > crds/gateways.json
 //! ```
+//! (No `--derive=Default`: some required enums of Gateway have no default to derive.)
 //! The types carry neither defaults nor limits: admission applies those from the CRDs.
 
 // Generated text, not ours to polish.
