@@ -80,7 +80,7 @@ struct Effort {
 }
 
 const FULL: Effort =
-    Effort { rounds: 7, window: Duration::from_secs(3), long: Some((12, Duration::from_secs(10))) };
+    Effort { rounds: 7, window: Duration::from_secs(2), long: Some((12, Duration::from_secs(10))) };
 const QUICK: Effort = Effort { rounds: 3, window: Duration::from_secs(1), long: None };
 
 fn main() -> ExitCode {
@@ -95,6 +95,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<()> {
     let effort = if options.quick { QUICK } else { FULL };
+    cpu::take_precedence()?;
     let cpus = Cpus::pick()?;
     let folder = private_folder()?;
     introduce(&cpus, effort)?;
@@ -147,7 +148,10 @@ fn introduce(cpus: &Cpus, effort: Effort) -> Result<()> {
         load::crr::IN_FLIGHT,
         n = cpus.count(),
     );
-    println!("{} rounds of {:?}, subjects in turns", effort.rounds, effort.window);
+    println!(
+        "{} rounds of {:?}, subjects in turns; all of it with the highest priority",
+        effort.rounds, effort.window
+    );
     Ok(())
 }
 
