@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs};
+use std::fs;
 
 use anyhow::{Result, bail};
 use nix::unistd::Uid;
@@ -11,8 +11,7 @@ use crate::checkout::find_command;
 use crate::process::{output, step, succeed};
 
 /// A command, the package that has it on Debian, and what it is for.
-const TOOLS: [(&str, &str, &str); 5] = [
-    ("cc", "build-essential", "linking Rust programs"),
+const TOOLS: [(&str, &str, &str); 4] = [
     ("ip", "iproute2", "network namespaces, links, addresses"),
     ("ethtool", "ethtool", "offloads of devices"),
     ("nft", "nftables", "comparing with kernel NAT"),
@@ -91,7 +90,5 @@ fn apt() -> Command {
     command.env("DEBIAN_FRONTEND", "noninteractive");
     // Where sysvinit's scripts start services, those of the bench's peers stay off.
     command.env("RUNLEVEL", "1");
-    // Packages are found by the system's own tools, not by what a toolchain put first in the path.
-    command.env("PATH", env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into()));
     command
 }
