@@ -287,13 +287,17 @@ pub struct FrontendCounters {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct BackendCounters {
+    /// Newcomers that were given an endpoint of it.
     pub flows: u64,
+    /// Newcomers that fell to it and were refused, and flows that lost their endpoint.
     pub refused: u64,
-    /// Client to endpoint; bytes as on the wire without link header, a segmented packet counted as one.
+    /// Packets from clients to endpoints. What the kernel holds as one, before it is segmented, is one packet.
     pub packets_in: u64,
+    /// Bytes of these, without link headers.
     pub bytes_in: u64,
-    /// Endpoint to client.
+    /// Packets from endpoints to clients.
     pub packets_out: u64,
+    /// Bytes of these.
     pub bytes_out: u64,
 }
 
