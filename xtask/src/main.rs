@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod checkout;
 mod demo;
+mod fuzz;
 mod process;
 mod setup;
 mod test;

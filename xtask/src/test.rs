@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use nix::unistd::Uid;
 
-use crate::checkout;
+use crate::{checkout, fuzz};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -33,14 +33,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let begun = Instant::now();
     let mut sum = Sum::default();
     let workspace = ["test", "--locked", "--workspace", "--no-fail-fast"];
-    sum.cargo(&workspace, options)?;
-    // A workspace of its own, since its targets want another profile.
-    let fuzz = checkout::root().join("tests/fuzz/Cargo.toml");
-    if fuzz.is_file() {
-        sum.cargo(
-            &["test", "--locked", "--no-fail-fast", "--manifest-path", "tests/fuzz/Cargo.toml"],
-            options,
-        )?;
+    sum.cargo(&workspace, options.filter.as_deref())?;
+    if options.filter.is_none() {
+        sum.fuzz(options.fuzz)?;
     }
     let took = Duration::from_secs(begun.elapsed().as_secs());
     println!("\n{} passed, {} failed, {} skipped (in {took:?})", sum.passed, sum.failed, sum.skipped);
@@ -48,10 +43,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 impl Sum {
-    fn cargo(&mut self, arguments: &[&str], options: &Options) -> Result<()> {
+    fn cargo(&mut self, arguments: &[&str], filter: Option<&str>) -> Result<()> {
         let mut cargo = Command::new("cargo");
-        cargo.current_dir(checkout::root()).args(arguments).args(&options.filter);
-        cargo.env("GATEWAY_AGENT_BIN", checkout::agent()).env("FUZZ_SECONDS", options.fuzz.to_string());
+        cargo.current_dir(checkout::root()).args(arguments).args(filter);
+        cargo.env("GATEWAY_AGENT_BIN", checkout::agent());
         let mut child =
             cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting cargo test")?;
         let failed_before = self.failed;
@@ -63,6 +58,21 @@ impl Sum {
         // A test program that does not compile, or dies, reports no result.
         if !child.wait()?.success() && self.failed == failed_before {
             self.failed += 1;
+        }
+        Ok(())
+    }
+
+    /// Each target counts as a test.
+    fn fuzz(&mut self, seconds: u64) -> Result<()> {
+        for target in fuzz::build()? {
+            println!("fuzzing {} for {seconds} s", target.name);
+            match target.run(seconds) {
+                Ok(()) => self.passed += 1,
+                Err(error) => {
+                    println!("{error:#}");
+                    self.failed += 1;
+                }
+            }
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Packages of the distribution.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::fs;
 
 use anyhow::{Result, bail};
 use nix::unistd::Uid;
@@ -11,7 +11,8 @@ use crate::checkout::find_command;
 use crate::process::{output, step, succeed};
 
 /// A command, the package that has it on Debian, and what it is for.
-const TOOLS: [(&str, &str, &str); 4] = [
+const TOOLS: [(&str, &str, &str); 5] = [
+    ("c++", "g++", "the runtime of fuzzing"),
     ("ip", "iproute2", "network namespaces, links, addresses"),
     ("ethtool", "ethtool", "offloads of devices"),
     ("nft", "nftables", "comparing with kernel NAT"),
