@@ -90,9 +90,9 @@ pub fn unreachable<const N: usize>(packet: &Packet, quoted: &[u8; N]) -> [u8; IC
     let mut header = [0; ICMP_HEADER];
     // Destination unreachable, port unreachable.
     (header[0], header[1]) = if packet.is_ipv6 { (1, 4) } else { (3, 3) };
-    let [a, b, c, d, _] = packet.key;
-    let pseudo =
-        if packet.is_ipv6 { pseudo_header([c, d], [a, b], ICMPV6, UNREACHABLE_V6 as u32) } else { 0 };
+    let key = &packet.key;
+    let (from, to) = ([key[2], key[3]], [key[0], key[1]]);
+    let pseudo = if packet.is_ipv6 { pseudo_header(from, to, ICMPV6, UNREACHABLE_V6 as u32) } else { 0 };
     let network = N - UDP_HEADER;
     // A device that still computes the quoted datagram's checksum makes its words sum to the inverse of what stands
     // in the field now, whatever they are.

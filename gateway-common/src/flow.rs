@@ -11,7 +11,7 @@
 
 use crate::{
     headers::Timestamp,
-    maps::{TCP, Timeouts},
+    maps::{TCP, Timeouts, UDP},
 };
 
 /// Ticks from a flow's deadline until its place may be taken: 1 s, longer than any program runs.
@@ -119,6 +119,11 @@ impl Word {
     }
 
     #[inline(always)]
+    pub const fn protocol(self) -> u8 {
+        if self.0 >> 19 & 1 == 0 { TCP } else { UDP }
+    }
+
+    #[inline(always)]
     pub const fn generation(self) -> u16 {
         (self.0 >> 20) as u16 & GENERATION_MASK
     }
@@ -148,12 +153,14 @@ impl Word {
     }
 
     #[inline(always)]
+    #[must_use]
     pub const fn with_state(self, state: State, deadline: u32) -> Self {
         Self(self.0 & 0xfff8_ffff | (state as u64) << 16 | (deadline as u64) << 32)
     }
 
     /// The word after a packet at `now` in a state that lives for `timeout` ticks, or itself if a write wouldn't pay.
     #[inline(always)]
+    #[must_use]
     pub fn refreshed(self, now: u32, timeout: u32) -> Self {
         let deadline = now.wrapping_add(timeout);
         let gain = deadline.wrapping_sub(self.deadline()) as i32;
@@ -225,11 +232,10 @@ pub enum Event {
 #[inline(always)]
 pub const fn after(state: State, event: Event, sender: Sender) -> State {
     match (state, event, sender) {
-        (_, Event::Rst, _) => State::Closed,
         (State::Opening, Event::Confirmed, _) => State::Established,
         (State::Established, Event::Fin, Sender::Client) => State::HalfClosedByClient,
         (State::Established, Event::Fin, Sender::Endpoint) => State::HalfClosedByEndpoint,
-        (State::HalfClosedByClient, Event::Fin, Sender::Endpoint) => State::Closed,
+        (_, Event::Rst, _) | (State::HalfClosedByClient, Event::Fin, Sender::Endpoint) => State::Closed,
         (State::HalfClosedByEndpoint, Event::Fin, Sender::Client) => State::ClosedByEndpoint,
         (State::Closed | State::ClosedByEndpoint, Event::Reopened, Sender::Client) => State::Opening,
         (state, _, _) => state,

@@ -87,7 +87,7 @@ pub fn in_snat_range(port: u16, settings: &Settings) -> bool {
 /// is below n / 2^32).
 #[inline(always)]
 pub const fn scale(bits: u32, n: u32) -> u32 {
-    (bits as u64 * n as u64 >> 32) as u32
+    ((bits as u64 * n as u64) >> 32) as u32
 }
 
 #[cfg(test)]

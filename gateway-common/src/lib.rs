@@ -5,6 +5,17 @@
 //! [`maps`] (what is stored), [`headers`] (what a packet says), [`select`] (who gets it), [`flow`] (what is remembered),
 //! [`rewrite`] (what changes in it), [`reason`] (what is counted when it goes nowhere).
 #![cfg_attr(not(test), no_std)]
+#![allow(clippy::inline_always, reason = "a call costs a program stack and a second look of the verifier")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_lossless,
+    reason = "words are cut into fields; const fn has no From"
+)]
+#![allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "serial numbers are compared by their difference"
+)]
 
 pub mod answer;
 pub mod flow;

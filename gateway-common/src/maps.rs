@@ -341,7 +341,10 @@ pub enum Stage {
 mod pod {
     //! SAFETY of each: `repr(C)`, made of integers and arrays of them, without padding that a kernel read would leak
     //! (sizes are asserted below), valid for every bit pattern.
-    use super::*;
+    use super::{
+        BackendCounters, Bucket, Device, Endpoint, FlowKey, Frontend, FrontendCounters, FrontendKey, Hop,
+        Label, LabelKey, PortSets, Settings, Slot, Split,
+    };
 
     macro_rules! pod {
         ($($type:ty = $size:literal,)+) => {$(

@@ -124,16 +124,15 @@ pub const fn fold(sum: u32) -> u16 {
 /// from the transport header on. Not inverted: what CHECKSUM_PARTIAL leaves in the checksum field.
 #[inline(always)]
 pub const fn pseudo_header(source: [u64; 2], destination: [u64; 2], protocol: u8, length: u32) -> u32 {
-    let sum = match (unmapped(source), unmapped(destination)) {
-        (Some(source), Some(destination)) => add(source, destination),
-        _ => {
-            let [a, b] = source;
-            let [c, d] = destination;
-            add(
-                add(add(a as u32, (a >> 32) as u32), add(b as u32, (b >> 32) as u32)),
-                add(add(c as u32, (c >> 32) as u32), add(d as u32, (d >> 32) as u32)),
-            )
-        }
+    let sum = if let (Some(source), Some(destination)) = (unmapped(source), unmapped(destination)) {
+        add(source, destination)
+    } else {
+        let [a, b] = source;
+        let [c, d] = destination;
+        add(
+            add(add(a as u32, (a >> 32) as u32), add(b as u32, (b >> 32) as u32)),
+            add(add(c as u32, (c >> 32) as u32), add(d as u32, (d >> 32) as u32)),
+        )
     };
     add(add(sum, length.to_be()), (protocol as u32).to_be())
 }

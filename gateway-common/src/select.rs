@@ -76,9 +76,9 @@ mod tests {
 
     #[test]
     fn places_stay_inside_the_region() {
-        let ring = 100 | 7 << 32;
+        let ring = 7 << 32 | 0x64;
         assert_eq!(place(ring, 0), Some(100));
         assert_eq!(place(ring, u64::MAX), Some(106));
-        assert_eq!(place(100, u64::MAX), None);
+        assert_eq!(place(0x64, u64::MAX), None);
     }
 }

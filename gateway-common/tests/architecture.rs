@@ -1,5 +1,7 @@
 //! The tables of docs/ARCHITECTURE.md are what the code says. `UPDATE_DOCS=1 cargo test -p gateway-common` writes them.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 
