@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::cpu::Cpus;
-use crate::lane::{CRR_PORT, STREAM_PORT, UDP_PORT};
+use crate::lane::{CLIENTS, CRR_PORT, STREAM_PORT, UDP_PORT};
 use crate::load::{self, Progress, Window, crr, stream, udp};
 use crate::report::Limit::{AtLeast, AtMost, None as NoLimit};
 use crate::report::{Limit, Metric, Report, Target};
@@ -95,7 +95,7 @@ pub(crate) fn crr(
     report: &mut Report,
 ) -> Result<()> {
     let target = subject.target(CRR_PORT);
-    let clients = clients(cpus.count(), cpus, subject, move |progress| crr::run(target, progress));
+    let clients = clients(cpus.count(), cpus, subject, move |progress| crr::run(&CLIENTS, target, progress));
     let (windows, latencies) = load::measure(cpus, windows, clients, done)?;
     for window in windows {
         window.check(name)?;

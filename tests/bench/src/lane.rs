@@ -11,6 +11,14 @@ use crate::netns::Netns;
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 /// The gateway's address on the backend's link.
 pub(crate) const GATEWAY_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
+/// Addresses of the client: with several, as many of the last minutes' connections are remembered as by a gateway with
+/// many clients, and not just as many as one address has ports.
+pub(crate) const CLIENTS: [Ipv4Addr; 4] = [
+    Ipv4Addr::new(10, 1, 0, 2),
+    Ipv4Addr::new(10, 1, 0, 3),
+    Ipv4Addr::new(10, 1, 0, 4),
+    Ipv4Addr::new(10, 1, 0, 5),
+];
 pub(crate) const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
 
 /// The gateway's devices.
@@ -39,8 +47,8 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new() -> Result<Self> {
         let lane = Self { client: Netns::new()?, gateway: Netns::new()?, backend: Netns::new()? };
-        lane.link(&lane.client, (CLIENT_SIDE, CLIENT_SIDE_MAC), "10.1.0.2/24", GATEWAY)?;
-        lane.link(&lane.backend, (BACKEND_SIDE, BACKEND_SIDE_MAC), "10.2.0.2/24", GATEWAY_INSIDE)?;
+        lane.link(&lane.client, (CLIENT_SIDE, CLIENT_SIDE_MAC), &CLIENTS, GATEWAY)?;
+        lane.link(&lane.backend, (BACKEND_SIDE, BACKEND_SIDE_MAC), &[BACKEND], GATEWAY_INSIDE)?;
         lane.gateway.sysctl("ipv4/ip_forward", "1")?;
         // Without these a closed loop runs out of ports within two seconds, whoever connects.
         for connects in [&lane.client, &lane.gateway] {
@@ -55,7 +63,7 @@ impl Lane {
         &self,
         end: &Netns,
         (device, mac): (&str, [u8; 6]),
-        address: &str,
+        addresses: &[Ipv4Addr],
         gateway: Ipv4Addr,
     ) -> Result<()> {
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
@@ -66,7 +74,9 @@ impl Lane {
         ))?;
         self.gateway.command(&format!("ip address add {gateway}/24 dev {device}"))?;
         self.gateway.command(&format!("ip link set {device} up"))?;
-        end.command(&format!("ip address add {address} dev eth0"))?;
+        for address in addresses {
+            end.command(&format!("ip address add {address}/24 dev eth0"))?;
+        }
         end.command("ip link set eth0 up")?;
         end.command(&format!("ip route add default via {gateway}"))
     }

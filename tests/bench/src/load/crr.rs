@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -72,10 +72,11 @@ fn respond(stream: &mut TcpStream) -> bool {
 
 /// Opens connections one after the other in [`IN_FLIGHT`] places until told to stop; returns how long each took from
 /// connect to close, in microseconds.
-pub(crate) fn run(target: SocketAddrV4, progress: &Progress) -> Result<Vec<u32>> {
+pub(crate) fn run(sources: &[Ipv4Addr], target: SocketAddrV4, progress: &Progress) -> Result<Vec<u32>> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let mut places: Vec<Option<Connection>> = (0..IN_FLIGHT).map(|_| None).collect();
     let mut latencies = Vec::new();
+    let mut turn = 0_usize;
     let mut events = [EpollEvent::empty(); IN_FLIGHT];
     while !progress.stop.load(Ordering::Relaxed) {
         for (place, slot) in (0..).zip(&mut places) {
@@ -84,7 +85,8 @@ pub(crate) fn run(target: SocketAddrV4, progress: &Progress) -> Result<Vec<u32>>
                 *slot = None;
             }
             if slot.is_none() {
-                *slot = Connection::open(target, &epoll, place).ok();
+                turn += 1;
+                *slot = Connection::open(sources[turn % sources.len()], target, &epoll, place).ok();
                 if slot.is_none() {
                     progress.failed.fetch_add(1, Ordering::Relaxed);
                 }
@@ -129,10 +131,13 @@ enum Step {
 }
 
 impl Connection {
-    fn open(target: SocketAddrV4, epoll: &Epoll, place: u64) -> Result<Self> {
+    fn open(source: Ipv4Addr, target: SocketAddrV4, epoll: &Epoll, place: u64) -> Result<Self> {
         let begun = Instant::now();
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let fd = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+        // As from several clients; connect chooses the port, when it knows the whole tuple.
+        setsockopt(&fd, sockopt::IpBindAddressNoPort, &true)?;
+        bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0)))?;
         match connect(fd.as_raw_fd(), &SockaddrIn::from(target)) {
             Ok(()) | Err(Errno::EINPROGRESS) => {}
             Err(error) => return Err(error.into()),
