@@ -35,7 +35,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let workspace = ["test", "--locked", "--workspace", "--no-fail-fast"];
     sum.cargo(&workspace, options.filter.as_deref())?;
     if options.filter.is_none() {
-        sum.fuzz(options.fuzz)?;
+        sum.fuzz(options.fuzz);
     }
     let took = Duration::from_secs(begun.elapsed().as_secs());
     println!("\n{} passed, {} failed, {} skipped (in {took:?})", sum.passed, sum.failed, sum.skipped);
@@ -62,19 +62,23 @@ impl Sum {
         Ok(())
     }
 
-    /// Each target counts as a test.
-    fn fuzz(&mut self, seconds: u64) -> Result<()> {
-        for target in fuzz::build()? {
+    /// Each target counts as a test; so does building them when it fails.
+    fn fuzz(&mut self, seconds: u64) {
+        let targets = fuzz::build().unwrap_or_else(|error| {
+            println!("fuzz targets: {error:#}");
+            self.failed += 1;
+            Vec::new()
+        });
+        for target in targets {
             println!("fuzzing {} for {seconds} s", target.name);
             match target.run(seconds) {
                 Ok(()) => self.passed += 1,
                 Err(error) => {
-                    println!("{error:#}");
+                    println!("{}: {error:#}", target.name);
                     self.failed += 1;
                 }
             }
         }
-        Ok(())
     }
 
     /// Takes up a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; ...`.
