@@ -28,6 +28,8 @@ pub(crate) struct Target {
     pub(crate) name: String,
     program: PathBuf,
     corpus: PathBuf,
+    /// Words that inputs are made of.
+    dictionary: PathBuf,
     /// Where it may write what it finds; not the committed corpus.
     found: PathBuf,
 }
@@ -49,6 +51,7 @@ pub(crate) fn build() -> Result<Vec<Target>> {
     let target = |name: String| Target {
         program: target_dir.join(&triple).join("debug").join(&name),
         corpus: folder.join("corpus").join(&name),
+        dictionary: folder.join(format!("{name}.dict")),
         found: target_dir.join("found").join(&name),
         name,
     };
@@ -61,6 +64,9 @@ impl Target {
         fs::create_dir_all(&self.found)?;
         let mut fuzzer = Command::new(&self.program);
         fuzzer.arg(format!("-max_total_time={seconds}")).arg("-verbosity=0");
+        if self.dictionary.is_file() {
+            fuzzer.arg(format!("-dict={}", self.dictionary.display()));
+        }
         fuzzer.arg(format!("-artifact_prefix={}/crash-", self.found.display())).arg(&self.found);
         if self.corpus.is_dir() {
             fuzzer.arg(&self.corpus);
