@@ -219,8 +219,14 @@ extern "C" fn claim_way(key: *const FlowKey, now: u32) -> u64 {
     if own != NOBODY && old.is_live(now) {
         return EXISTS << CLAIM_SHIFT;
     }
-    // The key's own dead flow may be taken over within the grace: whoever still holds the slot serves the same key.
-    if own == NOBODY && !old.is_free(now) && !is_evictable(old) {
+    // The way may have changed hands since the scan. The key's own dead flow may be taken over within the grace: whoever
+    // still holds the slot serves the same key.
+    let may_take = if own == NOBODY {
+        old.is_free(now) || is_evictable(old, settings, now)
+    } else {
+        old.tag() == place.tag && old.state_bits() >= State::Opening as u64
+    };
+    if !may_take {
         return RIVALLED << CLAIM_SHIFT;
     }
     let generation = old.generation().wrapping_add(1);
@@ -257,9 +263,12 @@ fn choose(place: &Place, first: Scan, second: Scan) -> u32 {
     }
 }
 
+/// As [`scan`] judges. The word may be another's by now: a flow that somebody has just put there is not idle.
 #[inline(always)]
-fn is_evictable(word: Word) -> bool {
-    matches!(word.state(), State::Opening | State::Closed)
+fn is_evictable(word: Word, settings: &Settings, now: u32) -> bool {
+    let state = word.state();
+    let timeout = state.timeout(word.protocol(), &settings.timeouts);
+    matches!(state, State::Opening | State::Closed) && word.left(now) + GUARD as i32 <= timeout as i32
 }
 
 /// Whether another CPU is making, or has made, a flow of the same key in another way.

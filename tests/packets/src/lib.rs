@@ -15,6 +15,7 @@ pub mod net;
 mod node;
 mod outcome;
 pub mod packet;
+pub mod table;
 pub mod tables;
 pub mod wire;
 

@@ -1,6 +1,7 @@
 //! A node with the real programs, and packets that arrive at it.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use aya::programs::{TestRun, TestRunOptions};
 use gateway_agent_kernel::{Device, DeviceKind, Flow, Kernel, Options, Pins, PortRange, Sizes, Stats};
@@ -9,6 +10,7 @@ use lab::{Lab, Namespace};
 use crate::net::Net;
 use crate::outcome::Outcome;
 use crate::packet::Packet;
+use crate::table::Table;
 use crate::tables::{HERE, Plan};
 use crate::wire::Wire;
 
@@ -58,6 +60,7 @@ impl Port {
 
 /// Runs on a thread inside the node's network namespace; everything is gone when it ends.
 pub struct Node {
+    pin: PathBuf,
     kernel: Kernel,
     pins: Pins,
     ifindex: [u32; 3],
@@ -101,7 +104,7 @@ impl Node {
             kernel.attach(&device).expect("the device takes the program");
             device.ifindex
         });
-        Self { kernel, pins, ifindex, inside, outside }
+        Self { pin: options.pin.clone(), kernel, pins, ifindex, inside, outside }
     }
 
     /// Feeds the kernel, all of it.
@@ -127,6 +130,14 @@ impl Node {
     /// Any frame arrives.
     pub fn receives_frame(&self, port: Port, frame: &[u8]) -> Outcome {
         let before = self.reasons();
+        let (verdict, left, left_by) = self.process(port, frame);
+        let counted = self.reasons().into_iter().zip(before).filter(|(now, then)| now.1 != then.1);
+        let counted = counted.map(|(now, then)| (now.0, now.1 - then.1)).collect();
+        Outcome { arrived_at: port, arrived: frame.to_vec(), verdict, left_by, left, counted }
+    }
+
+    /// Any frame arrives, and nobody looks at the counters: the verdict, the frame after it, and where it leaves.
+    pub fn process(&self, port: Port, frame: &[u8]) -> (i32, Vec<u8>, Option<Port>) {
         let context = Context::arriving_at(self.ifindex(port));
         let mut context_after = [0; Context::BYTES];
         // Room for an answer that is longer than its cause.
@@ -142,15 +153,8 @@ impl Node {
             })
             .expect("the kernel runs the program");
         after.truncate(usize::try_from(result.data_size_out).expect("a length"));
-        let counted = self.reasons().into_iter().zip(before).filter(|(now, then)| now.1 != then.1);
-        Outcome {
-            arrived_at: port,
-            arrived: frame.to_vec(),
-            verdict: result.return_value.cast_signed(),
-            left_by: Context(context_after).left_by().and_then(|index| self.port(index)),
-            left: after,
-            counted: counted.map(|(now, then)| (now.0, now.1 - then.1)).collect(),
-        }
+        let left_by = Context(context_after).left_by().and_then(|index| self.port(index));
+        (result.return_value.cast_signed(), after, left_by)
     }
 
     /// The other end of a device's link.
@@ -163,6 +167,16 @@ impl Node {
         for port in Port::ALL {
             self.inside.offload(port.name(), on).expect("veth devices change their offloads");
         }
+    }
+
+    /// The flow table itself.
+    pub fn table(&self) -> Table {
+        Table::open(&self.pin)
+    }
+
+    /// Runs on a further thread inside the node.
+    pub fn inside<T: Send>(&self, story: impl FnOnce() -> T + Send) -> T {
+        self.inside.run(story)
     }
 
     pub fn kernel(&self) -> &Kernel {
