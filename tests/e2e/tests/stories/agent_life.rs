@@ -16,8 +16,9 @@ const SERVICES: &[(&str, u32, &[&str])] =
 
 #[test]
 fn a_killed_agent_stops_nothing_and_its_successor_finds_everything() -> Result<()> {
-    const SIZE: u64 = 40_000_000;
-    const RATE: u64 = 8_000_000;
+    /// Fifteen seconds: agents need two, and busy machines more.
+    const SIZE: u64 = 60_000_000;
+    const RATE: u64 = 4_000_000;
     let mut stage = Stage::set("killed", SERVICES)?;
     let downloads = stage.tcp().map(|target| Download::start(stage.client(), target, SIZE, Some(RATE)));
     let steady = Steady::start(stage.client(), stage.tcp()[0], 20)?;
