@@ -259,6 +259,7 @@ fn peer(port: Port) -> String {
 }
 
 /// Each device has a peer outside, where nobody answers; all neighbours are known.
+#[expect(clippy::format_push_string, reason = "lines of a script")]
 fn set_up(inside: &Namespace, outside: &Namespace) {
     for name in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
         inside.sysctl(name, "1").expect("the node forwards");

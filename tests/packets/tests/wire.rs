@@ -1,4 +1,5 @@
 //! Packets whose checksums and segments are left to the device, and packets in pieces: put on a link, through the
+#![allow(clippy::unwrap_used, reason = "what can't be set up fails the test")]
 //! attached programs, and looked at on the next link. Needs root.
 
 use packets::connection::Connection;
