@@ -4,22 +4,36 @@
 use std::env::consts::ARCH;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::checkout;
-use crate::process::succeed;
+use crate::process::{step, succeed};
 
-/// As cargo-fuzz sets them for `--sanitizer none`.
-const RUSTFLAGS: [&str; 7] = [
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Fuzz each target this long
+    #[arg(long, value_name = "SECONDS", default_value_t = SECONDS)]
+    seconds: u64,
+    /// Only this target
+    target: Option<String>,
+}
+
+/// Enough to try the corpora and some ten thousand inputs from there on; who looks for more names more.
+pub(crate) const SECONDS: u64 = 20;
+
+/// Seconds for one input. The slowest of the corpora takes milliseconds, also on a busy machine.
+const HANGS: u64 = 20;
+
+/// As cargo-fuzz sets them for `--sanitizer none`, without `--cfg=fuzzing`: what is tried is what is used.
+const RUSTFLAGS: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
-    "--cfg=fuzzing",
 ];
 
 /// A target and its folders.
@@ -32,6 +46,21 @@ pub(crate) struct Target {
     dictionary: PathBuf,
     /// Where it may write what it finds; not the committed corpus.
     found: PathBuf,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let mut targets = build()?;
+    if let Some(wanted) = &options.target {
+        let names: Vec<_> = targets.iter().map(|target| target.name.clone()).collect();
+        targets.retain(|target| target.name == *wanted);
+        if targets.is_empty() {
+            bail!("no fuzz target is called {wanted}; there are {}", names.join(", "));
+        }
+    }
+    for target in targets {
+        step(&format!("fuzzing {} for {} s", target.name, options.seconds), || target.run(options.seconds))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Builds every target.
@@ -59,18 +88,17 @@ pub(crate) fn build() -> Result<Vec<Target>> {
 }
 
 impl Target {
-    /// Tries inputs for so many seconds; an error for the first that makes it panic, hang or eat memory.
+    /// Tries inputs for so many seconds; an error for the first that makes it panic, hang or eat memory, whose path
+    /// stands in the output.
     pub(crate) fn run(&self, seconds: u64) -> Result<()> {
         fs::create_dir_all(&self.found)?;
         let mut fuzzer = Command::new(&self.program);
-        fuzzer.arg(format!("-max_total_time={seconds}")).arg("-verbosity=0");
+        fuzzer.args([format!("-max_total_time={seconds}"), format!("-timeout={HANGS}")]);
+        fuzzer.args(["-verbosity=0", "-print_final_stats=1"]);
+        fuzzer.arg(format!("-artifact_prefix={}/", self.found.display()));
         if self.dictionary.is_file() {
             fuzzer.arg(format!("-dict={}", self.dictionary.display()));
         }
-        fuzzer.arg(format!("-artifact_prefix={}/crash-", self.found.display())).arg(&self.found);
-        if self.corpus.is_dir() {
-            fuzzer.arg(&self.corpus);
-        }
-        succeed(&mut fuzzer)
+        succeed(fuzzer.args([&self.found, &self.corpus]))
     }
 }

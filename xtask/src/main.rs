@@ -34,6 +34,8 @@ enum Task {
     Demo(demo::Options),
     /// Set up, build, and run every test
     Test(test::Options),
+    /// Set up, build, and try random packets and files
+    Fuzz(fuzz::Options),
     /// Set up, build, and measure the data plane beside its peers
     Bench(bench::Options),
 }
@@ -62,6 +64,10 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
             let toolchain = setup::run()?;
             build::run(&toolchain)?;
             test::run(options)
+        }
+        Task::Fuzz(options) => {
+            build::run(&setup::run()?)?;
+            fuzz::run(options)
         }
         Task::Bench(options) => {
             build::run(&setup::run()?)?;

@@ -12,7 +12,7 @@ use crate::{checkout, fuzz};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Fuzz each target this long
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = fuzz::SECONDS)]
     fuzz: u64,
     /// Only tests whose path contains this
     filter: Option<String>,
