@@ -19,7 +19,7 @@ pub struct Outcome {
     pub(crate) counted: Vec<(&'static str, u64)>,
 }
 
-/// Verdicts of linux/pkt_cls.h.
+/// Verdicts of `linux/pkt_cls.h`.
 const UNSPEC: i32 = -1;
 const SHOT: i32 = 2;
 const REDIRECT: i32 = 7;
@@ -115,7 +115,7 @@ fn bytes<const N: usize>(slice: &[u8]) -> [u8; N] {
 /// Link header, then words of four bytes.
 fn hex(frame: &[u8]) -> String {
     let (link, packet) = frame.split_at(ETHERNET.min(frame.len()));
-    let text = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let text = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let words: Vec<_> = packet.chunks(4).map(text).collect();
     format!("{} | {}", text(link), words.join(" "))
 }

@@ -148,7 +148,7 @@ impl Packet {
     #[must_use]
     pub fn segment(&self, flags: u8, sequence: u32, acknowledgment: u32) -> Self {
         self.tcp_header(|tcp| {
-            (tcp.flags, tcp.sequence, tcp.acknowledgment) = (flags, sequence, acknowledgment)
+            (tcp.flags, tcp.sequence, tcp.acknowledgment) = (flags, sequence, acknowledgment);
         })
     }
 

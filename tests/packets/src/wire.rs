@@ -41,7 +41,7 @@ const GSO_UDP_L4: u8 = 5;
 struct Header {
     flags: u8,
     gso_type: u8,
-    header_bytes: u16,
+    linear_bytes: u16,
     gso_size: u16,
     checksum_start: u16,
     checksum_offset: u16,
@@ -51,7 +51,7 @@ impl Header {
     const BYTES: usize = 10;
 
     fn bytes(self) -> Vec<u8> {
-        let words = [self.header_bytes, self.gso_size, self.checksum_start, self.checksum_offset];
+        let words = [self.linear_bytes, self.gso_size, self.checksum_start, self.checksum_offset];
         [self.flags, self.gso_type].into_iter().chain(words.into_iter().flat_map(u16::to_ne_bytes)).collect()
     }
 
@@ -60,7 +60,7 @@ impl Header {
         Self {
             flags: bytes[0],
             gso_type: bytes[1],
-            header_bytes: word(2),
+            linear_bytes: word(2),
             gso_size: word(4),
             checksum_start: word(6),
             checksum_offset: word(8),
@@ -92,7 +92,7 @@ impl Wire {
         let mut header = Header::default();
         match form {
             Form::Whole => (),
-            Form::Scattered(linear) => header.header_bytes = linear,
+            Form::Scattered(linear) => header.linear_bytes = linear,
             Form::Partial | Form::Segmented(_) => {
                 let sum =
                     checksum::partial(packet.from.ip(), packet.to.ip(), packet.protocol(), frame.len() - at);
@@ -109,7 +109,7 @@ impl Wire {
                 _ => GSO_UDP_L4,
             };
             header.gso_size = size;
-            header.header_bytes = word(packet.headers());
+            header.linear_bytes = word(packet.headers());
         }
         let message = [header.bytes(), frame].concat();
         let sent = (&self.socket).send(&message).expect("the frame is sent");

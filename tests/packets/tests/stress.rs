@@ -18,7 +18,7 @@ use packets::{Node, Port};
 
 const THREADS: usize = 4;
 
-/// Verdicts of linux/pkt_cls.h.
+/// Verdicts of `linux/pkt_cls.h`.
 const SHOT: i32 = 2;
 const REDIRECT: i32 = 7;
 
