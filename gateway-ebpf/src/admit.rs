@@ -34,6 +34,9 @@ pub fn process(skb: &Skb) -> Verdict {
     let Some(frontend) = (unsafe { FRONTENDS.get(frontend_key(&packet)) }).copied() else {
         return Verdict::Pass;
     };
+    if packet.hop_limit <= 1 {
+        return Verdict::Drop(Reason::HopLimit);
+    }
     let now = lookup::now();
     let choice = match choose(&packet, &frontend, settings) {
         Ok(choice) => choice,

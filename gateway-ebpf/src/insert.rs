@@ -147,7 +147,8 @@ fn publish(
 /// Ports that a client may be given instead of its own: all that need no privilege (RFC 6335).
 const FIRST_PORT: u32 = 1024;
 const PORTS: u32 = 65_536 - FIRST_PORT;
-/// 2^32 divided by the golden ratio: successive multiples lie far apart (Knuth, TAOCP 6.4).
+/// 2^32 divided by the golden ratio: successive multiples lie far apart, so that probes of even a small range seldom
+/// meet (Knuth, TAOCP 6.4).
 const SPREAD: u32 = 0x9e37_79b9;
 
 /// Ports, or groups of ports, that are looked at before giving up: with 95 % of a range in use, one newcomer in 256 finds none.
@@ -155,15 +156,13 @@ const PROBES: u32 = 32;
 
 #[inline(always)]
 fn search_port(flow: &NewFlow, claim: &Claim, settings: &Settings, now: u32) -> u32 {
-    let hash = hash::hash(flow.forward.words(), &settings.flow_key, hash::PORTS);
-    // An odd step visits different groups; the scaling to any number of groups keeps that well enough.
-    let (start, step) = (hash as u32, (hash >> 32) as u32 | 1);
+    let start = hash::hash(flow.forward.words(), &settings.flow_key, hash::PORTS) as u32;
     let newcomer = [flow.sequence, flow.timestamp.value(), flow.timestamp.is_known() as u32];
     let generation = claim.template.generation() as u32;
     let mut probe = 0;
     let mut outcome = TAKEN;
     while probe < PROBES {
-        let group = hash::scale(start.wrapping_add(probe.wrapping_mul(step)), settings.snat_groups);
+        let group = hash::scale(start.wrapping_add(probe.wrapping_mul(SPREAD)), settings.snat_groups);
         let port = settings.snat_first_port + group * PORT_GROUP + (start & GROUP_MASK as u32);
         // SAFETY: the slot is ours until it is published.
         unsafe { (*claim.slot).reverse.destination_port = port as u16 };
