@@ -9,6 +9,7 @@
 mod admit;
 mod atomic;
 mod bits;
+mod claim;
 mod count;
 mod deliver;
 mod hop;
@@ -17,6 +18,7 @@ mod insert;
 mod lookup;
 mod maps;
 mod refuse;
+mod reserve;
 mod skb;
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
