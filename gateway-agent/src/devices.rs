@@ -5,14 +5,15 @@
 mod select;
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use glob::Pattern;
 use rtnetlink::packet_core::NetlinkMessage;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout_at;
+
+use crate::burst::Burst;
 
 pub use select::Attachable;
 
@@ -23,6 +24,7 @@ pub struct Devices {
     events: Events,
     /// Something happened since the last look.
     due: bool,
+    burst: Burst,
 }
 
 type Events = futures_channel::mpsc::UnboundedReceiver<(
@@ -51,33 +53,32 @@ pub enum DevicesError {
     Ended,
 }
 
-/// A pod's start makes some ten events within this time; they become one look.
-const QUIET: Duration = Duration::from_millis(20);
-/// A burst without end is looked at this often.
-const LONGEST_BURST: Duration = Duration::from_millis(500);
-
 impl Devices {
     /// Must be called on a tokio runtime, which then carries the connection.
     pub fn open() -> Result<Self, DevicesError> {
         let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
         let (connection, handle, events) = new_multicast_connection(&groups).map_err(DevicesError::Open)?;
         tokio::spawn(connection);
-        Ok(Self { handle, events, due: true })
+        Ok(Self { handle, events, due: true, burst: Burst::default() })
     }
 
     /// Waits for the end of a burst of events. Can be cancelled: the next call knows of what this one has seen.
     pub async fn changed(&mut self) -> Result<(), DevicesError> {
         if !self.due {
-            self.events.next().await.ok_or(DevicesError::Ended)?;
-            self.due = true;
+            self.next_event().await?;
         }
-        let begin = Instant::now();
-        while begin.elapsed() < LONGEST_BURST {
-            match timeout(QUIET, self.events.next()).await {
-                Ok(event) => event.map(drop).ok_or(DevicesError::Ended)?,
-                Err(_quiet) => break,
-            }
+        while let Some(end) = self.burst.end()
+            && let Ok(event) = timeout_at(end, self.next_event()).await
+        {
+            event?;
         }
+        Ok(())
+    }
+
+    async fn next_event(&mut self) -> Result<(), DevicesError> {
+        self.events.next().await.ok_or(DevicesError::Ended)?;
+        self.due = true;
+        self.burst.event();
         Ok(())
     }
 
@@ -85,6 +86,7 @@ impl Devices {
     pub async fn look(&mut self, patterns: &[Pattern]) -> Result<Found, DevicesError> {
         while self.events.next().now_or_never().flatten().is_some() {}
         self.due = false;
+        self.burst.clear();
         let links: Vec<_> = self
             .handle
             .link()

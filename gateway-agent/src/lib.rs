@@ -4,6 +4,7 @@
 
 mod admin;
 mod agent;
+mod burst;
 mod cli;
 mod commands;
 mod compile;

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -141,6 +141,22 @@ async fn changes_count_however_they_are_made() {
     fs::remove_file(followed.path("linked.yaml")).unwrap();
     followed.until(&[]).await;
     assert_eq!(followed.problems(), [""; 0]);
+}
+
+#[tokio::test]
+async fn waiting_may_be_interrupted_however_often() {
+    /// Shorter than a burst's quiet end.
+    const INTERVAL: Duration = Duration::from_millis(1);
+    let mut followed = Followed::new(&["."], |_| {});
+    // What preparing the folder has told.
+    while timeout(PATIENCE / 100, followed.watcher.changed()).await.is_ok() {
+        followed.look();
+    }
+    followed.write("a.yaml", &namespace("a", "1"));
+    let begin = Instant::now();
+    while timeout(INTERVAL, followed.watcher.changed()).await.is_err() {
+        assert!(begin.elapsed() < PATIENCE, "each interruption begins the wait anew");
+    }
 }
 
 #[tokio::test]

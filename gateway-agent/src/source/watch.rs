@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
+
+use crate::burst::Burst;
 
 use super::interest::{Interest, interests};
 use super::scan::{Found, Scan, all_files};
@@ -29,6 +31,7 @@ pub struct Watcher {
     scan: Scan,
     /// Something happened since the last look.
     due: bool,
+    burst: Burst,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,12 +42,6 @@ pub struct WatchError(#[from] io::Error);
 
 /// Room for some 50 events with names of 64 bytes; one needs up to 272 (inotify(7)).
 const EVENT_BYTES: usize = 4096;
-
-/// After the last event, time for the rest of a burst (`git pull`, an editor's rename and write) to arrive, so that
-/// it becomes one change. What is right doesn't depend on it.
-const QUIET: Duration = Duration::from_millis(20);
-/// A burst without end is looked at this often.
-const LONGEST_BURST: Duration = Duration::from_millis(500);
 
 /// Looks in a row while files keep changing; what is still changing then waits for the next burst.
 const MAX_LOOKS: usize = 4;
@@ -60,6 +57,7 @@ impl Watcher {
             open: BTreeMap::new(),
             scan: Scan::default(),
             due: true,
+            burst: Burst::default(),
         };
         watcher.watch_directories()?;
         Ok(watcher)
@@ -71,12 +69,10 @@ impl Watcher {
         if !self.due {
             self.next_event().await?;
         }
-        let begin = Instant::now();
-        while begin.elapsed() < LONGEST_BURST {
-            match timeout(QUIET, self.next_event()).await {
-                Ok(event) => event?,
-                Err(_quiet) => break,
-            }
+        while let Some(end) = self.burst.end()
+            && let Ok(event) = timeout_at(end, self.next_event()).await
+        {
+            event?;
         }
         Ok(())
     }
@@ -93,6 +89,7 @@ impl Watcher {
         for _ in 0..MAX_LOOKS {
             self.take_events()?;
             self.due = false;
+            self.burst.clear();
             let unfinished = self.unfinished();
             let found = self.scan.look(&self.sources, &unfinished);
             all.read.extend(found.read);
@@ -127,6 +124,7 @@ impl Watcher {
         match self.events.next().await {
             Some(event) => {
                 self.take(event?);
+                self.burst.event();
                 Ok(())
             }
             None => Err(io::ErrorKind::UnexpectedEof.into()),
