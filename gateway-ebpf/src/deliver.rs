@@ -1,13 +1,17 @@
 //! The end of every packet that goes on: rewritten, counted, redirected.
 
-use gateway_common::{headers::Packet, maps::FlowKey, reason::Reason, rewrite::Rewrite};
+use gateway_common::{
+    headers::Packet,
+    maps::{FlowKey, Stage},
+    reason::Reason,
+    rewrite::Rewrite,
+};
 
 use crate::{
     hop::Exit,
     maps::STAGES,
     skb::{Skb, Verdict},
 };
-use gateway_common::maps::Stage;
 
 /// Sends the packet on to whoever answers with the key `reversed`.
 #[inline(always)]
