@@ -3,14 +3,16 @@
 mod hooks;
 mod report;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use gateway_agent_api::ObjectRef;
 use gateway_agent_kernel::{ApplyProblem, Kernel};
 use gateway_agent_routing::{Minutes, Node};
 use gateway_agent_tables::L4Tables;
 use glob::Pattern;
+use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -22,8 +24,9 @@ use crate::compile::Compiler;
 use crate::devices::{self, Devices, DevicesError};
 use crate::node::forwarding_problems;
 use crate::notices::{Notice, Notices, Origin};
-use crate::source::{WatchError, Watcher};
+use crate::source::{WRITER_PAUSE, WatchError, Watcher};
 use crate::statuses::{Statuses, summary};
+use crate::unserved;
 use hooks::Hooks;
 
 /// What an agent is told at its start.
@@ -68,6 +71,8 @@ struct Faults {
 #[derive(Debug, Default)]
 struct Applied {
     tables: L4Tables,
+    /// If all of the tables are in the kernel.
+    statuses: BTreeMap<ObjectRef, Value>,
     problems: Vec<ApplyProblem>,
     /// Number of times that tables were compiled and applied.
     generation: u64,
@@ -198,6 +203,7 @@ impl Agent {
     fn compile(&mut self) {
         let outcome = self.compiler.outcome();
         self.applied.tables = outcome.tables.l4;
+        self.applied.statuses = outcome.statuses;
         self.applied.generation += 1;
         self.apply();
         self.recheck_at = outcome.recheck_at;
@@ -206,10 +212,6 @@ impl Agent {
             .iter()
             .map(|problem| Notice { origin: Origin::Object, message: self.compiler.describe(problem) })
             .collect();
-        for object in self.statuses.update(outcome.statuses, &rfc3339(self.applied.at)) {
-            let verdict = self.statuses.of(&object).map(summary).unwrap_or_default();
-            info!(event = "status", object = object.to_string(), "{object}: {verdict}");
-        }
     }
 
     /// Gives the kernel the tables, also once more if it couldn't take all of them.
@@ -222,6 +224,16 @@ impl Agent {
             event = "applied",
             generation, changes, "applied tables {generation}: {changes} entries changed"
         );
+        self.write_statuses();
+    }
+
+    fn write_statuses(&mut self) {
+        let mut statuses = self.applied.statuses.clone();
+        unserved::tell(&mut statuses, &self.applied.tables, &self.applied.problems);
+        for object in self.statuses.update(statuses, &rfc3339(self.applied.at)) {
+            let verdict = self.statuses.of(&object).map(summary).unwrap_or_default();
+            info!(event = "status", object = object.to_string(), "{object}: {verdict}");
+        }
     }
 
     /// Gathers what is wrong now, and logs what is new of it.
@@ -260,9 +272,11 @@ enum Step {
 
 fn still_open(file: &Path) -> String {
     format!(
-        "{}: somebody has been writing it for more than {} s; close it (until then it counts as it was before)",
+        "{}: somebody has been writing it for more than {} s; close it (until then, or until nothing was written for {} s, \
+         it counts as it was before)",
         file.display(),
-        RECONCILE.as_secs()
+        RECONCILE.as_secs(),
+        WRITER_PAUSE.as_secs()
     )
 }
 

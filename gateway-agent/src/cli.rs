@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use gateway_agent_kernel::{PortRange, Timeouts};
+use gateway_agent_kernel::{PortRange, Sizes, Timeouts};
 use glob::Pattern;
 
 /// The Kubernetes Gateway API on every node: forwards TCP and UDP by programs in the kernel.
@@ -71,6 +71,13 @@ pub struct Run {
     /// Tables that are pinned already must have been made with the same number; `detach` removes them.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub flows: Option<u32>,
+
+    /// Room for other things than flows, as NAME=NUMBER, such as `endpoints=50000`; may be repeated
+    ///
+    /// NAME is one of frontends, backends, services, endpoints [16384 each], ring-places [1048576]. Like --flows, fixed
+    /// as long as tables are pinned.
+    #[arg(long = "size", value_name = "NAME=NUMBER", value_parser = parse_size)]
+    pub sizes: Vec<(String, u32)>,
 
     /// Source ports towards endpoints on other nodes, as FIRST-LAST
     ///
@@ -286,6 +293,15 @@ fn parse_timeout(text: &str) -> Result<(String, Duration), String> {
     Ok((name.to_owned(), duration))
 }
 
+fn parse_size(text: &str) -> Result<(String, u32), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not NAME=NUMBER, such as endpoints=50000"))?;
+    let number = value.parse().map_err(|_| format!("`{value}` is no number"))?;
+    Sizes::default().set(name, number).map_err(|error| error.to_string())?;
+    Ok((name.to_owned(), number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,13 +316,14 @@ mod tests {
     fn run_takes_everything() {
         let line = "gateway-agent run -f a -f b --node-name n --node-address 10.0.0.1 --node-address fd00::1 \
             --device eth* --device veth? --host --pin /p --socket /s --flows 1000 --snat-ports 2048-4095 \
-            --timeout udp-opening=300ms --timeout tcp-closed=1s --selection-seed x --log json --log-level debug";
+            --timeout udp-opening=300ms --timeout tcp-closed=1s --size ring-places=2000 --selection-seed x --log json --log-level debug";
         let Command::Run(run) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!("not run")
         };
         assert_eq!(run.sources.paths.len(), 2);
         assert_eq!(run.node.node_addresses.len(), 2);
         assert_eq!(run.timeouts[0], ("udp-opening".into(), Duration::from_millis(300)));
+        assert_eq!(run.sizes, [("ring-places".into(), 2000)]);
         assert!(run.devices[0].matches("eth17"));
     }
 
@@ -315,6 +332,8 @@ mod tests {
         for (line, expected) in [
             ("run -f a --timeout tcp=1s", "the names are tcp-opening"),
             ("run -f a --timeout tcp-closed=1h2", "is no duration"),
+            ("run -f a --size flows=1", "the names are frontends"),
+            ("run -f a --size endpoints=0", "choose 1 to"),
             ("run -f a --snat-ports 80-90", "begin at 1024 or above"),
             ("run", "--files <PATH>"),
             ("flows --client here", "is no address"),

@@ -14,6 +14,7 @@ mod node;
 mod notices;
 pub mod source;
 mod statuses;
+mod unserved;
 
 use std::process::ExitCode;
 

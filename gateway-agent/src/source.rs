@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub use document::{Document, parse};
 pub use scan::{Found, Scan};
 pub use store::{Change, Store};
-pub use watch::{WatchError, Watcher};
+pub use watch::{WRITER_PAUSE, WatchError, Watcher};
 
 /// Where a document stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -32,30 +32,50 @@ pub struct ApplyReport {
 /// Something that the kernel doesn't hold.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ApplyProblem {
-    #[error("frontend {frontend} is not served: all {capacity} frontends are in use; raise their number")]
+    #[error("frontend {frontend} is not served: all {capacity} frontends are in use; {}", raise("frontends"))]
     FrontendsFull { frontend: FrontendKey, capacity: u32 },
     #[error(
-        "frontend {frontend} keeps its former backends: all {capacity} splits are in use; raise the number of frontends"
+        "frontend {frontend} keeps its former backends: all {capacity} splits are in use; {}",
+        raise("frontends")
     )]
     SplitsFull { frontend: FrontendKey, capacity: u32 },
     #[error(
-        "{route} at {frontend}: backend {backend} is served but not counted: all {capacity} backends are in use; raise their number"
+        "{route} at {frontend}: backend {backend} is served but not counted: all {capacity} backends are in use; {}",
+        raise("backends")
     )]
     BackendsFull { frontend: FrontendKey, route: RouteName, backend: String, capacity: u32 },
     #[error(
-        "Service port {service} gets no connections: all {capacity} Service ports are in use; raise their number"
+        "Service port {service} gets no connections: all {capacity} Service ports are in use; {}",
+        raise("services")
     )]
     ServicesFull { service: ServicePort, capacity: u32 },
     #[error(
-        "Service port {service} has a shorter ring or none: {needed} places in a row are not free in {capacity}; raise the number of ring places"
+        "Service port {service} has a shorter ring or none: {needed} places in a row are not free in {capacity}; {}",
+        raise("ring-places")
     )]
     RingPlacesFull { service: ServicePort, needed: u32, capacity: u32 },
     #[error(
-        "endpoint {endpoint} of {service} gets no connections: all {capacity} endpoints are in use; raise their number"
+        "endpoint {endpoint} of {service} gets no connections: all {capacity} endpoints are in use; {}",
+        raise("endpoints")
     )]
     EndpointsFull { service: ServicePort, endpoint: SocketAddr, capacity: u32 },
     #[error("{object}: the kernel refused a change of map {map}: {cause}; the next change tries again")]
     Map { map: &'static str, object: String, cause: String },
+}
+
+impl ApplyProblem {
+    /// The frontend that is not as the tables say.
+    pub fn frontend(&self) -> Option<FrontendKey> {
+        match self {
+            Self::FrontendsFull { frontend, .. } | Self::SplitsFull { frontend, .. } => Some(*frontend),
+            _ => None,
+        }
+    }
+}
+
+/// The way out of a full table, by a name of [`crate::Sizes::NAMES`].
+fn raise(size: &str) -> String {
+    format!("raise --size {size} (pinned tables keep their sizes until `gateway-agent detach`)")
 }
 
 impl ApplyReport {

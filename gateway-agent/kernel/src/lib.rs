@@ -40,7 +40,7 @@ pub use detach::{DetachError, Detached, detach};
 pub use flows::Flow;
 pub use load::{Kernel, OpenError};
 pub use object::OBJECT;
-pub use options::{Options, PortRange, PortRangeError, Sizes, TimeoutError, Timeouts};
+pub use options::{Options, PortRange, PortRangeError, SizeError, Sizes, TimeoutError, Timeouts};
 pub use pins::{Pins, PinsError, Summary};
 pub use stats::{BackendStats, FrontendStats, ReasonStats, RouteStats, Stats, TableFill, Traffic};
 pub use store::StoreError;

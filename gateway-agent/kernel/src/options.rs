@@ -252,7 +252,34 @@ impl Default for Sizes {
     }
 }
 
+/// A size that can't be set.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SizeError {
+    #[error("there is no size `{name}`; the names are {}", Sizes::NAMES.join(", "))]
+    Unknown { name: String },
+    #[error("size {name} of {value} is out of range; choose 1 to {LARGEST_SIZE}")]
+    Range { name: &'static str, value: u32 },
+}
+
+/// Far from what a u32 of bytes, ids or places twice over can hold.
+const LARGEST_SIZE: u32 = 100_000_000;
+
 impl Sizes {
+    /// What `--size NAME=NUMBER` may name.
+    pub const NAMES: [&'static str; 5] = ["frontends", "backends", "services", "endpoints", "ring-places"];
+
+    /// Sets one by its name in [`Self::NAMES`].
+    pub fn set(&mut self, name: &str, value: u32) -> Result<(), SizeError> {
+        let unknown = || SizeError::Unknown { name: name.to_owned() };
+        let index = Self::NAMES.iter().position(|n| *n == name).ok_or_else(unknown)?;
+        if !(1..=LARGEST_SIZE).contains(&value) {
+            return Err(SizeError::Range { name: Self::NAMES[index], value });
+        }
+        let Self { flows: _, frontends, backends, services, endpoints, ring_places } = self;
+        *[frontends, backends, services, endpoints, ring_places][index] = value;
+        Ok(())
+    }
+
     /// One 64th of the node's memory for flows (1,000,000 on 16 GB), between 16,384 and 4,194,304 of them.
     pub fn for_memory(bytes: u64) -> Self {
         let flows = (bytes / 64 / FLOW_BYTES).clamp(16_384, 4_194_304);

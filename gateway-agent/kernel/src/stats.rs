@@ -19,6 +19,7 @@ use crate::{flows, sys};
 
 /// Everything that is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Stats {
     pub frontends: Vec<FrontendStats>,
     /// Sums over the backends of each route.
@@ -30,6 +31,7 @@ pub struct Stats {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FrontendStats {
     pub id: u32,
     pub address: IpAddr,
@@ -47,6 +49,7 @@ pub struct FrontendStats {
 
 /// What went through a backend or a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Traffic {
     pub flows: u64,
     pub refused: u64,
@@ -59,6 +62,7 @@ pub struct Traffic {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RouteStats {
     /// `TCPRoute namespace/name`
     pub route: String,
@@ -67,6 +71,7 @@ pub struct RouteStats {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BackendStats {
     pub id: u32,
     /// Id of the frontend whose newcomers it takes.
@@ -81,14 +86,16 @@ pub struct BackendStats {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ReasonStats {
     pub name: &'static str,
     pub description: &'static str,
     pub packets: u64,
 }
 
-/// How full a table is.
+/// How full a table is; the names are those of [`crate::Sizes::NAMES`], and `flows`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TableFill {
     pub name: &'static str,
     pub used: u64,
@@ -184,7 +191,7 @@ fn tables(store: &Store, frontends: usize, backends: usize) -> Result<Vec<TableF
         fill("backends", backends as u64, store.backend_stats.len()),
         TableFill { name: "services", used: rings.len() as u64, capacity: store.rings.len() as u64 },
         fill("endpoints", endpoints, store.endpoints.len()),
-        TableFill { name: "ring_places", used: places, capacity: store.maglev.len() as u64 },
+        TableFill { name: "ring-places", used: places, capacity: store.maglev.len() as u64 },
     ])
 }
 

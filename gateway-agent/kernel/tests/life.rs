@@ -97,7 +97,7 @@ fn what_is_removed_makes_room() {
         }
         assert_eq!(kernel.apply(&L4Tables::default()).problems, []);
         let stats = stats(node);
-        for name in ["frontends", "backends", "services", "endpoints", "ring_places"] {
+        for name in ["frontends", "backends", "services", "endpoints", "ring-places"] {
             assert_eq!(fill(&stats, name), 0, "{name}");
         }
     });
@@ -137,21 +137,21 @@ fn a_ring_without_room_is_shorter() {
         let mut kernel = Kernel::open(&options).unwrap();
         let endpoints: Vec<_> = (0..4).map(|i| endpoint(i, "here")).collect();
         assert_eq!(kernel.apply(&tables(&[frontend(1, &[("web", 1, &endpoints)])])).problems, []);
-        assert_eq!(fill(&stats(node), "ring_places"), 401);
+        assert_eq!(fill(&stats(node), "ring-places"), 401);
 
         let both = tables(&[frontend(1, &[("web", 1, &endpoints)]), frontend(2, &[("web", 1, &endpoints)])]);
         let problems = kernel.apply(&both).problems;
         assert!(matches!(problems[..], [ApplyProblem::RingPlacesFull { needed: 401, .. }]), "{problems:?}");
-        let places = fill(&stats(node), "ring_places");
+        let places = fill(&stats(node), "ring-places");
         assert!((405..500).contains(&places), "{places}");
         let again = kernel.apply(&both);
         assert_eq!((again.changes, again.problems), (0, problems), "nothing is written in vain");
 
         assert_eq!(kernel.apply(&tables(&[frontend(2, &[("web", 1, &endpoints)])])).problems, []);
-        assert_eq!(fill(&stats(node), "ring_places"), 401);
+        assert_eq!(fill(&stats(node), "ring-places"), 401);
         // A new ring stands beside the old one until that is free.
         assert_eq!(kernel.apply(&tables(&[frontend(2, &[("web", 1, &endpoints[1..])])])).problems, []);
-        assert_eq!(fill(&stats(node), "ring_places"), 401);
+        assert_eq!(fill(&stats(node), "ring-places"), 401);
     });
 }
 

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use gateway_agent_kernel::{Kernel, Options, Pins, Sizes, Timeouts};
+use gateway_agent_kernel::{Kernel, Options, Pins, Sizes, Summary, Timeouts};
 use gateway_agent_routing::Node;
+use tracing::info;
 
 use super::Failure;
 use crate::agent::{Agent, Setup};
@@ -31,6 +32,7 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let kernel = Kernel::open(&options)?;
+        tell_take_over(&options.pin)?;
         let setup = Setup {
             node: Node {
                 name,
@@ -45,6 +47,28 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
         Agent::start(setup, kernel).await?.run().await
     })
 }
+
+/// What the kernel holds from earlier agents, before the first tables are applied.
+fn tell_take_over(pin: &Path) -> Result<(), Failure> {
+    let Summary { generation, flows, links, .. } = Pins::open(pin)?.summary()?;
+    if generation == FIRST_GENERATION {
+        info!(event = "started", "nothing to take over in {}: new tables", pin.display());
+        return Ok(());
+    }
+    let devices = links.len();
+    info!(
+        event = "taken-over",
+        generation,
+        flows,
+        devices,
+        "took over {flows} flows and the attachments to {devices} devices; programs of this build, generation \
+         {generation}, have replaced those that were there"
+    );
+    Ok(())
+}
+
+/// No agent before this one has loaded programs ([`Summary::generation`]).
+const FIRST_GENERATION: u32 = 1;
 
 fn options(arguments: &cli::Run, node: &str) -> Result<Options, Failure> {
     let mut timeouts = Timeouts::default();
@@ -63,10 +87,14 @@ fn options(arguments: &cli::Run, node: &str) -> Result<Options, Failure> {
 
 /// What is pinned already keeps its size unless another one is asked for: a machine's memory may have changed since.
 fn sizes(arguments: &cli::Run) -> Result<Sizes, Failure> {
-    match arguments.flows.or_else(|| pinned_flows(&arguments.pin.path)) {
-        Some(flows) => Ok(Sizes { flows, ..Sizes::default() }),
-        None => Ok(Sizes::for_memory(node::memory()?)),
+    let mut sizes = match arguments.flows.or_else(|| pinned_flows(&arguments.pin.path)) {
+        Some(flows) => Sizes { flows, ..Sizes::default() },
+        None => Sizes::for_memory(node::memory()?),
+    };
+    for (name, number) in &arguments.sizes {
+        sizes.set(name, *number)?;
     }
+    Ok(sizes)
 }
 
 /// The number of flows that the pinned tables were made for: places are filled to 0.6 ([`Sizes::flows`]).

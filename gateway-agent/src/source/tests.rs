@@ -10,6 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::unistd::truncate;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -188,6 +189,25 @@ async fn a_file_is_not_read_before_its_writer_closes_it() {
     drop(writer);
     followed.until(&[("a", "2"), ("b", "2"), ("c", "2"), ("d", "1")]).await;
     assert_eq!(followed.watcher.open_longer_than(Duration::ZERO), [""; 0].map(PathBuf::from));
+}
+
+#[tokio::test]
+async fn a_file_that_nobody_closes_counts_after_a_pause() {
+    let text = format!("{}---\n{}", namespace("a", "1"), namespace("b", "1"));
+    let mut followed = Followed::new(&["."], |folder| fs::write(folder.join("a.yaml"), &text).unwrap());
+    followed.watcher.writer_pause = Duration::from_millis(200);
+
+    // By path: nobody opens it, so nobody closes it.
+    truncate(&followed.path("a.yaml"), text.find("---").unwrap().try_into().unwrap()).unwrap();
+    followed.until(&[("a", "1")]).await;
+    assert_eq!(followed.watcher.open_longer_than(Duration::ZERO), [""; 0].map(PathBuf::from));
+
+    let mut writer = File::create(followed.path("c.yaml")).unwrap();
+    writer.write_all(namespace("c", "1").as_bytes()).unwrap();
+    followed.until(&[("a", "1"), ("c", "1")]).await;
+    // What it writes later counts as well.
+    writer.write_all(format!("---\n{}", namespace("d", "1")).as_bytes()).unwrap();
+    followed.until(&[("a", "1"), ("c", "1"), ("d", "1")]).await;
 }
 
 #[tokio::test]

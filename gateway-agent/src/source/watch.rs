@@ -27,11 +27,21 @@ pub struct Watcher {
     events: EventStream<[u8; EVENT_BYTES]>,
     directories: HashMap<WatchDescriptor, (PathBuf, Interest)>,
     /// Written to, and not yet closed by the writer: directory and name there.
-    open: BTreeMap<(PathBuf, OsString), Instant>,
+    open: BTreeMap<(PathBuf, OsString), Writing>,
+    /// Longest pause of a writer; [`WRITER_PAUSE`] but in tests.
+    pub(super) writer_pause: Duration,
     scan: Scan,
     /// Something happened since the last look.
     due: bool,
     burst: Burst,
+}
+
+/// A file that somebody writes.
+#[derive(Clone, Copy, Debug)]
+struct Writing {
+    since: Instant,
+    /// The latest event.
+    latest: Instant,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +52,10 @@ pub struct WatchError(#[from] io::Error);
 
 /// Room for some 50 events with names of 64 bytes; one needs up to 272 (inotify(7)).
 const EVENT_BYTES: usize = 4096;
+
+/// A file to which nothing was written for so long counts as it is, although no event told that its writer closed it:
+/// truncate(2) needs no open file, and some writers keep theirs open. Far longer than writers take between two writes.
+pub const WRITER_PAUSE: Duration = Duration::from_secs(30);
 
 /// Looks in a row while files keep changing; what is still changing then waits for the next burst.
 const MAX_LOOKS: usize = 4;
@@ -55,6 +69,7 @@ impl Watcher {
             events: Inotify::init()?.into_event_stream([0; EVENT_BYTES])?,
             directories: HashMap::new(),
             open: BTreeMap::new(),
+            writer_pause: WRITER_PAUSE,
             scan: Scan::default(),
             due: true,
             burst: Burst::default(),
@@ -67,7 +82,10 @@ impl Watcher {
     /// knows of what this one has seen.
     pub async fn changed(&mut self) -> Result<(), WatchError> {
         if !self.due {
-            self.next_event().await?;
+            match self.next_pause() {
+                Some(end) => timeout_at(end, self.next_event()).await.unwrap_or(Ok(()))?,
+                None => self.next_event().await?,
+            }
         }
         while let Some(end) = self.burst.end()
             && let Ok(event) = timeout_at(end, self.next_event()).await
@@ -88,6 +106,7 @@ impl Watcher {
         let mut all = Found::default();
         for _ in 0..MAX_LOOKS {
             self.take_events()?;
+            self.end_pauses();
             self.due = false;
             self.burst.clear();
             let unfinished = self.unfinished();
@@ -115,9 +134,18 @@ impl Watcher {
     pub fn open_longer_than(&self, age: Duration) -> Vec<PathBuf> {
         self.open
             .iter()
-            .filter(|(_, since)| since.elapsed() > age)
+            .filter(|(_, writing)| writing.since.elapsed() > age)
             .map(|((directory, name), _)| directory.join(name))
             .collect()
+    }
+
+    /// When the first of the open files will count as closed, if no further event comes.
+    fn next_pause(&self) -> Option<Instant> {
+        self.open.values().map(|writing| writing.latest + self.writer_pause).min()
+    }
+
+    fn end_pauses(&mut self) {
+        self.open.retain(|_, writing| writing.latest.elapsed() < self.writer_pause);
     }
 
     async fn next_event(&mut self) -> io::Result<()> {
@@ -155,7 +183,8 @@ impl Watcher {
                 if event.mask.intersects(ENDS_WRITING) {
                     self.open.remove(&key);
                 } else if begins_writing(event.mask, &key.0.join(&key.1)) {
-                    self.open.entry(key).or_insert_with(Instant::now);
+                    let now = Instant::now();
+                    self.open.entry(key).or_insert(Writing { since: now, latest: now }).latest = now;
                 }
             }
             Some(_) => {}

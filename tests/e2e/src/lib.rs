@@ -6,9 +6,11 @@
 mod load;
 mod objects;
 mod observe;
+mod pinned;
 mod stage;
 
 pub use load::Load;
 pub use objects::{Objects, Phase, TCP_PORT, UDP_PORT};
-pub use observe::{Counters, Flow, Observed};
+pub use observe::{Condition, Counters, Flow, Observed};
+pub use pinned::{Link, Pinned};
 pub use stage::{Stage, TURN};

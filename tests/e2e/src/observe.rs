@@ -16,10 +16,20 @@ pub trait Observed {
     fn generation(&self) -> Result<u64>;
     /// What is wrong, in the agent's words.
     fn problems(&self) -> Result<Vec<String>>;
+    /// A condition of a Gateway in the namespace `shop`, or of a listener of it; None: there is none (yet).
+    fn condition(&self, gateway: &str, listener: Option<&str>, kind: &str) -> Result<Option<Condition>>;
     /// By `gateway-agent stats`; needs no running agent.
     fn counters(&self) -> Result<Counters>;
     /// By `gateway-agent flows`; needs no running agent.
     fn flows(&self) -> Result<Vec<Flow>>;
+}
+
+/// What a condition says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub status: String,
+    pub reason: String,
+    pub message: String,
 }
 
 /// The output of `stats -o json`.
@@ -59,6 +69,26 @@ impl Observed for Agent {
             .iter()
             .map(|problem| problem["message"].as_str().unwrap_or_default().to_owned())
             .collect())
+    }
+
+    fn condition(&self, gateway: &str, listener: Option<&str>, kind: &str) -> Result<Option<Condition>> {
+        let status = self.status()?;
+        let named = |items: &Value, field: &str, name: &str| {
+            items.as_array()?.iter().find(|item| item[field] == name).cloned()
+        };
+        let found = || {
+            let ours =
+                |o: &&Value| o["kind"] == "Gateway" && o["namespace"] == "shop" && o["name"] == gateway;
+            let status = &status["statuses"].as_array()?.iter().find(ours)?["status"];
+            let conditions = match listener {
+                Some(listener) => named(&status["listeners"], "name", listener)?["conditions"].take(),
+                None => status["conditions"].clone(),
+            };
+            let condition = named(&conditions, "type", kind)?;
+            let text = |field: &str| Some(condition[field].as_str()?.to_owned());
+            Some(Condition { status: text("status")?, reason: text("reason")?, message: text("message")? })
+        };
+        Ok(found())
     }
 
     fn counters(&self) -> Result<Counters> {

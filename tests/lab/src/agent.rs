@@ -87,9 +87,11 @@ impl Settings {
 
 /// The build under test: `GATEWAY_AGENT_BIN`, or what cargo built beside the running program.
 pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("GATEWAY_AGENT_BIN") {
-        return path.into();
-    }
+    std::env::var_os("GATEWAY_AGENT_BIN").map_or_else(built_beside, PathBuf::from)
+}
+
+/// What cargo built with the running program: in the same profile.
+pub fn built_beside() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     // target/debug/xtask and target/debug/deps/some_test-1234: the agent is in target/debug.
     let folders = program.ancestors().skip(1).take(2).map(|folder| folder.join("gateway-agent"));

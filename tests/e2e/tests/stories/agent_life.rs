@@ -1,12 +1,10 @@
 //! Agents die, end, start again and are replaced; packets go on.
 
-use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use e2e::{Load, Observed as _, Stage};
-use lab::agent::Agent;
+use e2e::{Load, Observed as _, Pinned, Stage};
+use lab::agent::{Agent, built_beside};
 use lab::traffic::{Download, PATIENCE, Steady, Volley, tcp};
 use lab::wait_until;
 use serde_json::Value;
@@ -41,7 +39,7 @@ fn a_killed_agent_stops_nothing_and_its_successor_finds_everything() -> Result<(
     let later = stage.agents[0].counters()?;
     assert_eq!(later.ids(), counters.ids(), "frontends and backends keep their ids");
     assert_eq!(later.frontends("tcp", "flows"), counters.frontends("tcp", "flows") + 200, "counters go on");
-    assert!(later.backend("stable", "bytes_out") > counters.backend("stable", "bytes_out"));
+    assert!(later.backend("stable", "bytesOut") > counters.backend("stable", "bytesOut"));
 
     assert!(
         downloads.iter().all(|download| !download.is_finished()),
@@ -60,23 +58,28 @@ fn a_killed_agent_stops_nothing_and_its_successor_finds_everything() -> Result<(
 #[test]
 fn agents_come_and_go_under_load_and_no_connection_fails() -> Result<()> {
     let mut stage = Stage::set("upgrades", SERVICES)?;
-    let next = stage.lab.lab.dir().join("gateway-agent-next");
-    fs::copy(&stage.agents[0].settings.binary, &next).context("another build")?;
+    let this = stage.agents[0].settings.binary.clone();
+    // Debug beside release, where `cargo xtask test` runs this.
+    let next = built_beside();
     let steady = Steady::start(stage.client(), stage.tcp()[1], 20)?;
+    let flows = stage.agents[0].flows()?;
+    assert_eq!(flows.len(), 20, "{flows:?}");
     let load = Load::start(stage.client(), &stage.tcp(), 4);
-    for end in [killed, ended, killed, ended] {
+    let turns: [(End, &Path); 5] =
+        [(killed, &this), (ended, &this), (killed, &next), (ended, &this), (ended, &next)];
+    for (end, build) in turns {
         for agent in &mut stage.agents {
+            let before = Pinned::of(&agent.settings.pin)?;
             end(agent)?;
             load.wait_turnover()?;
+            assert_eq!(Pinned::of(&agent.settings.pin)?, before, "nothing changes without an agent");
+            build.clone_into(&mut agent.settings.binary);
             agent.restart()?;
             load.wait_turnover()?;
+            assert_taken_over(agent, &before)?;
         }
-    }
-    for agent in &mut stage.agents {
-        agent.terminate()?;
-        agent.settings.binary.clone_from(&next);
-        agent.restart()?;
-        load.wait_turnover()?;
+        let kept = stage.agents[0].flows()?;
+        assert!(flows.iter().all(|flow| kept.contains(flow)), "{flows:?}\n{kept:?}");
     }
 
     let tally = load.finish();
@@ -90,6 +93,28 @@ fn agents_come_and_go_under_load_and_no_connection_fails() -> Result<()> {
     assert_eq!(newcomers.of("pod2") + newcomers.of("pod4"), 100, "{newcomers:?}");
     Ok(())
 }
+
+/// The agent's own programs are behind the links that were there, with the maps that were there, and it says so.
+fn assert_taken_over(agent: &Agent, before: &Pinned) -> Result<()> {
+    let now = Pinned::of(&agent.settings.pin)?;
+    assert_eq!(now.maps, before.maps, "the same maps");
+    assert_eq!(now.links.len(), before.links.len());
+    for (ifindex, link) in &now.links {
+        let former = before.links[ifindex];
+        assert_eq!(link.id, former.id, "the same attachment to device {ifindex}");
+        assert_ne!(link.program, former.program, "another program on device {ifindex}");
+    }
+    let log = agent.log();
+    let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let said = lines.find(|line| line["event"] == "taken-over").context("it says what it took over")?;
+    println!("{}", said["message"]);
+    assert_eq!(said["devices"], now.links.len(), "{said}");
+    assert!(said["flows"].is_u64() && said["generation"].as_u64() > Some(1), "{said}");
+    Ok(())
+}
+
+/// How an agent comes to its end.
+type End = fn(&mut Agent) -> Result<()>;
 
 fn killed(agent: &mut Agent) -> Result<()> {
     agent.kill().context("kill -9")
@@ -107,7 +132,7 @@ fn detach_leaves_nothing() -> Result<()> {
     let target = stage.tcp()[0];
     assert_eq!(tcp(stage.client(), target, Volley::of(20)).answered(), 20);
     let pin = stage.agents[0].settings.pin.clone();
-    let links = links(&pin)?;
+    let links = Pinned::of(&pin)?.links;
     assert_eq!(links.len(), 3, "on the uplink and on both pods' devices");
 
     stage.agents[0].terminate()?;
@@ -116,30 +141,7 @@ fn detach_leaves_nothing() -> Result<()> {
 
     assert!(!pin.exists(), "{} is gone", pin.display());
     // The kernel frees them when nobody can be inside any more.
-    wait_until("the end of every link", PATIENCE, || links.iter().all(|link| !exists(*link)))?;
+    wait_until("the end of every link", PATIENCE, || links.values().all(|link| !link.exists()))?;
     assert_eq!(tcp(stage.client(), target, Volley::of(20)).answered(), 0, "nothing forwards any more");
     Ok(())
-}
-
-/// Ids of the links that are pinned.
-fn links(pin: &Path) -> Result<Vec<u64>> {
-    let id = |entry: std::io::Result<fs::DirEntry>| -> Result<u64> {
-        let shown = bpftool(&["link", "show", "pinned", &entry?.path().display().to_string()])?;
-        shown["id"].as_u64().with_context(|| format!("bpftool shows the id of a link: {shown}"))
-    };
-    fs::read_dir(pin.join("links"))?.map(id).collect()
-}
-
-fn exists(link: u64) -> bool {
-    bpftool(&["link", "show", "id", &link.to_string()]).is_ok()
-}
-
-fn bpftool(words: &[&str]) -> Result<Value> {
-    let output = Command::new("bpftool").arg("-j").args(words).output().context("run bpftool")?;
-    anyhow::ensure!(
-        output.status.success(),
-        "bpftool {words:?}: {}",
-        String::from_utf8_lossy(&output.stdout)
-    );
-    Ok(serde_json::from_slice(&output.stdout)?)
 }

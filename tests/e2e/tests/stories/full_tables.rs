@@ -1,10 +1,12 @@
 //! When tables are full, newcomers are refused and counted, and nobody else notices; places free themselves.
 
+use std::fs;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Result;
-use e2e::{Counters, Observed as _, Stage};
-use lab::traffic::{Steady, Tally, Volley, tcp};
+use anyhow::{Context as _, Result};
+use e2e::{Condition, Counters, Observed as _, Stage, TCP_PORT};
+use lab::traffic::{PATIENCE, Steady, Tally, Volley, tcp};
 use lab::wait_until;
 
 /// Room for 334 places: eight to a bucket, filled to 0.6.
@@ -58,6 +60,69 @@ fn places_free_themselves_without_an_agent() -> Result<()> {
     steady.wait_round_trips(20)?;
     let report = steady.finish();
     assert_eq!(report.broken().count(), 0, "{report:?}");
+    Ok(())
+}
+
+#[test]
+fn a_gateway_without_room_is_not_programmed_until_there_is_some() -> Result<()> {
+    // The stage's own two listeners on two addresses, and one more listener.
+    let stage = Stage::set_with("room", SERVICES, &["--size", "frontends=6"])?;
+    let steady = Steady::start(stage.client(), stage.tcp()[0], 10)?;
+    let [first, second] = [("first", 9001), ("second", 9002)];
+    let answered = |port| {
+        let targets = stage.gateway().map(|address| SocketAddr::new(address, port));
+        targets.map(|target| tcp(stage.client(), target, Volley::of(20)).answered())
+    };
+
+    write_gateway(&stage, first)?;
+    wait_programmed(&stage, first.0, "True")?;
+    write_gateway(&stage, second)?;
+    wait_programmed(&stage, second.0, "False")?;
+    for agent in &stage.agents {
+        let told =
+            |listener| agent.condition(second.0, listener, "Programmed")?.context("the Gateway is there");
+        assert_eq!(told(None)?.reason, "NoResources");
+        let Condition { reason, message, .. } = told(Some("only"))?;
+        println!("{message}");
+        assert_eq!(reason, "Pending");
+        let named = agent.settings.node_addresses.iter().map(|ip| SocketAddr::new(*ip, second.1).to_string());
+        for part in named.chain(["all 6 frontends", "--size frontends"].map(str::to_owned)) {
+            assert!(message.contains(&part), "no {part} in: {message}");
+        }
+        for served in [Some("tcp"), Some("udp"), None] {
+            let condition = agent.condition("edge", served, "Programmed")?.context("the stage's Gateway")?;
+            assert_eq!(condition.status, "True", "{condition:?}");
+        }
+    }
+    assert_eq!((answered(first.1), answered(second.1)), ([20, 20], [0, 0]));
+
+    fs::remove_file(stage.config.join("first.yaml"))?;
+    wait_programmed(&stage, second.0, "True")?;
+    assert_eq!((answered(first.1), answered(second.1)), ([0, 0], [20, 20]));
+    let report = steady.finish();
+    assert_eq!(report.broken().count(), 0, "{report:?}");
+    Ok(())
+}
+
+/// A file with a Gateway that has one listener, `only`, and a route to the stage's Service.
+fn write_gateway(stage: &Stage, (name, port): (&str, u16)) -> Result<()> {
+    let text = format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  \
+         gatewayClassName: gateway-agent\n  listeners: [{{name: only, protocol: TCP, port: {port}}}]\n---\n\
+         apiVersion: gateway.networking.k8s.io/v1\nkind: TCPRoute\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  \
+         parentRefs: [{{name: {name}}}]\n  rules: [{{backendRefs: [{{name: all, port: {TCP_PORT}}}]}}]\n"
+    );
+    Ok(fs::write(stage.config.join(format!("{name}.yaml")), text)?)
+}
+
+/// Waits for both agents' word.
+fn wait_programmed(stage: &Stage, gateway: &str, status: &str) -> Result<()> {
+    for agent in &stage.agents {
+        wait_until(&format!("Programmed={status} of Gateway {gateway}"), PATIENCE, || {
+            let told = agent.condition(gateway, None, "Programmed").ok().flatten();
+            told.is_some_and(|condition| condition.status == status)
+        })?;
+    }
     Ok(())
 }
 
