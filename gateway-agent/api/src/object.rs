@@ -5,7 +5,9 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::{
-    EndpointSlice, Gateway, GatewayClass, Namespace, ObjectMeta, ReferenceGrant, Service, TcpRoute, UdpRoute,
+    BackendTlsPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice, Gateway, GatewayClass, GrpcRoute,
+    HttpRoute, ListenerSet, Namespace, Node, ObjectMeta, ReferenceGrant, Secret, Service, TcpRoute, TlsRoute,
+    UdpRoute, XBackend, XBackendTrafficPolicy, XMesh, XTelemetryPolicy, older,
 };
 
 /// One kind's type: gives typed access to what [`Object`] holds.
@@ -21,14 +23,21 @@ pub trait Typed: Sized {
 /// What Kubernetes says about a kind.
 struct Facts {
     name: &'static str,
+    plural: &'static str,
     group: &'static str,
     /// Served versions that have the kind's type, the preferred one first.
     versions: &'static [&'static str],
-    namespaced: bool,
+    scope: Scope,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Namespaced,
+    Cluster,
 }
 
 macro_rules! kinds {
-    ($($variant:ident: $name:literal, $group:literal, $versions:expr, namespaced $namespaced:literal;)+) => {
+    ($($variant:ident: $name:literal, $plural:literal, $group:expr, $versions:expr, $scope:expr;)+) => {
         /// The kinds that are read.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind {
@@ -48,9 +57,10 @@ macro_rules! kinds {
                 match self {
                     $(Self::$variant => Facts {
                         name: $name,
+                        plural: $plural,
                         group: $group,
                         versions: $versions,
-                        namespaced: $namespaced,
+                        scope: $scope,
                     },)+
                 }
             }
@@ -76,12 +86,16 @@ macro_rules! kinds {
                 }
             }
 
-            /// Decodes an object of this kind and calls `unknown` with the path of each field that its type lacks.
-            pub(crate) fn decode(
+            /// Decodes an object of this kind, of any version that is read, as an API server gives it or as admission
+            /// left it. `unknown` is called with the path of each field that its type lacks; that is no error, nor are
+            /// unknown values of enums.
+            pub fn decode(
                 kind: Kind,
-                json: Value,
+                mut json: Value,
                 unknown: &mut dyn FnMut(String),
-            ) -> Result<Self, serde_path_to_error::Error<serde_json::Error>> {
+            ) -> Result<Self, DecodeError> {
+                older::rename(kind, &mut json);
+                older::complete(kind, &mut json);
                 match kind {
                     $(Kind::$variant => decode(json, unknown).map(Self::$variant),)+
                 }
@@ -114,33 +128,59 @@ macro_rules! kinds {
 }
 
 kinds! {
-    GatewayClass: "GatewayClass", "gateway.networking.k8s.io", &["v1", "v1beta1"], namespaced false;
-    Gateway: "Gateway", "gateway.networking.k8s.io", &["v1", "v1beta1"], namespaced true;
-    TcpRoute: "TCPRoute", "gateway.networking.k8s.io", &["v1", "v1alpha2"], namespaced true;
-    UdpRoute: "UDPRoute", "gateway.networking.k8s.io", &["v1", "v1alpha2"], namespaced true;
-    ReferenceGrant: "ReferenceGrant", "gateway.networking.k8s.io", &["v1", "v1beta1"], namespaced true;
-    Service: "Service", "", &["v1"], namespaced true;
-    EndpointSlice: "EndpointSlice", "discovery.k8s.io", &["v1"], namespaced true;
-    Namespace: "Namespace", "", &["v1"], namespaced false;
+    GatewayClass: "GatewayClass", "gatewayclasses", GATEWAY, &["v1", "v1beta1"], Scope::Cluster;
+    Gateway: "Gateway", "gateways", GATEWAY, &["v1", "v1beta1"], Scope::Namespaced;
+    ListenerSet: "ListenerSet", "listenersets", GATEWAY, &["v1"], Scope::Namespaced;
+    HttpRoute: "HTTPRoute", "httproutes", GATEWAY, &["v1", "v1beta1"], Scope::Namespaced;
+    GrpcRoute: "GRPCRoute", "grpcroutes", GATEWAY, &["v1"], Scope::Namespaced;
+    TlsRoute: "TLSRoute", "tlsroutes", GATEWAY, &["v1", "v1alpha3", "v1alpha2"], Scope::Namespaced;
+    TcpRoute: "TCPRoute", "tcproutes", GATEWAY, &["v1", "v1alpha2"], Scope::Namespaced;
+    UdpRoute: "UDPRoute", "udproutes", GATEWAY, &["v1", "v1alpha2"], Scope::Namespaced;
+    ReferenceGrant: "ReferenceGrant", "referencegrants", GATEWAY, &["v1", "v1beta1"], Scope::Namespaced;
+    BackendTlsPolicy: "BackendTLSPolicy", "backendtlspolicies", GATEWAY, &["v1", "v1alpha3"], Scope::Namespaced;
+    XBackend: "XBackend", "xbackends", EXPERIMENTAL, &["v1alpha1"], Scope::Namespaced;
+    XBackendTrafficPolicy:
+        "XBackendTrafficPolicy", "xbackendtrafficpolicies", EXPERIMENTAL, &["v1alpha1"], Scope::Namespaced;
+    XMesh: "XMesh", "xmeshes", EXPERIMENTAL, &["v1alpha1"], Scope::Cluster;
+    XTelemetryPolicy: "XTelemetryPolicy", "xtelemetrypolicies", EXPERIMENTAL, &["v1alpha1"], Scope::Namespaced;
+    Service: "Service", "services", "", &["v1"], Scope::Namespaced;
+    EndpointSlice: "EndpointSlice", "endpointslices", "discovery.k8s.io", &["v1"], Scope::Namespaced;
+    Secret: "Secret", "secrets", "", &["v1"], Scope::Namespaced;
+    ConfigMap: "ConfigMap", "configmaps", "", &["v1"], Scope::Namespaced;
+    ClusterTrustBundle:
+        "ClusterTrustBundle", "clustertrustbundles", "certificates.k8s.io", &["v1", "v1beta1", "v1alpha1"], Scope::Cluster;
+    Namespace: "Namespace", "namespaces", "", &["v1"], Scope::Cluster;
+    Node: "Node", "nodes", "", &["v1"], Scope::Cluster;
+}
+
+/// The Gateway API's groups: of what is stable, and of the kinds that only the experimental channel has.
+const GATEWAY: &str = "gateway.networking.k8s.io";
+const EXPERIMENTAL: &str = "gateway.networking.x-k8s.io";
+
+/// Why a document is no object of its kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {cause}")]
+pub struct DecodeError {
+    /// Such as `spec.listeners[0].port`.
+    pub path: String,
+    pub cause: String,
 }
 
 fn decode<T: serde::de::DeserializeOwned>(
-    json: Value,
+    mut json: Value,
     unknown: &mut dyn FnMut(String),
-) -> Result<Box<T>, serde_path_to_error::Error<serde_json::Error>> {
+) -> Result<Box<T>, DecodeError> {
+    if let Some(fields) = json.as_object_mut() {
+        // The type itself says both; those of core kinds would insist on their one version.
+        fields.remove("apiVersion");
+        fields.remove("kind");
+    }
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(json, &mut track);
-    let mut note = |path: serde_ignored::Path<'_>| {
-        let path = spell(&path);
-        // The generated types hold neither: the type itself says both.
-        if !matches!(path.as_str(), "apiVersion" | "kind") {
-            unknown(path);
-        }
-    };
-    match serde_ignored::deserialize::<_, _, T>(tracked, &mut note) {
-        Ok(object) => Ok(Box::new(object)),
-        Err(cause) => Err(serde_path_to_error::Error::new(track.path(), cause)),
-    }
+    let mut note = |path: serde_ignored::Path<'_>| unknown(spell(&path));
+    serde_ignored::deserialize::<_, _, T>(tracked, &mut note)
+        .map(Box::new)
+        .map_err(|cause| DecodeError { path: track.path().to_string(), cause: cause.to_string() })
 }
 
 /// A path as people write it: `spec.ports[0].port`.
@@ -168,6 +208,11 @@ impl Kind {
         self.facts().name
     }
 
+    /// As in an object's address: `httproutes`.
+    pub const fn plural(self) -> &'static str {
+        self.facts().plural
+    }
+
     /// Empty for the core group.
     pub const fn group(self) -> &'static str {
         self.facts().group
@@ -179,7 +224,7 @@ impl Kind {
     }
 
     pub const fn is_namespaced(self) -> bool {
-        self.facts().namespaced
+        matches!(self.facts().scope, Scope::Namespaced)
     }
 
     /// The preferred `apiVersion`.

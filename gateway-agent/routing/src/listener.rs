@@ -188,6 +188,8 @@ impl<'a> Listener<'a> {
                     .is_some_and(|selector| selector::selects(selector, namespace, snapshot)),
                 "namespaces that its selector matches",
             ),
+            // What can't be understood must let nobody in.
+            From::Unknown(_) => (false, "namespaces that this version doesn't know how to choose"),
         };
         if allowed {
             return Ok(());

@@ -1,18 +1,21 @@
 //! Core kinds: the defaults that the API server fills in and the limits that it checks.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::finding::Review;
-use crate::{EndpointSlice, Kind, Object, Service};
+use crate::{EndpointSlice, Kind, Object, Secret, Service};
 
 /// Fills in the API server's defaults.
 pub(super) fn complete(kind: Kind, document: &mut Value) {
     let ports = match kind {
         Kind::Service => document.pointer_mut("/spec/ports"),
         Kind::EndpointSlice => document.get_mut("ports"),
+        Kind::Secret => return complete_secret(document),
         _ => None,
     };
     for port in ports.and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
@@ -26,12 +29,68 @@ pub(super) fn complete(kind: Kind, document: &mut Value) {
     }
 }
 
+/// stringData is a way to write data, and wins over it.
+fn complete_secret(document: &mut Value) {
+    let Some(fields) = document.as_object_mut() else { return };
+    fields.retain(|_, field| !field.is_null());
+    fields.entry("type").or_insert_with(|| OPAQUE.into());
+    let Some(Value::Object(texts)) = fields.get("stringData") else { return };
+    if !texts.values().all(Value::is_string) {
+        // Decoding says what is wrong with them.
+        return;
+    }
+    let bytes = |text: &Value| ByteString(text.as_str().unwrap_or_default().as_bytes().to_vec());
+    let texts: Vec<_> = texts.iter().map(|(key, text)| (key.clone(), json!(bytes(text)))).collect();
+    fields.remove("stringData");
+    let data = fields.entry("data").or_insert_with(|| json!({}));
+    if let Some(data) = data.as_object_mut() {
+        data.extend(texts);
+    }
+}
+
+/// The type of a Secret that names none.
+const OPAQUE: &str = "Opaque";
+
 /// Checks the parts of core kinds that the agent relies on.
 pub(super) fn review(object: &Object, review: &mut Review) {
     match object {
         Object::Service(service) => review_service(service, review),
         Object::EndpointSlice(slice) => review_slice(slice, review),
+        Object::Secret(secret) => review_secret(secret, review),
+        Object::ConfigMap(map) => {
+            let keys = map.data.iter().flat_map(BTreeMap::keys);
+            review_keys(keys.chain(map.binary_data.iter().flat_map(BTreeMap::keys)), review);
+        }
         _ => {}
+    }
+}
+
+fn review_secret(secret: &Secret, review: &mut Review) {
+    let keys = || secret.data.iter().flat_map(BTreeMap::keys);
+    review_keys(keys(), review);
+    if secret.type_.as_deref() == Some(TLS) {
+        for key in TLS_KEYS.into_iter().filter(|required| !keys().any(|key| key == required)) {
+            let cause = format!("a Secret of type {TLS} lacks it");
+            review.error(format!("data[{key}]"), cause, "add it, base64-encoded PEM");
+        }
+    }
+}
+
+/// The type of Secrets that hold a certificate and its key, and what the API server demands of them.
+const TLS: &str = "kubernetes.io/tls";
+const TLS_KEYS: [&str; 2] = ["tls.crt", "tls.key"];
+
+/// A volume makes each key a file.
+fn review_keys<'a>(keys: impl Iterator<Item = &'a String>, review: &mut Review) {
+    let fits = |key: &str| {
+        (1..=253).contains(&key.len())
+            && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            && key != "."
+            && !key.starts_with("..")
+    };
+    for key in keys.filter(|key| !fits(key)) {
+        let fix = "use at most 253 letters, digits, '-', '_' and '.', and not '..' at the beginning";
+        review.error(format!("data[{key}]"), format!("{key:?} is no key"), fix);
     }
 }
 

@@ -1,7 +1,6 @@
 //! The schemas of the kinds that come with a CRD.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 
@@ -10,27 +9,45 @@ use crate::Kind;
 
 /// The trimmed CRD of a kind, or None for kinds that the API server itself defines.
 const fn source(kind: Kind) -> Option<&'static str> {
+    macro_rules! crd {
+        ($plural:literal) => {
+            Some(include_str!(concat!("../../crds/", $plural, ".json")))
+        };
+    }
     match kind {
-        Kind::GatewayClass => Some(include_str!("../../crds/gatewayclasses.json")),
-        Kind::Gateway => Some(include_str!("../../crds/gateways.json")),
-        Kind::TcpRoute => Some(include_str!("../../crds/tcproutes.json")),
-        Kind::UdpRoute => Some(include_str!("../../crds/udproutes.json")),
-        Kind::ReferenceGrant => Some(include_str!("../../crds/referencegrants.json")),
-        Kind::Service | Kind::EndpointSlice | Kind::Namespace => None,
+        Kind::GatewayClass => crd!("gatewayclasses"),
+        Kind::Gateway => crd!("gateways"),
+        Kind::ListenerSet => crd!("listenersets"),
+        Kind::HttpRoute => crd!("httproutes"),
+        Kind::GrpcRoute => crd!("grpcroutes"),
+        Kind::TlsRoute => crd!("tlsroutes"),
+        Kind::TcpRoute => crd!("tcproutes"),
+        Kind::UdpRoute => crd!("udproutes"),
+        Kind::ReferenceGrant => crd!("referencegrants"),
+        Kind::BackendTlsPolicy => crd!("backendtlspolicies"),
+        Kind::XBackend => crd!("xbackends"),
+        Kind::XBackendTrafficPolicy => crd!("xbackendtrafficpolicies"),
+        Kind::XMesh => crd!("xmeshes"),
+        Kind::XTelemetryPolicy => crd!("xtelemetrypolicies"),
+        Kind::Service
+        | Kind::EndpointSlice
+        | Kind::Secret
+        | Kind::ConfigMap
+        | Kind::ClusterTrustBundle
+        | Kind::Namespace
+        | Kind::Node => None,
     }
 }
 
-/// The schema of a kind's version; None for kinds without a CRD.
+/// The schema of a kind's version; None for kinds without a CRD. Parsed when first asked for, since most files hold
+/// few kinds.
 pub(super) fn schema(kind: Kind, version: &str) -> Option<&'static Schema> {
-    static SCHEMAS: LazyLock<BTreeMap<(Kind, String), Schema>> = LazyLock::new(|| {
-        let crds = Kind::ALL.iter().filter_map(|kind| Some((*kind, parse(source(*kind)?))));
-        crds.flat_map(|(kind, crd)| {
-            crd.spec.versions.into_iter().map(move |version| ((kind, version.name), version.schema.root))
-        })
-        .collect()
-    });
-    source(kind)?;
-    SCHEMAS.get(&(kind, version.to_owned()))
+    static CRDS: [OnceLock<Crd>; Kind::ALL.len()] = [const { OnceLock::new() }; Kind::ALL.len()];
+    let source = source(kind)?;
+    let crd = CRDS[kind as usize].get_or_init(|| parse(source));
+    let named = crd.spec.versions.iter().find(|listed| listed.name == version);
+    // Versions with the first one's schema are left out of the file.
+    named.or(crd.spec.versions.first()).map(|listed| &listed.schema.root)
 }
 
 fn parse(source: &str) -> Crd {
@@ -69,6 +86,19 @@ mod tests {
             for version in kind.versions() {
                 assert_eq!(schema(kind, version).is_some(), source(kind).is_some(), "{kind} {version}");
             }
+        }
+    }
+
+    #[test]
+    fn crds_and_kinds_agree() {
+        for &kind in Kind::ALL {
+            let Some(source) = source(kind) else { continue };
+            let crd: serde_json::Value = serde_json::from_str(source).expect("JSON");
+            let spec = &crd["spec"];
+            assert_eq!(spec["group"], kind.group());
+            assert_eq!(spec["names"]["kind"], kind.name());
+            assert_eq!(spec["names"]["plural"], kind.plural());
+            assert_eq!(spec["scope"] == "Namespaced", kind.is_namespaced(), "{kind}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::{Kind, Object};
+use crate::{DecodeError, Kind, Object};
 
 /// Something wrong at one place of an object: where, what, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,9 +62,7 @@ impl Review {
                 review(&object, &mut self);
                 if self.errors.is_empty() { Ok((object, self.warnings)) } else { Err(self.errors) }
             }
-            Err(error) => {
-                let path = error.path().to_string();
-                let cause = error.into_inner().to_string();
+            Err(DecodeError { path, cause }) => {
                 Err(vec![Finding::new(path, cause, "write a value of the type that the API defines")])
             }
         }

@@ -36,6 +36,7 @@ pub(super) fn review(kind: Kind, document: &mut Value, review: &mut Review) {
 const LABEL_FIX: &str =
     "use at most 63 lower-case letters, digits and '-', with a letter or digit at both ends";
 const SUBDOMAIN_FIX: &str = "use at most 253 lower-case letters, digits, '-' and '.', with a letter or digit at both ends of each part";
+const BUNDLE_FIX: &str = "use a DNS-1123 subdomain, or SIGNER:NAME with ':' for the signer's '/'";
 
 fn review_name(kind: Kind, name: &str, review: &mut Review) {
     let (fits, rule, fix) = match kind {
@@ -46,6 +47,13 @@ fn review_name(kind: Kind, name: &str, review: &mut Review) {
             "use at most 63 lower-case letters, digits and '-', a letter first and no '-' at the end",
         ),
         Kind::Namespace => (is_label(name), "DNS-1123 label", LABEL_FIX),
+        // The name of a bundle for a signer begins with the signer's, '/' and its end written as ':'.
+        Kind::ClusterTrustBundle => {
+            let (signer, own) = name.rsplit_once(':').unwrap_or(("", name));
+            let fits =
+                signer.split(':').all(|part| part.is_empty() || is_subdomain(part)) && is_subdomain(own);
+            (name.len() <= MAX_SUBDOMAIN && fits, "name of a ClusterTrustBundle", BUNDLE_FIX)
+        }
         _ => (is_subdomain(name), "DNS-1123 subdomain", SUBDOMAIN_FIX),
     };
     if !fits {
@@ -91,6 +99,9 @@ mod tests {
             (Kind::Service, &"a".repeat(64), false),
             (Kind::Namespace, "9a", true),
             (Kind::Namespace, "a.b", false),
+            (Kind::ClusterTrustBundle, "a.b", true),
+            (Kind::ClusterTrustBundle, "example.com:signer:a", true),
+            (Kind::ClusterTrustBundle, "example.com:", false),
         ];
         for (kind, name, fits) in cases {
             let mut review = Review::default();

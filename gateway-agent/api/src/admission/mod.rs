@@ -12,7 +12,7 @@ mod schema;
 
 use serde_json::Value;
 
-use crate::{Kind, Object, ObjectRef};
+use crate::{Kind, Object, ObjectRef, older};
 pub use finding::Finding;
 
 /// An object that would have been stored.
@@ -85,6 +85,7 @@ pub fn admit(mut document: Value) -> Result<Admitted, Refusal> {
     if let Some(fields) = document.as_object_mut() {
         fields.remove("status");
     }
+    older::rename(kind, &mut document);
     match crd::schema(kind, &head.version) {
         Some(schema) => schema.review(&mut document, &mut review),
         None => core::complete(kind, &mut document),

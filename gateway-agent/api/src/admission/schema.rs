@@ -32,6 +32,7 @@ pub(super) struct Schema {
     max_length: Option<usize>,
     min_items: Option<usize>,
     max_items: Option<usize>,
+    min_properties: Option<usize>,
     max_properties: Option<usize>,
     any_of: Vec<Schema>,
     one_of: Vec<Schema>,
@@ -165,6 +166,10 @@ impl Schema {
         for name in self.required.iter().filter(|name| !fields.contains_key(*name)) {
             let path = Path::Field(path, name).to_string();
             errors.push(Finding::new(path, "required but missing", "add it"));
+        }
+        if let Some(least) = self.min_properties.filter(|least| fields.len() < *least) {
+            let cause = format!("{} fields where at least {least} are due", fields.len());
+            errors.push(Finding::new(path.to_string(), cause, "add what is missing"));
         }
         if let Some(most) = self.max_properties.filter(|most| fields.len() > *most) {
             errors.push(too_many(path, fields.len(), most));
