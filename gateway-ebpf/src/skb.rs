@@ -189,9 +189,9 @@ impl Verdict {
             Self::Pass => TC_ACT_UNSPEC,
             Self::Drop(reason) => {
                 crate::count::reason(reason);
-                TC_ACT_SHOT as i32
+                TC_ACT_SHOT
             }
-            Self::Counted => TC_ACT_SHOT as i32,
+            Self::Counted => TC_ACT_SHOT,
             Self::Redirected(answer) => answer as i32,
         }
     }
