@@ -1,5 +1,8 @@
 //! Running other programs, and telling people what takes the time.
 
+use std::env;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -14,6 +17,14 @@ pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
         eprintln!("    done in {:.0?}", begun.elapsed());
     }
     result
+}
+
+/// PATH with this folder before all others.
+pub(crate) fn path_with(folder: &Path) -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(folder.to_owned()).chain(env::split_paths(&path));
+    // Fails for a folder with a colon in its name, which PATH can't hold.
+    env::join_paths(folders).unwrap_or(path)
 }
 
 /// Runs a command to its end, its output on the terminal.

@@ -1,13 +1,15 @@
 //! Every test of the checkout, and one line that says how it went.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use nix::unistd::Uid;
 
-use crate::{checkout, fuzz};
+use crate::process::path_with;
+use crate::{checkout, fuzz, setup};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -47,6 +49,10 @@ impl Sum {
         let mut cargo = Command::new("cargo");
         cargo.current_dir(checkout::root()).args(arguments).args(filter);
         cargo.env("GATEWAY_AGENT_BIN", checkout::agent());
+        // Ubuntu has the one that works in no folder of PATH.
+        if let Some(folder) = setup::bpftool().as_deref().and_then(Path::parent) {
+            cargo.env("PATH", path_with(folder));
+        }
         let mut child =
             cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting cargo test")?;
         let failed_before = self.failed;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::packages;
 use crate::checkout::find_command;
-use crate::process::{output, step, succeed};
+use crate::process::{output, path_with, step, succeed};
 
 /// Names a rustup toolchain, or the folder of a toolchain (as `rustc --print sysroot` prints it), to be used.
 const CHOICE: &str = "EBPF_TOOLCHAIN";
@@ -99,10 +99,7 @@ impl Toolchain {
         let mut command = Command::new(self.sysroot.join("bin/cargo"));
         clean(&mut command).env("RUSTC", self.sysroot.join("bin/rustc")).env("RUSTC_BOOTSTRAP", "1");
         if let Some(folder) = &self.linker {
-            let path = env::var_os("PATH").unwrap_or_default();
-            let folders = std::iter::once(folder.clone()).chain(env::split_paths(&path));
-            // A folder in PATH holds no colon, or it could not be there.
-            command.env("PATH", env::join_paths(folders).unwrap_or(path));
+            command.env("PATH", path_with(folder));
         }
         command
     }
