@@ -1,11 +1,11 @@
 //! What became of a packet, and what should have.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use gateway_common::reason::Reason;
 
 use crate::node::Port;
-use crate::packet::{ETHERNET, Packet};
+use crate::packet::{ETHERNET, Packet, ends};
 
 /// To be judged by one of its methods.
 #[derive(Clone, Debug)]
@@ -65,28 +65,17 @@ impl Outcome {
 
     /// Where the packet that left seems to come from.
     pub fn source(&self) -> SocketAddr {
-        self.end(0)
+        ends(&self.left).0
     }
 
     /// Where it goes.
     pub fn destination(&self) -> SocketAddr {
-        self.end(1)
-    }
-
-    /// The source or destination of a packet without options.
-    fn end(&self, which: usize) -> SocketAddr {
-        let ip = &self.left[ETHERNET..];
-        let (address, ports): (IpAddr, usize) = if ip[0] >> 4 == 4 {
-            (bytes::<4>(&ip[12 + 4 * which..]).into(), 20)
-        } else {
-            (bytes::<16>(&ip[8 + 16 * which..]).into(), 40)
-        };
-        SocketAddr::new(address, u16::from_be_bytes(bytes(&ip[ports + 2 * which..])))
+        ends(&self.left).1
     }
 
     /// Destination and source of the frame that arrived.
     fn link_addresses(&self) -> [[u8; 6]; 2] {
-        [bytes(&self.arrived), bytes(&self.arrived[6..])]
+        [0, 6].map(|at| self.arrived[at..at + 6].try_into().expect("a link header"))
     }
 
     #[track_caller]
@@ -106,10 +95,6 @@ impl Outcome {
         let expected: Vec<_> = reason.iter().map(|reason| (reason.name(), 1)).collect();
         assert_eq!(self.counted, expected, "the reasons that were counted");
     }
-}
-
-fn bytes<const N: usize>(slice: &[u8]) -> [u8; N] {
-    slice[..N].try_into().expect("as long")
 }
 
 /// Link header, then words of four bytes.

@@ -275,6 +275,14 @@ impl Packet {
         bytes
     }
 
+    /// Its checksum happens to be what CHECKSUM_PARTIAL leaves in the field, as one in 65,536 is.
+    pub fn looks_partial(&self) -> bool {
+        let bytes = self.transport_bytes();
+        let at = if self.protocol() == 6 { 16 } else { 6 };
+        let sum = checksum::partial(self.from.ip(), self.to.ip(), self.protocol(), bytes.len());
+        bytes[at..at + 2] == sum.to_be_bytes()
+    }
+
     fn checksum_of(&self, bytes: &[u8]) -> u16 {
         match self.protocol() {
             1 => checksum::internet(bytes),
@@ -285,6 +293,24 @@ impl Packet {
             },
         }
     }
+}
+
+/// Source and destination of a frame without IP options.
+pub fn ends(frame: &[u8]) -> (SocketAddr, SocketAddr) {
+    let ip = &frame[ETHERNET..];
+    let end = |which: usize| {
+        let (address, ports): (IpAddr, usize) = if ip[0] >> 4 == 4 {
+            (bytes::<4>(&ip[12 + 4 * which..]).into(), 20)
+        } else {
+            (bytes::<16>(&ip[8 + 16 * which..]).into(), 40)
+        };
+        SocketAddr::new(address, u16::from_be_bytes(bytes(&ip[ports + 2 * which..])))
+    };
+    (end(0), end(1))
+}
+
+fn bytes<const N: usize>(slice: &[u8]) -> [u8; N] {
+    slice[..N].try_into().expect("as long")
 }
 
 fn word(number: usize) -> [u8; 2] {

@@ -1,6 +1,7 @@
 //! The flow table as it lies in memory, and what must hold of it whenever no program runs.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,18 +41,36 @@ impl Table {
         self.forward.0.len()
     }
 
-    /// Empties every place, generations kept. Only while no program runs.
-    pub fn clear(&self) {
-        for word in self.forward.0 {
-            let now = Word(word.load(Ordering::SeqCst));
-            word.store(now.with_state(State::Empty, 0).0, Ordering::SeqCst);
+    /// Empties the places of these flows, generations kept. Only while no program runs.
+    pub fn clear(&self, which: impl Fn(&Live) -> bool) {
+        self.end(which, |word, _| word.with_state(State::Empty, 0));
+    }
+
+    /// Lets these flows' time be up, as a long silence would. Only while no program runs.
+    pub fn expire(&self, which: impl Fn(&Live) -> bool) {
+        self.end(which, |word, now| word.with_state(word.state(), now));
+    }
+
+    fn end(&self, which: impl Fn(&Live) -> bool, how: impl Fn(Word, u32) -> Word) {
+        let now = tick();
+        for (slot, place) in (0..).zip(self.forward.0) {
+            let word = Word(place.load(Ordering::SeqCst));
+            if word.is_live(now) && which(&self.live(slot)) {
+                place.store(how(word, now).0, Ordering::SeqCst);
+            }
         }
+    }
+
+    /// Whether anybody may take any place: all flows' time is up, and the grace has passed.
+    pub fn is_free(&self) -> bool {
+        let now = tick();
+        self.forward.0.iter().all(|word| Word(word.load(Ordering::SeqCst)).is_free(now))
     }
 
     /// The live flows, after a strict look at each, while no program runs: one place for each forward key, one for each
     /// reverse key, exactly one reverse word for each flow, and no place claimed without end.
     pub fn audit(&self) -> Vec<Live> {
-        let now = now();
+        let now = tick();
         let mut references = BTreeMap::<(u32, u16), usize>::new();
         for word in self.reverse.0 {
             let entry = ReverseWord(word.load(Ordering::SeqCst));
@@ -135,8 +154,14 @@ impl Words {
     }
 }
 
+/// Source and destination of a key.
+pub fn ends(key: &FlowKey) -> (SocketAddr, SocketAddr) {
+    let end = |address, port| SocketAddr::new(Ipv6Addr::from(address).to_canonical(), port);
+    (end(key.source, key.source_port), end(key.destination, key.destination_port))
+}
+
 /// The present tick of the clock that the programs read.
-fn now() -> u32 {
+pub fn tick() -> u32 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes one timespec.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
 use gateway_agent_tables::{
-    Backend, Endpoint, EndpointSet, Family, Frontend, FrontendKey, L4Tables, ListenerName, ObjectName,
-    Refusal, RouteKind, RouteName, ServicePort, Split, Target,
+    Backend, EndpointSet, Family, Frontend, FrontendKey, L4Tables, ListenerName, ObjectName, Refusal,
+    RouteKind, RouteName, ServicePort, Split, Target,
 };
 
+pub use gateway_agent_tables::Endpoint;
 pub use gateway_agent_tables::Protocol::{self, Tcp, Udp};
 
 /// The node that the tests' agent runs on.
