@@ -38,11 +38,12 @@ func logs(component string) []string {
 	}
 }
 
-// Writes what is needed to understand a failure to the folder that EVIDENCE names, if it names one. What can't be had
-// is said in its file; it never changes a test's result.
+// Writes what is needed to understand a failure to the folder that EVIDENCE names, asking the program that KUBECTL
+// names; without them, nothing. What can't be had is said in its file; it never changes a test's result.
 func keepEvidence(t *testing.T, test string) {
 	folder, wanted := os.LookupEnv("EVIDENCE")
-	if !wanted {
+	kubectl, possible := os.LookupEnv("KUBECTL")
+	if !wanted || !possible {
 		return
 	}
 	folder = filepath.Join(folder, test)
@@ -53,7 +54,7 @@ func keepEvidence(t *testing.T, test string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for file, arguments := range looks {
-		answer, err := exec.CommandContext(ctx, "kubectl", arguments...).CombinedOutput()
+		answer, err := exec.CommandContext(ctx, kubectl, arguments...).CombinedOutput()
 		if err != nil {
 			answer = append(answer, "kubectl: "+err.Error()+"\n"...)
 		}
