@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
+use serde::{Deserialize, Serialize};
+
 /// Everything that the kernel needs to forward TCP and UDP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct L4Tables {
@@ -18,14 +20,14 @@ pub struct L4Tables {
 }
 
 /// An address, port and protocol that a listener makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FrontendKey {
     pub address: IpAddr,
     pub port: NonZeroU16,
     pub protocol: Protocol,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     Tcp,
     Udp,
@@ -46,14 +48,14 @@ pub struct Frontend {
 }
 
 /// A Gateway's listener.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ListenerName {
     pub gateway: ObjectName,
     pub listener: String,
 }
 
 /// Namespace and name of an object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectName {
     pub namespace: String,
     pub name: String,
@@ -117,12 +119,12 @@ pub struct ServicePort {
 }
 
 /// Endpoints that newcomers may be given. Those that only drain are in [`L4Tables::alive`] alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSet {
     pub ready: BTreeSet<Endpoint>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     pub address: SocketAddr,
     /// The node it runs on, where its slice says so.

@@ -3,8 +3,11 @@
 //! They are plain values that are the same on every node, but for the frontends' addresses, so that they can be
 //! compared, printed and tested without a kernel.
 
+mod host;
+pub mod http;
 mod l4;
 
+pub use host::{HostPattern, InvalidHostPattern};
 pub use l4::{
     Backend, Endpoint, EndpointSet, Family, Frontend, FrontendKey, L4Tables, ListenerName, ObjectName,
     Protocol, Refusal, RouteKind, RouteName, ServicePort, Split, SplitError, Target,
@@ -15,4 +18,6 @@ pub use l4::{
 pub struct Tables {
     /// TCP and UDP forwarding in the kernel.
     pub l4: L4Tables,
+    /// HTTP and gRPC forwarding in the proxy.
+    pub http: http::HttpTables,
 }
