@@ -6,7 +6,6 @@
 mod bench;
 mod build;
 mod checkout;
-mod cluster;
 mod codegen;
 mod demo;
 mod fuzz;
@@ -40,10 +39,6 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Set up, build, and measure the data plane beside its peers
     Bench(bench::Options),
-    /// A real Kubernetes cluster on this machine
-    Cluster(cluster::Options),
-    /// kubectl, for such a cluster
-    Kubectl(cluster::Kubectl),
     /// Write the types, schemas and CRDs that follow from the Gateway API's release
     Codegen(codegen::Options),
 }
@@ -71,7 +66,6 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Test(options) => {
             let toolchain = setup::run()?;
             build::run(&toolchain)?;
-            cluster::prepare()?;
             test::run(options)
         }
         Task::Fuzz(options) => {
@@ -82,8 +76,6 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
             build::run(&setup::run()?)?;
             bench::run(options).map(|()| ExitCode::SUCCESS)
         }
-        Task::Cluster(options) => cluster::run(options),
-        Task::Kubectl(options) => cluster::kubectl(options),
         Task::Codegen(options) => codegen::run(options),
     }
 }

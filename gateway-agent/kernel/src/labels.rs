@@ -64,6 +64,8 @@ pub(crate) enum FamilyName {
 pub(crate) enum RouteKindName {
     #[serde(rename = "TCPRoute")]
     Tcp,
+    #[serde(rename = "TLSRoute")]
+    Tls,
     #[serde(rename = "UDPRoute")]
     Udp,
 }
@@ -85,6 +87,7 @@ impl BackendLabel {
         RouteName {
             kind: match self.kind {
                 RouteKindName::Tcp => RouteKind::Tcp,
+                RouteKindName::Tls => RouteKind::Tls,
                 RouteKindName::Udp => RouteKind::Udp,
             },
             object: ObjectName { namespace: self.namespace.clone(), name: self.route.clone() },
@@ -97,6 +100,7 @@ impl From<RouteKind> for RouteKindName {
     fn from(kind: RouteKind) -> Self {
         match kind {
             RouteKind::Tcp => Self::Tcp,
+            RouteKind::Tls => Self::Tls,
             RouteKind::Udp => Self::Udp,
         }
     }

@@ -1,219 +1,221 @@
-//! Attaching routes to listeners, and the routes' statuses.
+//! Which routes attach to which listeners, and for which host names.
 
 use std::collections::BTreeMap;
 
-use gateway_agent_api::{self as api, Kind};
-use gateway_agent_tables::ObjectName;
-use serde_json::{Value, json};
+use gateway_agent_api::{Kind, ObjectRef};
+use gateway_agent_tables::{HostPattern, ObjectName};
 
-use crate::backend::{self, Resolved, Unresolved};
 use crate::gateway::Gateway;
-use crate::grant::Grants;
+use crate::listener::Listener;
 use crate::route::{ParentRef, Route};
-use crate::status::{self, Condition};
-use crate::{CONTROLLER_NAME, Outcome, Problem, Snapshot};
+use crate::status::Condition;
+use crate::{Problem, Snapshot};
 
-/// Which routes are attached where, and where they lead.
+/// What became of one parentRef that names a parent of ours.
 #[derive(Debug)]
-pub(crate) struct Attachments {
-    /// For each Gateway and listener the indices of its routes, in order of precedence.
-    listeners: Vec<Vec<Vec<usize>>>,
-    /// For each route its first rule's backends; empty for routes that have nothing to do with us.
-    backends: Vec<Vec<Result<Resolved, Unresolved>>>,
+pub(crate) struct Verdict {
+    /// Index in the route's parents.
+    pub(crate) parent: usize,
+    pub(crate) gateway: usize,
+    /// Where the route attaches, or the Accepted condition that says why nowhere.
+    pub(crate) attached: Result<Vec<Attachment>, Condition>,
 }
 
-/// What became of one parentRef.
-struct Verdict<'a, 'b> {
-    parent: &'a ParentRef<'b>,
+/// A route at a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attachment {
+    /// Index in the Gateway's listeners.
+    pub(crate) listener: usize,
+    /// At least one; each effective host name once.
+    pub(crate) hosts: Vec<RouteHost>,
+}
+
+/// A host name for which a listener gives requests to a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RouteHost {
+    /// What the route's and the listener's host names have in common.
+    pub(crate) effective: HostPattern,
+    /// The route's own host name: where the effective ones of two routes are the same, the more specific of their own
+    /// comes first.
+    pub(crate) own: HostPattern,
+}
+
+/// Where parentRefs lead.
+#[derive(Debug)]
+pub(crate) struct Parents<'g, 'a> {
+    gateways: &'g [Gateway<'a>],
+    by_name: BTreeMap<(Kind, &'g ObjectName), Parent>,
+    snapshot: &'a Snapshot,
+}
+
+/// A Gateway, or a ListenerSet of it, by index.
+#[derive(Clone, Copy, Debug)]
+struct Parent {
     gateway: usize,
-    /// Indices of the listeners, or the Accepted condition that says why there is none.
-    listeners: Result<Vec<usize>, Condition>,
+    set: Option<usize>,
 }
 
-impl Attachments {
-    /// Attaches the routes and writes their statuses; Gateways and routes are in order of precedence.
-    pub(crate) fn settle(
-        snapshot: &Snapshot,
-        gateways: &[Gateway<'_>],
-        routes: &[Route<'_>],
-        outcome: &mut Outcome,
-    ) -> Self {
-        let by_name: BTreeMap<_, _> =
-            gateways.iter().enumerate().map(|(index, it)| (&it.name, index)).collect();
-        let grants = Grants::of(snapshot);
-        let mut attachments = Self {
-            listeners: gateways.iter().map(|it| vec![Vec::new(); it.listeners.len()]).collect(),
-            backends: Vec::with_capacity(routes.len()),
-        };
-        let mut verdicts = Vec::with_capacity(routes.len());
-        for (index, route) in routes.iter().enumerate() {
-            let own = judge(route, gateways, &by_name, snapshot, outcome);
-            attachments.note(index, &own);
-            let backends = if own.is_empty() { Vec::new() } else { resolve(route, snapshot, &grants) };
-            attachments.backends.push(backends);
-            verdicts.push(own);
-        }
-        for (index, own) in verdicts.iter().enumerate().filter(|(_, own)| !own.is_empty()) {
-            attachments.report(index, own, gateways, routes, outcome);
-        }
-        attachments
-    }
-
-    /// How many routes each listener of a Gateway has.
-    pub(crate) fn counts(&self, gateway: usize) -> Vec<usize> {
-        self.listeners[gateway].iter().map(Vec::len).collect()
-    }
-
-    /// The route that gets a listener's traffic, by index: the oldest one.
-    pub(crate) fn winner(&self, gateway: usize, listener: usize) -> Option<usize> {
-        self.listeners[gateway][listener].first().copied()
-    }
-
-    pub(crate) fn backends(&self, route: usize) -> &[Result<Resolved, Unresolved>] {
-        &self.backends[route]
-    }
-
-    fn note(&mut self, route: usize, verdicts: &[Verdict<'_, '_>]) {
-        for verdict in verdicts {
-            for &listener in verdict.listeners.iter().flatten() {
-                let attached = &mut self.listeners[verdict.gateway][listener];
-                // Several parentRefs of one route may name the same listener.
-                if attached.last() != Some(&route) {
-                    attached.push(route);
-                }
+impl<'g, 'a> Parents<'g, 'a> {
+    pub(crate) fn new(gateways: &'g [Gateway<'a>], snapshot: &'a Snapshot) -> Self {
+        let mut by_name = BTreeMap::new();
+        for (index, gateway) in gateways.iter().enumerate() {
+            by_name.insert((Kind::Gateway, &gateway.name), Parent { gateway: index, set: None });
+            for (place, set) in gateway.sets.iter().enumerate() {
+                by_name.insert((Kind::ListenerSet, &set.name), Parent { gateway: index, set: Some(place) });
             }
         }
+        Self { gateways, by_name, snapshot }
     }
 
-    fn report(
-        &self,
-        index: usize,
-        verdicts: &[Verdict<'_, '_>],
-        gateways: &[Gateway<'_>],
-        routes: &[Route<'_>],
-        outcome: &mut Outcome,
-    ) {
-        let route = &routes[index];
-        let resolved_refs = resolved_refs(&self.backends[index]);
-        outcome.problems.extend(status::problems(&route.object, None, std::slice::from_ref(&resolved_refs)));
-        let parents: Vec<_> = verdicts
+    /// What becomes of each parentRef that names a Gateway or ListenerSet of ours.
+    pub(crate) fn judge(&self, route: &Route<'_>, problems: &mut Vec<Problem>) -> Vec<Verdict> {
+        // Parents of other kinds belong to other controllers.
+        let named = route
+            .parents
             .iter()
-            .map(|verdict| {
-                let gateway = &gateways[verdict.gateway];
-                let part = format!("parent Gateway {}", gateway.name);
-                let mut conditions = Vec::new();
-                match &verdict.listeners {
-                    Ok(listeners) => {
-                        let shadows = self.shadows(index, verdict.gateway, listeners, gateways, routes);
-                        conditions.push(accepted(gateway, listeners, &shadows));
-                        conditions.extend(route.surplus_rules());
-                        outcome.problems.extend(shadows.into_iter().map(|message| Problem {
-                            object: route.object.clone(),
-                            part: Some(part.clone()),
-                            condition: None,
-                            reason: "OlderRouteWins",
-                            message,
-                        }));
-                    }
-                    Err(refusal) => conditions.push(refusal.clone()),
-                }
-                outcome.problems.extend(status::problems(&route.object, Some(&part), &conditions));
-                conditions.push(resolved_refs.clone());
-                parent_status(verdict.parent, &conditions, route)
+            .enumerate()
+            .filter_map(|(index, parent)| Some((index, parent, parent.target_kind()?)));
+        named
+            .filter_map(|(index, parent, kind)| {
+                let name =
+                    ObjectName { namespace: parent.namespace.to_owned(), name: parent.name.to_owned() };
+                let Some(&target) = self.by_name.get(&(kind, &name)) else {
+                    problems.extend(missing_parent(route, parent, kind, self.snapshot));
+                    return None;
+                };
+                let attached = self.attach(parent, route, target);
+                Some(Verdict { parent: index, gateway: target.gateway, attached })
             })
-            .collect();
-        outcome.statuses.insert(route.object.clone(), json!({ "parents": parents }));
+            .collect()
     }
 
-    /// A message for each listener whose traffic goes to an older route.
-    fn shadows(
+    /// The listeners that accept the route, or the Accepted condition that says why none does.
+    fn attach(
         &self,
-        route: usize,
-        gateway: usize,
-        listeners: &[usize],
-        gateways: &[Gateway<'_>],
-        routes: &[Route<'_>],
-    ) -> Vec<String> {
-        let lost = listeners.iter().filter_map(|&listener| {
-            let winner = self.winner(gateway, listener).filter(|winner| *winner != route)?;
-            Some(format!(
-                "listener {} sends all its traffic to {}, which comes first by age and name; detach one of the two routes",
-                gateways[gateway].listeners[listener].name.listener, routes[winner].object
-            ))
-        });
-        lost.collect()
+        parent: &ParentRef<'_>,
+        route: &Route<'_>,
+        target: Parent,
+    ) -> Result<Vec<Attachment>, Condition> {
+        let gateway = &self.gateways[target.gateway];
+        let set = target.set.map(|set| &gateway.sets[set]);
+        let whole = set
+            .map_or_else(|| format!("Gateway {}", gateway.name), |set| format!("ListenerSet {}", set.name));
+        if set.is_some_and(|set| !set.allowed) {
+            let message =
+                format!("{whole} is not allowed at Gateway {}; see its Accepted condition", gateway.name);
+            return Err(Condition::no("Accepted", "NoMatchingParent", message));
+        }
+        let listeners = gateway.listeners.iter().enumerate();
+        let listeners: Vec<_> = listeners.filter(|(_, it)| it.owner.set == target.set).collect();
+        choose(&listeners, parent, route, &whole, self.snapshot)
     }
 }
 
-/// What becomes of each parentRef that names a Gateway of ours.
-fn judge<'a, 'b>(
-    route: &'a Route<'b>,
-    gateways: &[Gateway<'_>],
-    by_name: &BTreeMap<&ObjectName, usize>,
+/// A parent of another controller is none of our business; one that doesn't exist has no status to say so.
+fn missing_parent(
+    route: &Route<'_>,
+    parent: &ParentRef<'_>,
+    kind: Kind,
     snapshot: &Snapshot,
-    outcome: &mut Outcome,
-) -> Vec<Verdict<'a, 'b>> {
-    // Parents of other kinds belong to other controllers.
-    let named = route.parents.iter().filter(|parent| parent.is_gateway());
-    named
-        .filter_map(|parent| {
-            let name = ObjectName { namespace: parent.namespace.to_owned(), name: parent.name.to_owned() };
-            let Some(&gateway) = by_name.get(&name) else {
-                outcome.problems.extend(missing_parent(route, parent, snapshot));
-                return None;
-            };
-            let listeners = parent.attach(route, &gateways[gateway], snapshot);
-            Some(Verdict { parent, gateway, listeners })
-        })
-        .collect()
-}
-
-/// A Gateway of another controller is none of our business; one that doesn't exist has no status to say so.
-fn missing_parent(route: &Route<'_>, parent: &ParentRef<'_>, snapshot: &Snapshot) -> Option<Problem> {
-    let ParentRef { namespace, name, .. } = parent;
-    snapshot.named::<api::Gateway>(namespace, name).is_none().then(|| Problem {
+) -> Option<Problem> {
+    let target = ObjectRef::new(kind, parent.namespace, parent.name);
+    snapshot.find(&target).is_none().then(|| Problem {
         object: route.object.clone(),
-        part: Some(format!("parent {} {namespace}/{name}", Kind::Gateway)),
+        part: Some(format!("parent {target}")),
         condition: None,
         reason: "ParentNotFound",
-        message: format!("Gateway {namespace}/{name} does not exist; create it, or correct the parentRef"),
+        message: format!("{target} does not exist; create it, or correct the parentRef"),
     })
 }
 
-fn resolve(route: &Route<'_>, snapshot: &Snapshot, grants: &Grants<'_>) -> Vec<Result<Resolved, Unresolved>> {
-    let backends = route.rules.first().into_iter().flatten();
-    backends.map(|backend| backend::resolve(snapshot, grants, route, backend)).collect()
-}
-
-fn accepted(gateway: &Gateway<'_>, listeners: &[usize], shadows: &[String]) -> Condition {
-    let names: Vec<_> =
-        listeners.iter().map(|&index| gateway.listeners[index].name.listener.as_str()).collect();
-    let mut message = format!("attached to {} of Gateway {}", names.join(", "), gateway.name);
-    for shadow in shadows {
-        message.push_str("; ");
-        message.push_str(shadow);
+/// The listeners of the parent that the parentRef means and that accept the route.
+fn choose(
+    listeners: &[(usize, &Listener<'_>)],
+    parent: &ParentRef<'_>,
+    route: &Route<'_>,
+    whole: &str,
+    snapshot: &Snapshot,
+) -> Result<Vec<Attachment>, Condition> {
+    let meant: Vec<_> = listeners
+        .iter()
+        .filter(|(_, listener)| parent.section.is_none_or(|section| section == listener.spec.name))
+        .filter(|(_, listener)| parent.port.is_none_or(|port| port == listener.spec.port))
+        .collect();
+    if meant.is_empty() {
+        let message = no_match(parent, whole, listeners);
+        return Err(Condition::no("Accepted", "NoMatchingParent", message));
     }
-    Condition::yes("Accepted", "Accepted", message)
+    let mut refusals = Vec::new();
+    let mut attached = Vec::new();
+    let mut strangers = Vec::new();
+    for &(index, listener) in meant {
+        match listener.admits(route, snapshot) {
+            Ok(()) => {
+                let hosts = common_hosts(route, listener);
+                if hosts.is_empty() {
+                    strangers.push(listener);
+                } else {
+                    attached.push(Attachment { listener: index, hosts });
+                }
+            }
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    if !attached.is_empty() {
+        return Ok(attached);
+    }
+    if strangers.is_empty() {
+        let message = format!("{} can't attach to {whole}: {}", route.object, refusals.join("; "));
+        return Err(Condition::no("Accepted", "NotAllowedByListeners", message));
+    }
+    let message = no_common_host(route, whole, &strangers);
+    Err(Condition::no("Accepted", "NoMatchingListenerHostname", message))
 }
 
-/// The first unresolved backend gives the reason; the message has all of them.
-fn resolved_refs(backends: &[Result<Resolved, Unresolved>]) -> Condition {
-    let mut unresolved = backends.iter().filter_map(|backend| backend.as_ref().err());
-    let Some(first) = unresolved.next() else {
-        return Condition::yes("ResolvedRefs", "ResolvedRefs", "all references are valid");
+/// What the route's and the listener's host names have in common.
+fn common_hosts(route: &Route<'_>, listener: &Listener<'_>) -> Vec<RouteHost> {
+    // A listener whose hostname isn't one serves nothing; that is no fault of the route.
+    let own = listener.hostname.as_ref().unwrap_or(&HostPattern::Any);
+    if route.hostnames.is_empty() {
+        return vec![RouteHost { effective: own.clone(), own: HostPattern::Any }];
+    }
+    let mut hosts: Vec<RouteHost> = Vec::new();
+    for hostname in &route.hostnames {
+        let Some(effective) = own.intersection(hostname) else { continue };
+        match hosts.iter_mut().find(|host| host.effective == *effective) {
+            Some(host) if host.own.specificity() >= hostname.specificity() => {}
+            Some(host) => host.own = hostname.clone(),
+            None => hosts.push(RouteHost { effective: effective.clone(), own: hostname.clone() }),
+        }
+    }
+    hosts
+}
+
+fn no_match(parent: &ParentRef<'_>, whole: &str, listeners: &[(usize, &Listener<'_>)]) -> String {
+    let wanted = match (parent.section, parent.port) {
+        (Some(section), Some(port)) => format!("listener {section} on port {port}"),
+        (Some(section), None) => format!("listener {section}"),
+        (None, Some(port)) => format!("listener on port {port}"),
+        (None, None) => "listener".to_owned(),
     };
-    let mut message = first.message.clone();
-    for further in unresolved {
-        message.push_str("; ");
-        message.push_str(&further.message);
-    }
-    Condition::no("ResolvedRefs", first.reason, message)
+    let has = listeners
+        .iter()
+        .map(|(_, listener)| format!("{} on port {}", listener.spec.name, listener.spec.port))
+        .collect::<Vec<_>>()
+        .join(", ");
+    format!("{whole} has no {wanted}, it has {has}; correct sectionName or port of the parentRef")
 }
 
-fn parent_status(parent: &ParentRef<'_>, conditions: &[Condition], route: &Route<'_>) -> Value {
-    json!({
-        "parentRef": parent.verbatim,
-        "controllerName": CONTROLLER_NAME,
-        "conditions": status::conditions(conditions, route.metadata),
-    })
+fn no_common_host(route: &Route<'_>, whole: &str, listeners: &[&Listener<'_>]) -> String {
+    let wanted = route.hostnames.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let has = listeners
+        .iter()
+        .map(|listener| format!("{} ({})", listener.spec.name, listener.spec.hostname))
+        .collect::<Vec<_>>()
+        .join(", ");
+    format!(
+        "{} is for {wanted}, which no listener of {whole} that takes the route is for: {has}; add a matching hostname \
+         to the route or to a listener",
+        route.object
+    )
 }

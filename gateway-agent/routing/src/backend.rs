@@ -1,5 +1,6 @@
 //! backendRefs: where they lead, or why they lead nowhere.
 
+use std::fmt;
 use std::num::NonZeroU16;
 
 use gateway_agent_api::{Kind, Service};
@@ -15,6 +16,9 @@ use crate::route::{BackendRef, Route};
 pub(crate) struct Resolved {
     pub(crate) service: ObjectName,
     pub(crate) port: NonZeroU16,
+    pub(crate) protocol: Protocol,
+    /// What the endpoints speak, as the Service says.
+    pub(crate) app_protocol: Option<String>,
     /// As slices name it; empty for an unnamed port.
     pub(crate) port_name: String,
 }
@@ -26,15 +30,37 @@ pub(crate) struct Unresolved {
     pub(crate) message: String,
 }
 
-/// Follows a backendRef of a route. The grant is checked before the target is looked at, so that the answer to a
-/// reference without one tells nothing about the other namespace.
-pub(crate) fn resolve(
-    snapshot: &Snapshot,
-    grants: &Grants<'_>,
-    route: &Route<'_>,
-    backend: &BackendRef<'_>,
-) -> Result<Resolved, Unresolved> {
-    let BackendRef { group, kind, namespace, name, port, .. } = *backend;
+/// Follows backendRefs.
+#[derive(Debug)]
+pub(crate) struct Backends<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) grants: &'a Grants<'a>,
+}
+
+impl Backends<'_> {
+    /// Where a backendRef of a route leads. The grant is checked before the target is looked at, so that the answer
+    /// to a reference without one tells nothing about the other namespace.
+    pub(crate) fn resolve(
+        &self,
+        route: &Route<'_>,
+        backend: &BackendRef<'_>,
+        protocol: Protocol,
+    ) -> Result<Resolved, Unresolved> {
+        let BackendRef { namespace, name, port, .. } = *backend;
+        permit(self.grants, route, backend)?;
+        let service = self.snapshot.named::<Service>(namespace, name).ok_or_else(|| Unresolved {
+            reason: "BackendNotFound",
+            message: format!(
+                "Service {namespace}/{name} does not exist; create it, or correct the backendRef"
+            ),
+        })?;
+        resolve_port(service, namespace, name, port, protocol)
+    }
+}
+
+/// Whether the kind is supported and the target's namespace lets the route refer to it.
+fn permit(grants: &Grants<'_>, route: &Route<'_>, backend: &BackendRef<'_>) -> Result<(), Unresolved> {
+    let BackendRef { group, kind, namespace, name, .. } = *backend;
     if Kind::find(group, kind) != Some(Kind::Service) {
         let kind = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
         return Err(Unresolved {
@@ -61,11 +87,7 @@ pub(crate) fn resolve(
             ),
         });
     }
-    let service = snapshot.named::<Service>(namespace, name).ok_or_else(|| Unresolved {
-        reason: "BackendNotFound",
-        message: format!("Service {namespace}/{name} does not exist; create it, or correct the backendRef"),
-    })?;
-    resolve_port(service, namespace, name, port, route.protocol())
+    Ok(())
 }
 
 fn resolve_port(
@@ -92,7 +114,6 @@ fn resolve_port(
             "the backendRef to Service {namespace}/{name} names no port; add the Service's port"
         ))
     })?;
-    // appProtocol is no concern here: TCP and UDP are forwarded whatever they carry.
     let of_number = || ports().filter(|candidate| candidate.port == port);
     let Some(found) =
         of_number().find(|candidate| endpoints::protocol(candidate.protocol.as_deref()) == Some(protocol))
@@ -123,6 +144,19 @@ fn resolve_port(
     Ok(Resolved {
         service: ObjectName { namespace: namespace.to_owned(), name: name.to_owned() },
         port: number,
+        protocol,
+        app_protocol: found.app_protocol.clone(),
         port_name: found.name.clone().unwrap_or_default(),
     })
+}
+
+/// `namespace/name:port`.
+impl fmt::Display for BackendRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BackendRef { namespace, name, port, .. } = self;
+        match port {
+            Some(port) => write!(f, "{namespace}/{name}:{port}"),
+            None => write!(f, "{namespace}/{name}"),
+        }
+    }
 }

@@ -8,18 +8,29 @@
 mod address;
 mod attachment;
 mod backend;
+mod bindings;
+mod claims;
+mod content;
 mod endpoints;
 mod frontends;
 mod gateway;
 mod gateway_class;
+mod gateway_status;
 mod grant;
 mod listener;
+mod listener_set;
+mod listener_spec;
+mod listener_status;
 mod precedence;
 mod problem;
 mod route;
+mod route_status;
 mod selector;
 mod snapshot;
+mod sni;
 mod status;
+mod stream;
+mod tls;
 
 use std::collections::BTreeMap;
 
@@ -27,11 +38,13 @@ use gateway_agent_api::ObjectRef;
 use gateway_agent_tables::Tables;
 use serde_json::Value;
 
-use attachment::Attachments;
+use backend::Backends;
+use bindings::Bindings;
 use endpoints::Slices;
+use grant::Grants;
 
 pub use problem::Problem;
-pub use snapshot::{Node, Snapshot};
+pub use snapshot::{Node, Service, Snapshot};
 
 /// The spec.controllerName of every GatewayClass that is ours.
 pub const CONTROLLER_NAME: &str = "gateway-agent.io/controller";
@@ -58,14 +71,25 @@ pub struct Outcome {
 pub fn translate(snapshot: &Snapshot) -> Outcome {
     let mut outcome = Outcome::default();
     let classes = gateway_class::ours(snapshot, &mut outcome);
-    let gateways = gateway::ours(snapshot, &classes, &mut outcome);
+    let mut gateways = gateway::ours(snapshot, &classes, &mut outcome);
+    listener_set::attach(&mut gateways, snapshot, &mut outcome);
+    claims::settle(&mut gateways, snapshot);
+    let grants = Grants::of(snapshot);
+    let mut resolver = tls::Resolver::new(snapshot, &grants);
+    resolver.resolve(&mut gateways);
+    let backends = Backends { snapshot, grants: &grants };
     let routes = route::all(snapshot);
-    let attachments = Attachments::settle(snapshot, &gateways, &routes, &mut outcome);
-    for (index, gateway) in gateways.iter().enumerate() {
-        gateway.report(&attachments.counts(index), &mut outcome);
+    let bindings = Bindings::settle(gateways, routes, &backends, snapshot, &mut outcome.problems);
+    for (index, gateway) in bindings.gateways.iter().enumerate() {
+        gateway.report(&bindings.counts(index), snapshot, &mut outcome);
     }
+    route_status::report(&bindings, &mut outcome);
     let slices = Slices::of(snapshot);
-    outcome.tables.l4 = frontends::compile(&gateways, &routes, &attachments, &slices);
+    outcome.tables.l4 = frontends::compile(&bindings, &slices, snapshot);
+    outcome.tables.tls =
+        sni::compile(&bindings, &resolver.certificates, &slices, &mut outcome.tables.l4, snapshot);
+    outcome.problems.append(&mut resolver.problems);
+    outcome.recheck_at = resolver.certificates.usable().filter_map(|(_, loaded)| loaded.recheck_at).min();
     outcome.problems.sort();
     outcome.problems.dedup();
     outcome

@@ -1,14 +1,21 @@
 //! All objects that count at one moment, and the node that they are compiled for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use gateway_agent_api::{Kind, Object, ObjectRef, Typed};
 
+use crate::Minutes;
+
 /// The state of the cluster, or of the files, as one node sees it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     pub node: Node,
+    /// When this is compiled: certificates are judged by it. None: their dates aren't judged.
+    pub now: Option<Minutes>,
+    /// What the running data planes can do; a listener that needs more is not programmed.
+    pub served: BTreeSet<Service>,
     objects: BTreeMap<Kind, BTreeMap<ObjectRef, Object>>,
 }
 
@@ -23,9 +30,61 @@ pub struct Node {
     pub gateway_addresses: Vec<IpAddr>,
 }
 
+/// Something that a data plane can do for a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    Tcp,
+    Udp,
+    Http,
+    Https,
+    TlsPassthrough,
+    TlsTerminate,
+    /// Passthrough and Terminate on one port.
+    TlsMixed,
+}
+
+impl Service {
+    pub const ALL: [Self; 7] = [
+        Self::Tcp,
+        Self::Udp,
+        Self::Http,
+        Self::Https,
+        Self::TlsPassthrough,
+        Self::TlsTerminate,
+        Self::TlsMixed,
+    ];
+
+    /// What the kernel's programs do.
+    pub const KERNEL: [Self; 2] = [Self::Tcp, Self::Udp];
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "protocol TCP",
+            Self::Udp => "protocol UDP",
+            Self::Http => "protocol HTTP",
+            Self::Https => "protocol HTTPS",
+            Self::TlsPassthrough => "protocol TLS with mode Passthrough",
+            Self::TlsTerminate => "protocol TLS with mode Terminate",
+            Self::TlsMixed => "both modes of protocol TLS on one port",
+        })
+    }
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self::new(Node::default())
+    }
+}
+
 impl Snapshot {
     pub fn new(node: Node) -> Self {
-        Self { node, objects: BTreeMap::new() }
+        Self { node, now: None, served: Service::KERNEL.into(), objects: BTreeMap::new() }
+    }
+
+    pub fn serves(&self, service: Service) -> bool {
+        self.served.contains(&service)
     }
 
     /// Adds an object, or replaces the one of the same name.
@@ -44,6 +103,11 @@ impl Snapshot {
     /// All objects, by kind, namespace and name.
     pub fn objects(&self) -> impl Iterator<Item = (&ObjectRef, &Object)> {
         self.objects.values().flatten()
+    }
+
+    /// All objects of one kind, by namespace and name.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Object> {
+        self.objects.get(&kind).into_iter().flat_map(BTreeMap::values)
     }
 
     /// All objects of one kind, by namespace and name.

@@ -372,6 +372,7 @@ proptest! {
             let name = &split.route().object;
             let kind = match split.route().kind {
                 RouteKind::Tcp => Kind::TcpRoute,
+                RouteKind::Tls => Kind::TlsRoute,
                 RouteKind::Udp => Kind::UdpRoute,
             };
             let route = snapshot.find(&ObjectRef::new(kind, &name.namespace, &name.name)).expect("the route");

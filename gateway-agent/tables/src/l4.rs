@@ -73,6 +73,7 @@ pub struct RouteName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteKind {
     Tcp,
+    Tls,
     Udp,
 }
 
@@ -219,6 +220,7 @@ impl fmt::Display for RouteKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tcp => "TCPRoute",
+            Self::Tls => "TLSRoute",
             Self::Udp => "UDPRoute",
         })
     }

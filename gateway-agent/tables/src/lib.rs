@@ -6,11 +6,16 @@
 mod host;
 pub mod http;
 mod l4;
+mod tls;
 
 pub use host::{HostPattern, InvalidHostPattern};
 pub use l4::{
     Backend, Endpoint, EndpointSet, Family, Frontend, FrontendKey, L4Tables, ListenerName, ObjectName,
     Protocol, Refusal, RouteKind, RouteName, ServicePort, Split, SplitError, Target,
+};
+pub use tls::{
+    BackendTls, Certificate, ClientValidation, Der, KeyForm, PrivateKey, Roots, SniRoutes, SubjectName,
+    Termination, TlsFrontend, TlsListener, TlsService, TlsTables,
 };
 
 /// The tables of all data planes.
@@ -18,6 +23,8 @@ pub use l4::{
 pub struct Tables {
     /// TCP and UDP forwarding in the kernel.
     pub l4: L4Tables,
+    /// TLS: passed through by the kernel, or ended by the proxy.
+    pub tls: TlsTables,
     /// HTTP and gRPC forwarding in the proxy.
     pub http: http::HttpTables,
 }

@@ -1,3 +1,0 @@
-module gateway-agent/tests/go/probe
-
-go 1.26.0
