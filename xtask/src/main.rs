@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod checkout;
+mod cluster;
 mod codegen;
 mod demo;
 mod fuzz;
@@ -39,6 +40,10 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Set up, build, and measure the data plane beside its peers
     Bench(bench::Options),
+    /// A real Kubernetes cluster on this machine
+    Cluster(cluster::Options),
+    /// kubectl, for such a cluster
+    Kubectl(cluster::Kubectl),
     /// Write the types, schemas and CRDs that follow from the Gateway API's release
     Codegen(codegen::Options),
 }
@@ -66,6 +71,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Test(options) => {
             let toolchain = setup::run()?;
             build::run(&toolchain)?;
+            cluster::prepare()?;
             test::run(options)
         }
         Task::Fuzz(options) => {
@@ -76,6 +82,8 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
             build::run(&setup::run()?)?;
             bench::run(options).map(|()| ExitCode::SUCCESS)
         }
+        Task::Cluster(options) => cluster::run(options),
+        Task::Kubectl(options) => cluster::kubectl(options),
         Task::Codegen(options) => codegen::run(options),
     }
 }

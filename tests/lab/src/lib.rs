@@ -16,6 +16,6 @@ mod wait;
 
 pub use error::LabError;
 pub use lab::{Lab, remove_all_of_this_process};
-pub use namespace::Namespace;
+pub use namespace::{NETNS, Namespace};
 pub use network::{MacAddress, link};
 pub use wait::wait_until;

@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::LabError;
 
 /// Where iproute2 looks for namespaces (ip-netns(8)).
-pub(crate) const NETNS: &str = "/run/netns";
+pub const NETNS: &str = "/run/netns";
 
 /// A handle; clones mean the same namespace.
 #[derive(Clone, Debug)]
@@ -31,7 +31,8 @@ struct Inner {
 }
 
 impl Namespace {
-    pub(crate) fn create(label: &str, name: &str) -> Result<Self, LabError> {
+    /// Makes one that outlives this process and belongs to no [`Lab`](crate::Lab): whoever calls this removes it.
+    pub fn create(label: &str, name: &str) -> Result<Self, LabError> {
         let path = Path::new(NETNS).join(name);
         File::create_new(&path).map_err(LabError::system(format!("create {}", path.display())))?;
         let mounted = path.clone();
@@ -39,11 +40,16 @@ impl Namespace {
         thread::scope(|s| s.spawn(move || unshare_onto(&mounted)).join())
             .unwrap_or_else(|panic| resume_unwind(panic))
             .map_err(|e| LabError::system(format!("make namespace {name}"))(e.into()))?;
-        let handle = File::open(&path).map_err(LabError::system(format!("open {}", path.display())))?;
-        let namespace =
-            Self { inner: Arc::new(Inner { label: label.to_owned(), name: name.to_owned(), handle }) };
+        let namespace = Self::open(label, name)?;
         namespace.prepare()?;
         Ok(namespace)
+    }
+
+    /// One that exists.
+    pub fn open(label: &str, name: &str) -> Result<Self, LabError> {
+        let path = Path::new(NETNS).join(name);
+        let handle = File::open(&path).map_err(LabError::system(format!("open {}", path.display())))?;
+        Ok(Self { inner: Arc::new(Inner { label: label.to_owned(), name: name.to_owned(), handle }) })
     }
 
     /// What the lab's story calls it: `node1`.
@@ -96,7 +102,8 @@ impl Namespace {
             .map_err(LabError::system(format!("set {name} to {value} in {}", self.name())))
     }
 
-    pub(crate) fn remove(path: &Path) {
+    /// Takes its name away; it is gone with the last process and handle.
+    pub fn remove(path: &Path) {
         // Detached: a thread still inside keeps the namespace, not its name.
         let _ = umount2(path, MntFlags::MNT_DETACH);
         if let Err(error) = fs::remove_file(path)

@@ -1,0 +1,30 @@
+//! Why a cluster could not do what it was asked.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    #[error("a cluster is made of namespaces, mounts and cgroups, so it needs root: run it with sudo")]
+    NotRoot,
+    #[error("{0}")]
+    Lab(#[from] lab::LabError),
+    #[error("{action}: {error}")]
+    System { action: String, error: io::Error },
+    #[error("`{command}` failed ({status}): {stderr}")]
+    Command { command: String, status: String, stderr: String },
+    #[error("{what} did not happen within {within:?}; logs are in {logs}")]
+    Deadline { what: String, within: Duration, logs: PathBuf },
+    #[error("{what} ended; the end of its log ({log}):\n{tail}")]
+    Ended { what: String, log: PathBuf, tail: String },
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl ClusterError {
+    pub(crate) fn system(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        move |error| Self::System { action, error }
+    }
+}

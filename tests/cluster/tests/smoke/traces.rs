@@ -1,0 +1,117 @@
+//! What a cluster has in the kernel, to be looked for when it is gone. Other clusters may come and go meanwhile.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cluster::{Cluster, Name};
+
+/// Processes and namespaces of a running cluster, and what its name would be found in.
+#[derive(Debug)]
+pub(crate) struct Traces {
+    name: String,
+    processes: BTreeSet<Process>,
+    /// As links of /proc/PID/ns show them: `net:[4026532000]`.
+    namespaces: BTreeSet<String>,
+}
+
+/// Process numbers are used again; together with the start time (clock ticks since boot) they are not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Process {
+    pid: String,
+    start: String,
+}
+
+impl Traces {
+    pub(crate) fn of(cluster: &Cluster, name: &Name) -> Self {
+        let own = namespaces("self");
+        let pids: Vec<String> = pids().filter(|pid| is_inside(pid, &cgroup(name))).collect();
+        let namespaces: BTreeSet<String> = pids.iter().flat_map(|pid| namespaces(pid)).collect();
+        let traces = Self {
+            name: name.to_string(),
+            processes: pids.iter().filter_map(|pid| Process::of(pid)).collect(),
+            namespaces: namespaces.difference(&own).cloned().collect(),
+        };
+        // The test would pass by itself if this found nothing: each machine has six namespaces, each pod some more.
+        assert!(traces.processes.len() > 10, "{traces:?}");
+        assert!(traces.namespaces.len() > 6 * cluster.machines().count(), "{traces:?}");
+        traces
+    }
+
+    /// What is still there, and of what kind it is.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        for pid in pids() {
+            if Process::of(&pid).is_some_and(|process| self.processes.contains(&process)) {
+                left.push(format!("process {pid}"));
+            }
+            for namespace in namespaces(&pid).intersection(&self.namespaces) {
+                left.push(format!("process {pid} in {namespace}"));
+            }
+            // Namespaces live on while they are mounted anywhere, and their devices with them.
+            let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+            for mount in mounts.lines().filter(|line| self.is_ours(line)) {
+                left.push(format!("mount of process {pid}: {mount}"));
+            }
+        }
+        left.extend(self.files().into_iter().map(|path| path.display().to_string()));
+        left
+    }
+
+    fn is_ours(&self, mount: &str) -> bool {
+        let own = [format!("cluster.{}.", self.name), format!("gateway-cluster/{}/", self.name)];
+        own.iter().any(|part| mount.contains(part))
+            || mount.split(' ').any(|word| self.namespaces.contains(word))
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let beginnings = [
+            ("/run/netns", format!("cluster.{}.", self.name)),
+            ("/var/lib/gateway-cluster", self.name.clone()),
+            ("/sys/fs/cgroup", format!("gateway-cluster.{}", self.name)),
+        ];
+        let hierarchies = entries(Path::new("/sys/fs/cgroup")).into_iter();
+        let cgroups = hierarchies.map(|folder| (folder, format!("gateway-cluster.{}", self.name)));
+        let places = beginnings.into_iter().map(|(folder, name)| (folder.into(), name)).chain(cgroups);
+        let matching = |(folder, beginning): (PathBuf, String)| {
+            let fits = move |path: &PathBuf| {
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&beginning))
+            };
+            entries(&folder).into_iter().filter(fits)
+        };
+        places.flat_map(matching).collect()
+    }
+}
+
+impl Process {
+    fn of(pid: &str) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The start is field 22 (`proc_pid_stat(5)`); the command, field 2, may hold anything up to its parenthesis.
+        let fields = stat.rsplit_once(')')?.1;
+        Some(Self { pid: pid.to_owned(), start: fields.split_whitespace().nth(19)?.to_owned() })
+    }
+}
+
+fn cgroup(name: &Name) -> String {
+    format!("/gateway-cluster.{name}/")
+}
+
+fn is_inside(pid: &str, cgroup: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(cgroup))
+}
+
+fn namespaces(pid: &str) -> BTreeSet<String> {
+    let links = entries(Path::new(&format!("/proc/{pid}/ns")));
+    links.iter().filter_map(|link| Some(fs::read_link(link).ok()?.display().to_string())).collect()
+}
+
+fn pids() -> impl Iterator<Item = String> {
+    let names = entries(Path::new("/proc"))
+        .into_iter()
+        .filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+    names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
