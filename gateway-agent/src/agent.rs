@@ -1,10 +1,10 @@
-//! The agent: follows files and devices, and keeps the kernel as they say.
+//! The agent: follows objects and devices, and keeps the kernel as they say.
 
 mod hooks;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use gateway_agent_api::ObjectRef;
@@ -22,26 +22,25 @@ use crate::admin;
 use crate::commands::Failure;
 use crate::compile::Compiler;
 use crate::devices::{self, Devices, DevicesError};
+use crate::input::Input;
 use crate::node::forwarding_problems;
 use crate::notices::{Notice, Notices, Origin};
-use crate::source::{WRITER_PAUSE, WatchError, Watcher};
+use crate::source::WatchError;
 use crate::statuses::{Statuses, summary};
 use crate::unserved;
 use hooks::Hooks;
 
 /// What an agent is told at its start.
-#[derive(Debug)]
 pub struct Setup {
     pub node: Node,
-    pub sources: Vec<PathBuf>,
+    pub input: Input,
     pub patterns: Vec<Pattern>,
     pub socket: PathBuf,
     pub pin: PathBuf,
 }
 
-#[derive(Debug)]
 pub struct Agent {
-    files: Watcher,
+    input: Input,
     devices: Devices,
     patterns: Vec<Pattern>,
     pin: PathBuf,
@@ -87,7 +86,7 @@ impl Agent {
     pub async fn start(setup: Setup, kernel: Kernel) -> Result<Self, Failure> {
         let (requests, reports) = mpsc::channel(1);
         let mut agent = Self {
-            files: Watcher::new(setup.sources)?,
+            input: setup.input,
             devices: Devices::open()?,
             patterns: setup.patterns,
             pin: setup.pin,
@@ -107,18 +106,25 @@ impl Agent {
         };
         agent.found = agent.devices.look(&agent.patterns).await?;
         agent.compiler.set_node_addresses(agent.found.addresses.clone());
-        agent.compiler.update(agent.files.look()?);
-        agent.compile();
-        agent.hooks.reconcile(&mut agent.kernel, &agent.found.attachable);
+        agent.input.look(&mut agent.compiler)?;
+        if agent.input.is_complete() {
+            agent.begin();
+        }
         agent.note_problems();
+        Ok(agent)
+    }
+
+    /// Applies the first tables. Until then what an earlier agent left goes on.
+    fn begin(&mut self) {
+        self.compile();
+        self.hooks.reconcile(&mut self.kernel, &self.found.attachable);
         info!(
             event = "ready",
-            generation = agent.applied.generation,
-            devices = agent.hooks.attached(),
-            frontends = agent.applied.tables.frontends.len(),
+            generation = self.applied.generation,
+            devices = self.hooks.attached(),
+            frontends = self.applied.tables.frontends.len(),
             "ready: the first tables are applied"
         );
-        Ok(agent)
     }
 
     /// Until SIGTERM or SIGINT; forwarding then goes on without the agent.
@@ -130,7 +136,7 @@ impl Agent {
             let step = tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                event = self.files.changed() => event.map(|()| Step::Files)?,
+                event = self.input.changed() => event.map(|()| Step::Objects)?,
                 event = self.devices.changed() => event.map_or(Step::Reconnect, |()| Step::Devices),
                 _ = reconcile.tick() => Step::Reconcile,
                 Some(request) = self.reports.recv() => {
@@ -152,18 +158,25 @@ impl Agent {
         if step == Step::Reconnect {
             self.devices = Devices::open()?;
         }
-        if matches!(step, Step::Files | Step::Reconcile) {
-            compile |= self.look_at_files();
+        if matches!(step, Step::Objects | Step::Reconcile) {
+            compile |= self.look_at_objects();
         }
-        if step != Step::Files {
+        if step != Step::Objects {
             compile |= self.look_at_devices().await;
+        }
+        if self.applied.generation == 0 {
+            if self.input.is_complete() {
+                self.begin();
+            }
+            self.note_problems();
+            return Ok(());
         }
         if compile {
             self.compile();
         } else if step == Step::Reconcile && !self.applied.problems.is_empty() {
             self.apply();
         }
-        if step != Step::Files {
+        if step != Step::Objects {
             self.hooks.reconcile(&mut self.kernel, &self.found.attachable);
         }
         self.note_problems();
@@ -171,11 +184,11 @@ impl Agent {
     }
 
     /// True if that changes any object.
-    fn look_at_files(&mut self) -> bool {
-        match self.files.look() {
-            Ok(found) => {
+    fn look_at_objects(&mut self) -> bool {
+        match self.input.look(&mut self.compiler) {
+            Ok(changed) => {
                 self.faults.files = None;
-                self.compiler.update(found)
+                changed
             }
             Err(error) => {
                 self.faults.files = Some(error);
@@ -203,15 +216,16 @@ impl Agent {
     fn compile(&mut self) {
         let outcome = self.compiler.outcome();
         self.applied.tables = outcome.tables.l4;
-        self.applied.statuses = outcome.statuses;
         self.applied.generation += 1;
-        self.apply();
         self.recheck_at = outcome.recheck_at;
-        self.object_problems = outcome
-            .problems
-            .iter()
-            .map(|problem| Notice { origin: Origin::Object, message: self.compiler.describe(problem) })
-            .collect();
+        if self.input.judges_objects() {
+            self.applied.statuses = outcome.statuses;
+            let problems = outcome.problems.iter();
+            let notice =
+                |problem| Notice { origin: Origin::Object, message: self.compiler.describe(problem) };
+            self.object_problems = problems.map(notice).collect();
+        }
+        self.apply();
     }
 
     /// Gives the kernel the tables, also once more if it couldn't take all of them.
@@ -243,7 +257,7 @@ impl Agent {
             now.insert(Notice { origin, message });
         };
         self.compiler.problems().iter().for_each(|problem| add(Origin::File, problem.to_string()));
-        self.files.open_longer_than(RECONCILE).iter().for_each(|file| add(Origin::File, still_open(file)));
+        self.input.problems(RECONCILE).into_iter().for_each(|(origin, problem)| add(origin, problem));
         self.faults.files.iter().for_each(|fault| add(Origin::File, fault.to_string()));
         self.applied.problems.iter().for_each(|problem| add(Origin::Kernel, problem.to_string()));
         self.hooks.problems().for_each(|problem| add(Origin::Device, problem));
@@ -263,21 +277,11 @@ impl Agent {
 /// What made the agent act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    Files,
+    Objects,
     Devices,
     /// The netlink connection broke.
     Reconnect,
     Reconcile,
-}
-
-fn still_open(file: &Path) -> String {
-    format!(
-        "{}: somebody has been writing it for more than {} s; close it (until then, or until nothing was written for {} s, \
-         it counts as it was before)",
-        file.display(),
-        RECONCILE.as_secs(),
-        WRITER_PAUSE.as_secs()
-    )
 }
 
 /// As Kubernetes writes times: whole seconds, UTC.

@@ -20,11 +20,15 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Follow the objects in files and forward what they say, until SIGTERM or SIGINT
+    /// Follow the objects in a cluster or in files and forward what they say, until SIGTERM or SIGINT
     ///
     /// When it stops, forwarding goes on as it was: programs and tables stay pinned, and the next agent takes them
     /// over. `gateway-agent detach` removes them.
     Run(Box<Run>),
+    /// Write the statuses of a cluster's objects, until SIGTERM or SIGINT
+    ///
+    /// Of several controllers, one writes: the holder of the Lease `gateway-agent-controller`.
+    Controller(Controller),
     /// Say what would become of the objects in files: each problem, with cause and fix
     ///
     /// Reads nothing but the files and changes nothing. Exit status 1 if there is any problem.
@@ -44,7 +48,7 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct Run {
     #[command(flatten)]
-    pub sources: Sources,
+    pub sources: RunSources,
 
     #[command(flatten)]
     pub node: Node,
@@ -96,13 +100,36 @@ pub struct Run {
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub selection_seed: String,
 
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Args, Debug)]
+pub struct Controller {
+    #[command(flatten)]
+    pub kubeconfig: Kubeconfig,
+
+    /// Namespace of the Lease [default: the pod's own, or the kubeconfig's]
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Option<String>,
+
+    /// Address that Gateways without spec.addresses get; may be repeated
+    #[arg(long = "node-address", value_name = "ADDRESS")]
+    pub node_addresses: Vec<IpAddr>,
+
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Args, Debug)]
+pub struct Log {
     /// Form of the log, which goes to standard error
-    #[arg(long, value_name = "FORM", default_value = "text")]
-    pub log: LogForm,
+    #[arg(id = "log", long = "log", value_name = "FORM", default_value = "text")]
+    pub form: LogForm,
 
     /// What to log: error, warn, info, debug, trace, or a filter such as `info,gateway_agent=debug`
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    pub log_level: String,
+    #[arg(id = "log-level", long = "log-level", value_name = "FILTER", default_value = "info")]
+    pub filter: String,
 }
 
 #[derive(Args, Debug)]
@@ -182,6 +209,25 @@ pub struct Detach {
 #[derive(Args, Debug)]
 pub struct Completions {
     pub shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+pub struct RunSources {
+    /// File, or directory whose *.yaml, *.yml and *.json files hold the objects; may be repeated [default: a cluster]
+    ///
+    /// Of an object that is there more than once, the first in the order of paths counts. A file may have 8 MiB.
+    #[arg(short = 'f', long = "files", value_name = "PATH", conflicts_with = "kubeconfig")]
+    pub paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub kubeconfig: Kubeconfig,
+}
+
+#[derive(Args, Debug)]
+pub struct Kubeconfig {
+    /// How to reach the cluster [default: as a pod of it does]
+    #[arg(id = "kubeconfig", long = "kubeconfig", value_name = "FILE")]
+    pub path: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -335,7 +381,8 @@ mod tests {
             ("run -f a --size flows=1", "the names are frontends"),
             ("run -f a --size endpoints=0", "choose 1 to"),
             ("run -f a --snat-ports 80-90", "begin at 1024 or above"),
-            ("run", "--files <PATH>"),
+            ("run -f a --kubeconfig b", "cannot be used with"),
+            ("check", "--files <PATH>"),
             ("flows --client here", "is no address"),
         ] {
             let line = format!("gateway-agent {line}");

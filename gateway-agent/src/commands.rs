@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod controller;
 mod detach;
 mod flows;
 mod run;
@@ -22,6 +23,7 @@ pub type Failure = Box<dyn Error>;
 pub fn execute(command: Command) -> Result<ExitCode, Failure> {
     let result = match command {
         Command::Run(run) => run::execute(*run).map(|()| ExitCode::SUCCESS),
+        Command::Controller(controller) => controller::execute(controller).map(|()| ExitCode::SUCCESS),
         Command::Check(check) => check::execute(&check),
         Command::Stats(stats) => stats::execute(&stats).map(|()| ExitCode::SUCCESS),
         Command::Flows(flows) => flows::execute(&flows).map(|()| ExitCode::SUCCESS),

@@ -1,4 +1,4 @@
-//! From files to an outcome: the part that `run` and `check` share.
+//! From objects to an outcome: the part that `run`, `controller` and `check` share.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use gateway_agent_routing::{self as routing, Node, Outcome, Snapshot, translate}
 
 use crate::source::{Change, Found, Problem, Store};
 
-/// The objects of the files, as the pure core sees them.
+/// The objects of files or of a cluster, as the pure core sees them.
 #[derive(Debug)]
 pub struct Compiler {
     store: Store,
@@ -21,12 +21,23 @@ impl Compiler {
     /// Takes over what a look at the files found. True if that changes any object.
     pub fn update(&mut self, found: Found) -> bool {
         let changes = self.store.update(found);
-        let any = !changes.is_empty();
+        self.apply(changes)
+    }
+
+    /// Takes over changes. True if any object is another than before.
+    pub fn apply(&mut self, changes: Vec<Change>) -> bool {
+        let mut any = false;
         for change in changes {
-            match change {
-                Change::Put(object) => drop(self.snapshot.insert(object)),
-                Change::Remove(object) => drop(self.snapshot.remove(&object)),
-            }
+            any |= match change {
+                Change::Put(object) => {
+                    let differs = self.snapshot.find(&object.object_ref()) != Some(&object);
+                    if differs {
+                        self.snapshot.insert(object);
+                    }
+                    differs
+                }
+                Change::Remove(object) => self.snapshot.remove(&object).is_some(),
+            };
         }
         any
     }

@@ -5,15 +5,15 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
-use crate::cli::LogForm;
+use crate::cli::{Log, LogForm};
 
 /// Takes effect once for the process. Fails if the filter can't be parsed.
-pub fn start(form: LogForm, filter: &str) -> Result<(), ParseError> {
+pub fn start(log: &Log) -> Result<(), ParseError> {
     let lines = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_env_filter(EnvFilter::builder().parse(filter)?);
-    match form {
+        .with_env_filter(EnvFilter::builder().parse(&log.filter)?);
+    match log.form {
         LogForm::Text => lines.with_target(false).init(),
         LogForm::Json => lines.json().flatten_event(true).with_current_span(false).init(),
     }

@@ -22,6 +22,8 @@ pub struct Notice {
 pub enum Origin {
     /// A file can't be read or holds what is refused.
     File,
+    /// The API server can't be reached, or holds what can't be read.
+    Cluster,
     /// An object refers to what isn't there, or the like; its status says the same.
     Object,
     /// The kernel doesn't hold what the tables say.
@@ -36,6 +38,7 @@ impl Origin {
     fn name(self) -> &'static str {
         match self {
             Self::File => "file",
+            Self::Cluster => "cluster",
             Self::Object => "object",
             Self::Kernel => "kernel",
             Self::Device => "device",

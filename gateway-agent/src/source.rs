@@ -1,8 +1,10 @@
-//! Objects from files: which files there are, what they hold, and what of that counts.
+//! Objects from files: which files there are, what they hold, and what of that counts. ([`cluster`]: from an API
+//! server.)
 //!
 //! `scan` reads files, `document` takes them apart, `store` keeps what was admitted, `watch` says when to look again,
 //! and `interest` what to watch for that.
 
+pub(crate) mod cluster;
 mod document;
 mod interest;
 mod scan;

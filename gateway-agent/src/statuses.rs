@@ -116,7 +116,7 @@ fn collect_conditions(part: &str, value: &Value, found: &mut Vec<Condition>) {
 
 /// Of a listener or of a parent of a route.
 fn part_name(value: &Value) -> Option<String> {
-    if let Some(parent) = value.get("parentRef") {
+    if let Some(parent) = value.get("parentRef").or_else(|| value.get("ancestorRef")) {
         let section = text(parent, "sectionName").map(|s| format!("/{s}")).unwrap_or_default();
         return Some(format!("parent {}{section}", text(parent, "name")?));
     }

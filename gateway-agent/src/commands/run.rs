@@ -8,6 +8,8 @@ use tracing::info;
 
 use super::Failure;
 use crate::agent::{Agent, Setup};
+use crate::input::Input;
+use crate::source::cluster;
 use crate::{cli, logging, node};
 
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +21,7 @@ struct HostNotAllowed {
 }
 
 pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
-    logging::start(arguments.log, &arguments.log_level)?;
+    logging::start(&arguments.log)?;
     if !arguments.devices.is_empty() && !arguments.host && node::in_initial_network_namespace() {
         let patterns: Vec<_> = arguments.devices.iter().map(|pattern| format!("`{pattern}`")).collect();
         return Err(HostNotAllowed { patterns: patterns.join(", ") }.into());
@@ -39,13 +41,23 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
                 addresses: Vec::new(),
                 gateway_addresses: arguments.node.node_addresses.clone(),
             },
-            sources: arguments.sources.paths,
+            input: input(&arguments.sources).await?,
             patterns: arguments.devices,
             socket: arguments.socket.path,
             pin: options.pin,
         };
-        Agent::start(setup, kernel).await?.run().await
+        let agent = Box::pin(Agent::start(setup, kernel)).await?;
+        Box::pin(agent.run()).await
     })
+}
+
+/// Files if any are given, else a cluster.
+async fn input(sources: &cli::RunSources) -> Result<Input, Failure> {
+    if sources.paths.is_empty() {
+        let client = cluster::connect(sources.kubeconfig.path.as_deref()).await?;
+        return Ok(Input::cluster(client));
+    }
+    Ok(Input::files(sources.paths.clone())?)
 }
 
 /// What the kernel holds from earlier agents, before the first tables are applied.

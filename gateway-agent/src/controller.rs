@@ -1,0 +1,297 @@
+//! The controller: one of several, it writes what follows from the cluster's objects into their statuses.
+//!
+//! `leader` decides who writes and `campaign` does what it decides; `merge` joins what we say with what others say,
+//! `pace` makes many changes few writes, `write` sends them, `events` tells what changed, `version` judges the CRDs.
+
+mod campaign;
+mod events;
+mod leader;
+mod merge;
+mod pace;
+mod version;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use gateway_agent_api::ObjectRef;
+use gateway_agent_routing::Node;
+use kube::Client;
+use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::{debug, info, warn};
+
+use crate::agent::rfc3339;
+use crate::commands::Failure;
+use crate::compile::Compiler;
+use crate::notices::{Notice, Notices, Origin};
+use crate::source::cluster::{Cluster, Role, cause, has_our_status, receive};
+use crate::statuses::summary;
+use campaign::Campaign;
+use merge::Merged;
+use pace::Pace;
+use write::{Answer, Write};
+
+pub use leader::Candidate;
+
+/// What a controller is told at its start.
+pub struct Setup {
+    pub client: Client,
+    /// Of the Lease.
+    pub namespace: String,
+    pub me: Candidate,
+    pub node: Node,
+}
+
+pub struct Controller {
+    client: Client,
+    namespace: String,
+    identity: String,
+    cluster: Cluster,
+    compiler: Compiler,
+    /// Until when we may write; None: another one leads.
+    lead: watch::Receiver<Option<Instant>>,
+    /// What our statuses should be; None: not known, since it was not compiled while we lead.
+    desired: Option<BTreeMap<ObjectRef, Value>>,
+    /// When objects that changed are compiled.
+    compile_at: Option<Instant>,
+    pace: Pace,
+    writes: JoinSet<(Write, Answer)>,
+    /// Why statuses could not be written.
+    failures: BTreeMap<ObjectRef, String>,
+    notices: Notices,
+    stop: [Signal; 2],
+}
+
+/// Objects that arrive together are compiled together.
+const BURST: Duration = Duration::from_millis(10);
+
+/// Writes under way at once: as many as the bench's bare client has.
+const MOST_WRITES: usize = 32;
+
+/// Problems are gathered, and certificates looked at, this often.
+const TICK: Duration = Duration::from_secs(5);
+
+impl Controller {
+    /// Follows the cluster until SIGTERM or SIGINT, and writes while it leads.
+    pub async fn run(setup: Setup) -> Result<(), Failure> {
+        let Setup { client, namespace, me, node } = setup;
+        let (told, lead) = watch::channel(None);
+        let identity = me.identity.clone();
+        info!(event = "started", "candidate {identity} of version {} in namespace {namespace}", me.version);
+        let campaign = tokio::spawn(Campaign::new(client.clone(), &namespace, me).run(told));
+        let mut controller = Self {
+            cluster: Cluster::follow(client.clone(), Role::Controller),
+            compiler: Compiler::new(node),
+            lead,
+            desired: None,
+            compile_at: None,
+            pace: Pace::default(),
+            writes: JoinSet::new(),
+            failures: BTreeMap::new(),
+            notices: Notices::default(),
+            stop: [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?],
+            client,
+            namespace,
+            identity,
+        };
+        controller.follow().await;
+        campaign.abort();
+        controller.stop().await;
+        Ok(())
+    }
+
+    async fn follow(&mut self) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let leads = self.leads();
+            let compile_at = self.compile_at.filter(|_| leads && self.cluster.is_complete());
+            let has_room = leads && self.desired.is_some() && self.writes.len() < MOST_WRITES;
+            let write_at = self.pace.next().filter(|_| has_room);
+            let [terminate, interrupt] = &mut self.stop;
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                () = self.cluster.changed() => self.look(),
+                Ok(()) = self.lead.changed() => self.take_office(),
+                () = at(compile_at), if compile_at.is_some() => self.compile(),
+                () = at(write_at), if write_at.is_some() => self.write(),
+                Some(landed) = self.writes.join_next(), if !self.writes.is_empty() => match landed {
+                    Ok((write, answer)) => self.land(write, answer),
+                    Err(error) => warn!("a write of a status ended early: {error}"),
+                },
+                _ = tick.tick() => self.tick(),
+            }
+        }
+    }
+
+    /// Lets writes that are under way end, and others lead.
+    async fn stop(mut self) {
+        while self.writes.join_next().await.is_some() {}
+        if let Err(error) = campaign::release(self.client, &self.namespace, &self.identity).await {
+            warn!("the Lease could not be released: {}; it runs out by itself", cause(&error));
+        }
+        info!(event = "stopped", "stopped");
+    }
+
+    fn leads(&self) -> bool {
+        self.lead.borrow().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn take_office(&mut self) {
+        let leads = self.lead.borrow_and_update().is_some();
+        if !leads {
+            self.desired = None;
+            self.pace.clear();
+        } else if self.desired.is_none() {
+            self.compile_at.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn look(&mut self) {
+        let changes = self.cluster.changes();
+        let now = Instant::now();
+        if self.compiler.apply(changes) {
+            self.compile_at.get_or_insert(now + BURST);
+        }
+        for name in self.cluster.touched() {
+            if self.desired.is_some() && has_our_status(name.kind) {
+                self.pace.touch(name, now);
+            }
+        }
+    }
+
+    /// Finds out what our statuses should be, and which of them have to be looked at.
+    fn compile(&mut self) {
+        self.compile_at = None;
+        let outcome = self.compiler.outcome();
+        let mut desired = outcome.statuses;
+        version::tell(&mut desired, &self.cluster.crds());
+        let now = Instant::now();
+        let before = self.desired.take();
+        let first = before.is_none();
+        let before = before.unwrap_or_default();
+        let changed = desired.iter().filter(|(name, status)| before.get(*name) != Some(*status));
+        let gone = before.keys().filter(|name| !desired.contains_key(*name));
+        let mut due: BTreeSet<_> = changed.map(|(name, _)| name).chain(gone).cloned().collect();
+        if first {
+            // What an earlier leader left where nothing of ours belongs any more.
+            due.extend(self.cluster.objects().records().map(|(name, _)| name.clone()));
+        }
+        debug!(due = due.len(), "compiled");
+        due.into_iter().filter(|name| has_our_status(name.kind)).for_each(|name| self.pace.touch(name, now));
+        self.desired = Some(desired);
+    }
+
+    /// Sends what is due.
+    fn write(&mut self) {
+        for name in self.pace.take(Instant::now(), MOST_WRITES - self.writes.len()) {
+            if let Some(write) = self.prepare(&name) {
+                let client = self.client.clone();
+                self.writes.spawn(async move {
+                    let answer = write.send(&client).await;
+                    (write, answer)
+                });
+            } else {
+                self.failures.remove(&name);
+                self.pace.skipped(&name);
+            }
+        }
+    }
+
+    /// None: there is nothing to be written.
+    fn prepare(&mut self, name: &ObjectRef) -> Option<Write> {
+        let record = self.cluster.objects().record(name)?;
+        let desired = match self.desired.as_ref()?.get(name) {
+            Some(desired) => desired.clone(),
+            // Nothing follows from what can't be read.
+            None => merge::farewell(record.status.as_ref()?).filter(|_| record.is_readable())?,
+        };
+        match merge::merge(record.status.as_ref(), &desired, &rfc3339(jiff::Timestamp::now())) {
+            Merged::Same => None,
+            Merged::Newer => {
+                debug!("{name}: its status is of a newer generation than we have seen");
+                None
+            }
+            Merged::Write { status, left_out } => {
+                if left_out > 0 {
+                    warn!(
+                        "{name}: its status is full: {left_out} entries of ours have no room beside those of other \
+                         controllers; use fewer parents"
+                    );
+                }
+                Some(Write {
+                    name: name.clone(),
+                    path: self.cluster.path(name)?,
+                    resource_version: record.resource_version.clone(),
+                    before: record.status.clone(),
+                    status: merge::difference(record.status.as_ref(), &status),
+                })
+            }
+        }
+    }
+
+    fn land(&mut self, write: Write, answer: Answer) {
+        let name = write.name;
+        let now = Instant::now();
+        match answer {
+            Answer::Written(object) => {
+                let received = receive(name.kind, object, true);
+                if let Some(status) = &received.status {
+                    info!(event = "status", object = name.to_string(), "{name}: {}", summary(status));
+                    self.publish(&name, &received.uid, write.before.as_ref(), status);
+                }
+                self.cluster.note_status(&name, &received.resource_version, received.status);
+                self.failures.remove(&name);
+                self.pace.written(&name, now);
+            }
+            Answer::Conflict(object) => {
+                debug!("{name}: somebody else wrote its status; merging again");
+                let received = receive(name.kind, object, true);
+                self.cluster.note_status(&name, &received.resource_version, received.status);
+                self.pace.failed(&name, now);
+            }
+            Answer::Gone => {
+                self.failures.remove(&name);
+                self.pace.skipped(&name);
+            }
+            Answer::Failed(cause) => {
+                self.failures.insert(name.clone(), cause);
+                self.pace.failed(&name, now);
+            }
+        }
+    }
+
+    fn publish(&self, name: &ObjectRef, uid: &str, before: Option<&Value>, status: &Value) {
+        let Some(told) = events::compare(before, status) else { return };
+        let (client, name, uid, instance) =
+            (self.client.clone(), name.clone(), uid.to_owned(), self.identity.clone());
+        tokio::spawn(async move {
+            // What it says stands in the status too.
+            if let Err(error) = events::publish(client, &name, &uid, &told, &instance).await {
+                debug!("no Event for {name}: {}", cause(&error));
+            }
+        });
+    }
+
+    fn tick(&mut self) {
+        let failed = self
+            .failures
+            .iter()
+            .map(|(name, cause)| format!("{name}: its status can't be written: {cause}; it is tried again"));
+        let problems = self.cluster.problems().into_iter().chain(failed);
+        self.notices.update(problems.map(|message| Notice { origin: Origin::Cluster, message }).collect());
+    }
+}
+
+/// At some time, or never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

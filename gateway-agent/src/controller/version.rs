@@ -1,0 +1,89 @@
+//! Which release of the Gateway API a cluster has, by its CRDs, and whether we know it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gateway_agent_api::{Kind, ObjectRef};
+use semver::Version;
+use serde_json::Value;
+
+use crate::source::cluster::Bundle;
+
+/// Minor releases of v1 that the conformance suite is run with.
+const SUPPORTED: [u64; 2] = [6, 7];
+
+/// Says in the status of each GatewayClass whether the installed CRDs are of a release that we know.
+pub fn tell(statuses: &mut BTreeMap<ObjectRef, Value>, crds: &BTreeMap<String, Bundle>) {
+    let (is_supported, message) = judge(crds);
+    let classes = statuses.iter_mut().filter(|(name, _)| name.kind == Kind::GatewayClass);
+    for (_, status) in classes {
+        let conditions = status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten();
+        for condition in conditions.filter(|condition| condition["type"] == "SupportedVersion") {
+            condition["status"] = if is_supported { "True" } else { "False" }.into();
+            condition["reason"] = if is_supported { "SupportedVersion" } else { "UnsupportedVersion" }.into();
+            condition["message"] = message.as_str().into();
+        }
+    }
+}
+
+fn judge(crds: &BTreeMap<String, Bundle>) -> (bool, String) {
+    let versions: BTreeSet<&str> =
+        crds.values().map(|crd| crd.version.as_deref().unwrap_or("no version")).collect();
+    let found = versions.iter().copied().collect::<Vec<_>>().join(", ");
+    let ours = SUPPORTED.map(|minor| format!("v1.{minor}")).join(" and ");
+    let unknown: Vec<_> = crds.iter().filter(|(_, crd)| !is_supported(crd)).collect();
+    let Some((first, bundle)) = unknown.first() else {
+        return (true, format!("the installed CRDs are of Gateway API {found}; {ours} are supported"));
+    };
+    let version = bundle.version.as_deref().unwrap_or("no version");
+    let others = match unknown.len() - 1 {
+        0 => String::new(),
+        others => format!(" (and {others} others)"),
+    };
+    let message = format!(
+        "CRD {first}{others} is of Gateway API {version}, of which nothing is known; install the CRDs of {ours}; until \
+         then, what is the same goes on working"
+    );
+    (false, message)
+}
+
+fn is_supported(crd: &Bundle) -> bool {
+    let text = crd.version.as_deref().unwrap_or_default();
+    let version = Version::parse(text.strip_prefix('v').unwrap_or(text));
+    version.is_ok_and(|version| version.major == 1 && SUPPORTED.contains(&version.minor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn releases_are_known_or_not() {
+        let cases = [
+            (vec![Some("v1.6.3")], true, "v1.6.3"),
+            (vec![Some("v1.7.0"), Some("v1.6.1")], true, "v1.6.1, v1.7.0"),
+            (vec![Some("v1.7.0-rc.1")], true, "v1.7.0-rc.1"),
+            (vec![Some("v1.5.0")], false, "CRD a0 is of Gateway API v1.5.0"),
+            (vec![Some("v1.7.0"), Some("v1.8.0")], false, "CRD a1 is of Gateway API v1.8.0"),
+            (vec![Some("v2.6.0"), Some("v2.6.0")], false, "CRD a0 (and 1 others)"),
+            (vec![None], false, "no version"),
+            (vec![Some("latest")], false, "latest"),
+        ];
+        for (versions, supported, expected) in cases {
+            let bundle =
+                |version: Option<&str>| Bundle { version: version.map(str::to_owned), channel: None };
+            let crds =
+                versions.iter().enumerate().map(|(n, version)| (format!("a{n}"), bundle(*version))).collect();
+            let class = ObjectRef::new(Kind::GatewayClass, "", "c");
+            let status =
+                json!({"conditions": [{"type": "Accepted", "status": "True"}, {"type": "SupportedVersion"}]});
+            let mut statuses = BTreeMap::from([(class.clone(), status)]);
+            tell(&mut statuses, &crds);
+            let condition = &statuses[&class]["conditions"][1];
+            assert_eq!(condition["status"], if supported { "True" } else { "False" }, "{versions:?}");
+            let message = condition["message"].as_str().unwrap();
+            assert!(message.contains(expected), "{versions:?}: {message}");
+            assert_eq!(statuses[&class]["conditions"][0], json!({"type": "Accepted", "status": "True"}));
+        }
+    }
+}

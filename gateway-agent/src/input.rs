@@ -1,0 +1,79 @@
+//! Where an agent's objects come from: files, or a cluster. Both end in the same snapshot.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::compile::Compiler;
+use crate::notices::Origin;
+use crate::source::cluster::{Cluster, Role};
+use crate::source::{WRITER_PAUSE, WatchError, Watcher};
+
+pub enum Input {
+    Files(Box<Watcher>),
+    Cluster(Box<Cluster>),
+}
+
+impl Input {
+    pub fn files(paths: Vec<PathBuf>) -> Result<Self, WatchError> {
+        Watcher::new(paths).map(|files| Self::Files(Box::new(files)))
+    }
+
+    pub fn cluster(client: kube::Client) -> Self {
+        Self::Cluster(Box::new(Cluster::follow(client, Role::Agent)))
+    }
+
+    /// Waits until a look is due; may also come back without a change. Can be cancelled.
+    pub async fn changed(&mut self) -> Result<(), WatchError> {
+        match self {
+            Self::Files(files) => files.changed().await,
+            Self::Cluster(cluster) => {
+                cluster.changed().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the compiler what changed since the last look. True if that changes any object.
+    pub fn look(&mut self, compiler: &mut Compiler) -> Result<bool, WatchError> {
+        match self {
+            Self::Files(files) => files.look().map(|found| compiler.update(found)),
+            Self::Cluster(cluster) => Ok(compiler.apply(cluster.changes())),
+        }
+    }
+
+    /// All objects that there are were seen, so that what follows from them may be applied.
+    pub fn is_complete(&self) -> bool {
+        match self {
+            Self::Files(_) => true,
+            Self::Cluster(cluster) => cluster.is_complete(),
+        }
+    }
+
+    /// Whether what is wrong with objects is ours to tell: in a cluster the controller does, which sees Secrets too.
+    pub fn judges_objects(&self) -> bool {
+        matches!(self, Self::Files(_))
+    }
+
+    /// What is wrong with the source itself. Files that are being written for longer than `patience` count.
+    pub fn problems(&self, patience: Duration) -> Vec<(Origin, String)> {
+        match self {
+            Self::Files(files) => {
+                let open = files.open_longer_than(patience);
+                open.iter().map(|file| (Origin::File, still_open(file, patience))).collect()
+            }
+            Self::Cluster(cluster) => {
+                cluster.problems().into_iter().map(|problem| (Origin::Cluster, problem)).collect()
+            }
+        }
+    }
+}
+
+fn still_open(file: &Path, patience: Duration) -> String {
+    format!(
+        "{}: somebody has been writing it for more than {} s; close it (until then, or until nothing was written for {} s, \
+         it counts as it was before)",
+        file.display(),
+        patience.as_secs(),
+        WRITER_PAUSE.as_secs()
+    )
+}

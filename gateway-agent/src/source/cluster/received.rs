@@ -1,0 +1,179 @@
+//! One object as an API server gives it: raw JSON first, then the type.
+
+use gateway_agent_api::{DecodeError, Kind, Object, ObjectRef};
+use serde_json::{Map, Value};
+
+/// An object that was received.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received {
+    pub name: ObjectRef,
+    pub uid: String,
+    pub resource_version: String,
+    /// What it says, less what nobody here reads.
+    pub object: Result<Object, DecodeError>,
+    /// Fields that this version of ours doesn't know, so that they have no effect.
+    pub unknown: Vec<String>,
+    /// As it stands, where a controller's statuses are merged into it.
+    pub status: Option<Value>,
+}
+
+/// Takes an object apart. `keep_status` holds for kinds that get statuses from us.
+pub fn receive(kind: Kind, mut document: Value, keep_status: bool) -> Received {
+    let metadata = |field: &str| {
+        document.pointer("/metadata").and_then(|it| it.get(field)?.as_str()).unwrap_or_default().to_owned()
+    };
+    let name = ObjectRef::new(kind, &metadata("namespace"), &metadata("name"));
+    let (uid, resource_version) = (metadata("uid"), metadata("resourceVersion"));
+    let status =
+        if has_our_status(kind) { take(&mut document, "status").filter(|_| keep_status) } else { None };
+    trim(kind, &mut document);
+    let mut unknown = Vec::new();
+    let object = Object::decode(kind, document, &mut |path| unknown.push(path));
+    if !is_of_gateway_api(kind) {
+        // A newer Kubernetes has more than we were built for, and nothing of it concerns us.
+        unknown.clear();
+    }
+    Received { name, uid, resource_version, object, unknown, status }
+}
+
+/// Kinds whose statuses the controller writes.
+pub fn has_our_status(kind: Kind) -> bool {
+    is_of_gateway_api(kind) && kind != Kind::ReferenceGrant
+}
+
+pub fn is_of_gateway_api(kind: Kind) -> bool {
+    kind.group().starts_with("gateway.networking.")
+}
+
+/// Drops what nobody reads, but a cluster has a lot of, and what changes all the time.
+fn trim(kind: Kind, document: &mut Value) {
+    if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in ["managedFields", "resourceVersion", "ownerReferences", "finalizers"] {
+            metadata.remove(field);
+        }
+        if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+    }
+    match kind {
+        Kind::EndpointSlice => {
+            for endpoint in document.get_mut("endpoints").and_then(Value::as_array_mut).into_iter().flatten()
+            {
+                // Names the pod, which nobody asks for.
+                take(endpoint, "targetRef");
+            }
+        }
+        Kind::Secret | Kind::ConfigMap => keep(document.get_mut("data"), &["tls.crt", "tls.key", "ca.crt"]),
+        Kind::Node => {
+            take(document, "spec");
+            keep(document.get_mut("status"), &["addresses", "conditions"]);
+            let conditions = document.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+            if let Some(conditions) = conditions {
+                conditions.retain(|condition| condition.get("type").is_some_and(|it| it == "Ready"));
+                for condition in conditions {
+                    take(condition, "lastHeartbeatTime");
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn take(value: &mut Value, field: &str) -> Option<Value> {
+    value.as_object_mut()?.remove(field)
+}
+
+fn keep(value: Option<&mut Value>, fields: &[&str]) {
+    if let Some(map) = value.and_then(Value::as_object_mut) {
+        let kept = std::mem::take(map).into_iter().filter(|(field, _)| fields.contains(&field.as_str()));
+        *map = kept.collect::<Map<_, _>>();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn route(filter: &Value) -> Value {
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "HTTPRoute",
+            "metadata": {
+                "name": "r", "namespace": "n", "uid": "u", "resourceVersion": "7", "generation": 2,
+                "managedFields": [{"manager": "kubectl"}],
+                "annotations": {"a": "b", "kubectl.kubernetes.io/last-applied-configuration": "{}"},
+            },
+            "spec": {"rules": [{"filters": [filter]}]},
+            "status": {"parents": [{"controllerName": "other", "invented": 1}]},
+        })
+    }
+
+    #[test]
+    fn what_nobody_reads_goes_and_the_status_stays_apart() {
+        let redirect = json!({"type": "RequestRedirect", "requestRedirect": {"port": 443}});
+        let received = receive(Kind::HttpRoute, route(&redirect), true);
+        assert_eq!(received.name, ObjectRef::new(Kind::HttpRoute, "n", "r"));
+        assert_eq!((received.uid.as_str(), received.resource_version.as_str()), ("u", "7"));
+        assert_eq!(received.status.unwrap()["parents"][0]["invented"], 1);
+        let json = received.object.unwrap().to_json().unwrap();
+        assert_eq!(
+            json["metadata"],
+            json!({"name": "r", "namespace": "n", "uid": "u", "generation": 2, "annotations": {"a": "b"}})
+        );
+        assert_eq!(json.get("status"), None);
+        assert_eq!(receive(Kind::HttpRoute, route(&redirect), false).status, None);
+    }
+
+    #[test]
+    fn an_object_that_is_no_object_of_its_kind_still_has_a_name() {
+        let mut wrong = route(&json!({"type": "RequestRedirect"}));
+        wrong["spec"]["rules"] = json!("none");
+        let received = receive(Kind::HttpRoute, wrong, true);
+        assert_eq!(received.name, ObjectRef::new(Kind::HttpRoute, "n", "r"));
+        assert!(received.object.unwrap_err().path.starts_with("spec.rules"));
+        // Not even that: it has no name, which no API server would let happen.
+        assert!(receive(Kind::HttpRoute, json!([]), true).object.is_err());
+    }
+
+    #[test]
+    fn unknown_fields_are_told_of_our_kinds_only() {
+        let mut newer = route(&json!({"type": "RequestRedirect"}));
+        newer["spec"]["invented"] = json!(1);
+        assert_eq!(receive(Kind::HttpRoute, newer, true).unknown, ["spec.invented"]);
+        let service = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": {"invented": 1}});
+        assert_eq!(receive(Kind::Service, service, true).unknown, [""; 0]);
+    }
+
+    #[test]
+    fn core_kinds_keep_what_is_read() {
+        let slice = json!({
+            "metadata": {"name": "s", "namespace": "n"}, "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.0.1"], "targetRef": {"name": "pod"}}],
+        });
+        let json = receive(Kind::EndpointSlice, slice, true).object.unwrap().to_json().unwrap();
+        assert_eq!(json["endpoints"], json!([{"addresses": ["10.0.0.1"]}]));
+        let map = json!({"metadata": {"name": "m", "namespace": "n"}, "data": {"ca.crt": "x", "other": "y"}});
+        let json = receive(Kind::ConfigMap, map, true).object.unwrap().to_json().unwrap();
+        assert_eq!(json["data"], json!({"ca.crt": "x"}));
+        let node = json!({
+            "metadata": {"name": "n"}, "spec": {"podCIDR": "10.0.0.0/24"},
+            "status": {
+                "images": [{"names": ["a"]}],
+                "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+                "conditions": [
+                    {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"},
+                    {"type": "DiskPressure", "status": "False"},
+                ],
+            },
+        });
+        let json = receive(Kind::Node, node, true).object.unwrap().to_json().unwrap();
+        assert_eq!(
+            json["status"],
+            json!({
+                "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+                "conditions": [{"type": "Ready", "status": "True"}],
+            })
+        );
+    }
+}
