@@ -8,6 +8,7 @@ mod build;
 mod checkout;
 mod cluster;
 mod codegen;
+mod conformance;
 mod demo;
 mod fuzz;
 mod process;
@@ -44,6 +45,8 @@ enum Task {
     Cluster(cluster::Options),
     /// kubectl, for such a cluster
     Kubectl(cluster::Kubectl),
+    /// Run the Gateway API's conformance suite against the implementation in a cluster
+    Conformance(conformance::Options),
     /// Write the types, schemas and CRDs that follow from the Gateway API's release
     Codegen(codegen::Options),
 }
@@ -84,6 +87,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         }
         Task::Cluster(options) => cluster::run(options),
         Task::Kubectl(options) => cluster::kubectl(options),
+        Task::Conformance(options) => conformance::run(options),
         Task::Codegen(options) => codegen::run(options),
     }
 }

@@ -1,0 +1,151 @@
+//! `cargo xtask conformance`: the Gateway API project's own suite against the implementation in a cluster.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use cluster::{Cluster, Crds, Name, Programs, Spec, go};
+use conformance::{Addresses, Catalogue, Expected, Run, Scope, Suite, TestRecord, judge, readiness, summary};
+use nix::unistd::Uid;
+
+use crate::checkout;
+use crate::cluster::prepare;
+use crate::process::step;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Profiles to judge, such as GATEWAY-HTTP [default: all that start with GATEWAY-]
+    #[arg(long, value_name = "PROFILES", value_delimiter = ',')]
+    profiles: Vec<String>,
+    /// Features to claim [default: those that the class claims]
+    #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
+    features: Vec<String>,
+    /// Only this test
+    #[arg(long, value_name = "TEST", conflicts_with_all = ["profiles", "expect"])]
+    run: Option<String>,
+    /// A YAML file with the extended features that must be unsupported: lists by profile [default: none]
+    #[arg(long, value_name = "FILE")]
+    expect: Option<PathBuf>,
+    /// Where to write the official report [default: report.yaml in target/conformance]
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// The GatewayClass of the implementation
+    #[arg(long, value_name = "NAME", default_value = "gateway-agent")]
+    class: String,
+    /// Which channel's CRDs the cluster must have
+    #[arg(long, value_enum, default_value_t = Channel::Experimental)]
+    channel: Channel,
+    /// The cluster to use, or to start if there is none
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    name: Name,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Channel {
+    Standard,
+    Experimental,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if !Uid::effective().is_root() {
+        bail!("the suite runs in a cluster of namespaces, so it needs root: run this with sudo");
+    }
+    let programs = prepare()?;
+    let go = go::find().context("Go, which has just built Kubernetes, is gone")?;
+    let suite = step("conformance suite and its images (the first time: 5 minutes)", || {
+        Ok(Suite::prepare(&go, &programs)?)
+    })?;
+    let (scope, expected) = (options.scope(&suite.catalogue)?, options.expected(&suite.catalogue)?);
+    let cluster = options.cluster(&programs)?;
+    readiness::check_crds(&cluster.kubectl(), &suite.catalogue, options.channel.name())?;
+    step("images to all nodes", || Ok(cluster.load_images(&suite.images)?))?;
+    print_addresses(&Addresses::of(cluster.spec()));
+
+    let folder = checkout::target().join("conformance");
+    let run = Run {
+        suite: &suite,
+        cluster: &cluster,
+        programs: &programs,
+        scope: scope.clone(),
+        class: &options.class,
+        features: &options.features,
+        timeouts: "",
+        keep_base: false,
+        report: options.report_file(&folder)?,
+        folder,
+    };
+    let finished = step(&format!("suite {}", suite.catalogue.version), || Ok(run.run(print_test)?))?;
+    let complaints = judge(&scope, &expected, &suite.catalogue, &finished.record, finished.report.as_ref())?;
+    println!("\n{}", summary(&scope, &suite.catalogue, &finished, &complaints));
+    println!("report: {}\nwhat failed tests left: {}", run.report.display(), run.folder.display());
+    Ok(if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Options {
+    fn scope(&self, catalogue: &Catalogue) -> Result<Scope> {
+        if let Some(test) = &self.run {
+            return Ok(Scope::Test(catalogue.test(test)?.name.clone()));
+        }
+        for profile in &self.profiles {
+            catalogue.profile(profile)?;
+        }
+        let all = catalogue.profiles.iter().map(|profile| profile.name.clone());
+        let gateways = all.filter(|name| name.starts_with("GATEWAY-")).collect();
+        Ok(Scope::Profiles(if self.profiles.is_empty() { gateways } else { self.profiles.clone() }))
+    }
+
+    fn expected(&self, catalogue: &Catalogue) -> Result<Expected> {
+        let Some(file) = &self.expect else { return Ok(Expected::default()) };
+        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        Expected::parse(&text, catalogue).with_context(|| format!("reading {}", file.display()))
+    }
+
+    /// Absolute, since the suite runs in a folder of its own.
+    fn report_file(&self, folder: &Path) -> Result<PathBuf> {
+        let file = self.report.clone().unwrap_or_else(|| folder.join("report.yaml"));
+        std::path::absolute(&file).with_context(|| format!("finding {}", file.display()))
+    }
+
+    fn cluster(&self, programs: &Programs) -> Result<Cluster> {
+        if let Some(running) = Cluster::find(&self.name) {
+            return Ok(running);
+        }
+        let spec = Spec { crds: self.channel.crds(), ..Spec::new(self.name.clone()) };
+        step(&spec.to_string(), || Ok(Cluster::up(&spec, programs)?))
+    }
+}
+
+impl Channel {
+    /// As the CRDs' annotation has it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Experimental => "experimental",
+        }
+    }
+
+    fn crds(self) -> Crds {
+        match self {
+            Self::Standard => Crds::Standard,
+            Self::Experimental => Crds::Experimental,
+        }
+    }
+}
+
+/// What the implementation must be set up with.
+fn print_addresses(addresses: &Addresses) {
+    if let (Some(first), Some(last)) = (addresses.pool.first(), addresses.pool.last()) {
+        println!(
+            "    Gateways' addresses: {first} to {last}, on request {}; never {}",
+            addresses.usable, addresses.unusable
+        );
+    }
+}
+
+fn print_test(name: &str, test: &TestRecord) {
+    if let Some(outcome) = test.outcome {
+        println!("    {outcome} {name} ({:.1?})", test.took);
+    }
+}
