@@ -2,7 +2,7 @@
 //! has checked.
 //!
 //! A further kind is a line in the table of [`object`]. `cargo xtask codegen` writes the types of kinds that come with
-//! the Gateway API's CRDs (`src/generated`) and these CRDs, trimmed (`crds/`).
+//! the Gateway API's CRDs (`src/generated`) and these CRDs, trimmed (`crds/`). Kinds of this project are in [`own`].
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ pub mod admission;
 mod generated;
 mod object;
 mod older;
+pub mod own;
 
 pub use generated::{
     backend_tls_policy, conditions, gateway, gateway_class, grpc_route, http_route, listener_set,
@@ -29,6 +30,8 @@ pub use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Secret, Service
 pub use k8s_openapi::api::discovery::v1::EndpointSlice;
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 pub use listener_set::ListenerSet;
+pub use own::gateway_config::GatewayConfig;
+pub use own::gateway_node::GatewayNode;
 pub use reference_grant::ReferenceGrant;
 pub use tcp_route::TcpRoute;
 pub use tls_route::TlsRoute;

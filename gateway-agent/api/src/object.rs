@@ -5,9 +5,10 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::{
-    BackendTlsPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice, Gateway, GatewayClass, GrpcRoute,
-    HttpRoute, ListenerSet, Namespace, Node, ObjectMeta, ReferenceGrant, Secret, Service, TcpRoute, TlsRoute,
-    UdpRoute, XBackend, XBackendTrafficPolicy, XMesh, XTelemetryPolicy, older,
+    BackendTlsPolicy, ClusterTrustBundle, ConfigMap, EndpointSlice, Gateway, GatewayClass, GatewayConfig,
+    GatewayNode, GrpcRoute, HttpRoute, ListenerSet, Namespace, Node, ObjectMeta, ReferenceGrant, Secret,
+    Service, TcpRoute, TlsRoute, UdpRoute, XBackend, XBackendTrafficPolicy, XMesh, XTelemetryPolicy, older,
+    own,
 };
 
 /// One kind's type: gives typed access to what [`Object`] holds.
@@ -143,6 +144,8 @@ kinds! {
         "XBackendTrafficPolicy", "xbackendtrafficpolicies", EXPERIMENTAL, &["v1alpha1"], Scope::Namespaced;
     XMesh: "XMesh", "xmeshes", EXPERIMENTAL, &["v1alpha1"], Scope::Cluster;
     XTelemetryPolicy: "XTelemetryPolicy", "xtelemetrypolicies", EXPERIMENTAL, &["v1alpha1"], Scope::Namespaced;
+    GatewayConfig: "GatewayConfig", "gatewayconfigs", own::GROUP, &["v1alpha1"], Scope::Namespaced;
+    GatewayNode: "GatewayNode", "gatewaynodes", own::GROUP, &["v1alpha1"], Scope::Cluster;
     Service: "Service", "services", "", &["v1"], Scope::Namespaced;
     EndpointSlice: "EndpointSlice", "endpointslices", "discovery.k8s.io", &["v1"], Scope::Namespaced;
     Secret: "Secret", "secrets", "", &["v1"], Scope::Namespaced;

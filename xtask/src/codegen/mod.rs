@@ -7,10 +7,12 @@ mod module;
 mod output;
 mod types;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
+use crate::checkout;
+use crate::process::{step, succeed};
 use output::Output;
 
 #[derive(Debug, clap::Args)]
@@ -31,5 +33,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return output.compare();
     }
     output.write()?;
+    own_crds()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The CRDs of this project, from its types. They need no release, so a test compares them whenever tests run.
+fn own_crds() -> Result<()> {
+    step("deploy/crds", || {
+        let mut cargo = Command::new("cargo");
+        cargo.current_dir(checkout::root()).env("UPDATE_CRDS", "1");
+        succeed(cargo.args(["test", "--quiet", "--package", "gateway-agent-api", "--test", "own_crds"]))
+    })
 }

@@ -1,17 +1,20 @@
 //! The schemas of the kinds that come with a CRD.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
 use serde::Deserialize;
 
 use super::schema::Schema;
-use crate::Kind;
+use crate::{GatewayConfig, GatewayNode, Kind};
 
-/// The trimmed CRD of a kind, or None for kinds that the API server itself defines.
-const fn source(kind: Kind) -> Option<&'static str> {
+/// The CRD of a kind as JSON, or None for kinds that the API server itself defines.
+fn source(kind: Kind) -> Option<Cow<'static, str>> {
     macro_rules! crd {
         ($plural:literal) => {
-            Some(include_str!(concat!("../../crds/", $plural, ".json")))
+            Some(Cow::Borrowed(include_str!(concat!("../../crds/", $plural, ".json"))))
         };
     }
     match kind {
@@ -29,6 +32,8 @@ const fn source(kind: Kind) -> Option<&'static str> {
         Kind::XBackendTrafficPolicy => crd!("xbackendtrafficpolicies"),
         Kind::XMesh => crd!("xmeshes"),
         Kind::XTelemetryPolicy => crd!("xtelemetrypolicies"),
+        Kind::GatewayConfig => Some(own(&GatewayConfig::crd())),
+        Kind::GatewayNode => Some(own(&GatewayNode::crd())),
         Kind::Service
         | Kind::EndpointSlice
         | Kind::Secret
@@ -39,19 +44,28 @@ const fn source(kind: Kind) -> Option<&'static str> {
     }
 }
 
+fn own(crd: &CustomResourceDefinition) -> Cow<'static, str> {
+    let json = serde_json::to_string(crd).expect("a CRD is JSON");
+    Cow::Owned(json)
+}
+
 /// The schema of a kind's version; None for kinds without a CRD. Parsed when first asked for, since most files hold
 /// few kinds.
 pub(super) fn schema(kind: Kind, version: &str) -> Option<&'static Schema> {
     static CRDS: [OnceLock<Crd>; Kind::ALL.len()] = [const { OnceLock::new() }; Kind::ALL.len()];
-    let source = source(kind)?;
-    let crd = CRDS[kind as usize].get_or_init(|| parse(source));
+    let place = &CRDS[kind as usize];
+    if place.get().is_none() {
+        let crd = parse(&source(kind)?);
+        place.get_or_init(|| crd);
+    }
+    let crd = place.get()?;
     let named = crd.spec.versions.iter().find(|listed| listed.name == version);
     // Versions with the first one's schema are left out of the file.
     named.or(crd.spec.versions.first()).map(|listed| &listed.schema.root)
 }
 
 fn parse(source: &str) -> Crd {
-    serde_json::from_str(source).expect("crds/ is part of this crate, and a test parses all of it")
+    serde_json::from_str(source).expect("every CRD is part of this crate, and a test parses all of them")
 }
 
 #[derive(Deserialize)]
@@ -93,7 +107,7 @@ mod tests {
     fn crds_and_kinds_agree() {
         for &kind in Kind::ALL {
             let Some(source) = source(kind) else { continue };
-            let crd: serde_json::Value = serde_json::from_str(source).expect("JSON");
+            let crd: serde_json::Value = serde_json::from_str(&source).expect("JSON");
             let spec = &crd["spec"];
             assert_eq!(spec["group"], kind.group());
             assert_eq!(spec["names"]["kind"], kind.name());

@@ -5,6 +5,7 @@ use std::fmt;
 
 use regex::Regex;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::finding::{Finding, Review, type_name};
@@ -26,7 +27,9 @@ pub(super) struct Schema {
     #[serde(deserialize_with = "pattern")]
     pattern: Option<Regex>,
     format: Option<Format>,
+    #[serde(deserialize_with = "bound")]
     minimum: Option<i64>,
+    #[serde(deserialize_with = "bound")]
     maximum: Option<i64>,
     min_length: Option<usize>,
     max_length: Option<usize>,
@@ -45,6 +48,13 @@ pub(super) struct Schema {
     _map_type: Option<String>,
     #[serde(rename = "x-kubernetes-validations")]
     rules: Vec<Rule>,
+    /// Nulls count as absent anyway.
+    #[serde(rename = "nullable")]
+    _nullable: bool,
+    #[serde(rename = "title")]
+    _title: IgnoredAny,
+    #[serde(rename = "description")]
+    _description: IgnoredAny,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -362,6 +372,13 @@ fn described(value: &Value) -> String {
 
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Bounds are of any number type in the schema's language; those of integers are whole.
+fn bound<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    let whole = number.to_string().trim_end_matches(".0").parse();
+    whole.map(Some).map_err(|_| serde::de::Error::custom(format!("{number} is no whole number")))
 }
 
 fn pattern<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Regex>, D::Error> {
