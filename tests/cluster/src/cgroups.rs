@@ -18,6 +18,9 @@ const DEATH: Duration = Duration::from_secs(10);
 /// On v2, cgroups with controllers for their children hold no processes themselves, so a machine's are in this child.
 const PROCESSES: &str = "init";
 
+/// What a kubelet on v2 needs its children to have.
+const CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
+
 /// A mounted hierarchy of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
@@ -144,12 +147,13 @@ impl Hierarchy {
     }
 }
 
-/// Gives the children of a v2 cgroup every controller that it has.
+/// Gives the children of a v2 cgroup the controllers that the kubelet wants, as far as it has them itself.
 fn enable_controllers(folder: &Path) -> io::Result<()> {
-    let enabled = fs::read_to_string(folder.join("cgroup.subtree_control"))?;
-    let enabled: Vec<&str> = enabled.split_whitespace().collect();
-    for controller in fs::read_to_string(folder.join("cgroup.controllers"))?.split_whitespace() {
-        if !enabled.contains(&controller) {
+    let words = |file: &str| fs::read_to_string(folder.join(file));
+    let (present, enabled) = (words("cgroup.controllers")?, words("cgroup.subtree_control")?);
+    let is_among = |words: &str, controller| words.split_whitespace().any(|word| word == controller);
+    for controller in CONTROLLERS {
+        if is_among(&present, controller) && !is_among(&enabled, controller) {
             fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"))?;
         }
     }

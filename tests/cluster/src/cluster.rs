@@ -17,7 +17,7 @@ use crate::node::{self, Node};
 use crate::programs::Programs;
 use crate::spec::{Name, NodeSpec, Spec};
 use crate::state::{Folder, Plan};
-use crate::{ClusterError, down, mounts};
+use crate::{ClusterError, down, limits, mounts};
 
 /// How long nodes, DNS and CRDs may take: seconds on an idle machine.
 const PATIENCE: &str = "--timeout=120s";
@@ -57,11 +57,12 @@ impl Cluster {
             eprintln!("    removing what is left of an earlier cluster {}", spec.name);
             down::remove(&spec.name)?;
         }
+        limits::check(spec)?;
         let plan = Plan { spec: spec.clone(), programs: programs.clone() };
         plan.write()?;
-        let cluster = Self::create(plan)?;
-        cluster.start()?;
-        Ok(cluster)
+        let logs = plan.logs();
+        let started = Self::create(plan).and_then(|cluster| cluster.start().map(|()| cluster));
+        started.map_err(|error| ClusterError::Start { name: spec.name.clone(), logs, error: error.into() })
     }
 
     /// The cluster of this name, if its machines run.

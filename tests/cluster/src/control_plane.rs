@@ -30,8 +30,7 @@ impl ControlPlane<'_> {
         // Started before RBAC's bootstrap is done, both are told "forbidden", and end for good.
         lab::wait_until("readiness of the API server", READY, || {
             kubectl.run(&["get", "--raw", "/readyz"]).is_ok()
-        })
-        .map_err(|_| self.not_ready())?;
+        })?;
         self.start(
             "kube-controller-manager",
             &self.plan.programs.kube("kube-controller-manager"),
@@ -117,13 +116,5 @@ impl ControlPlane<'_> {
         let flags = flags.map(|flag| format!("--{flag}={}", kubeconfig.display()));
         // There is one of each.
         flags.into_iter().chain(["--bind-address=127.0.0.1".into(), "--leader-elect=false".into()]).collect()
-    }
-
-    fn not_ready(&self) -> ClusterError {
-        ClusterError::Deadline {
-            what: "readiness of the API server".into(),
-            within: READY,
-            logs: self.plan.logs(),
-        }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+
+use crate::spec::Name;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -14,10 +15,10 @@ pub enum ClusterError {
     System { action: String, error: io::Error },
     #[error("`{command}` failed ({status}): {stderr}")]
     Command { command: String, status: String, stderr: String },
-    #[error("{what} did not happen within {within:?}; logs are in {logs}")]
-    Deadline { what: String, within: Duration, logs: PathBuf },
-    #[error("{what} ended; the end of its log ({log}):\n{tail}")]
-    Ended { what: String, log: PathBuf, tail: String },
+    #[error(
+        "cluster {name} did not start, and stays as it is until it is taken down; its logs are in {logs}: {error}"
+    )]
+    Start { name: Name, logs: PathBuf, error: Box<ClusterError> },
     #[error("{0}")]
     Invalid(String),
 }

@@ -4,15 +4,24 @@
 //! that they are kept in.
 
 use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs, process};
 
 use crate::ClusterError;
 use crate::digest::sha256;
+use crate::image::architecture;
 
 /// Hexadecimal digits of the digest in a folder's name: enough that no two ever meet.
 const DIGITS: usize = 16;
+
+/// The first Go 1 that fetches the version that a go.mod asks for.
+const CHOOSES_TOOLCHAIN: u32 = 21;
+
+/// What an older one is told to fetch; the system's name follows.
+const TOOLCHAIN: &str = "golang.org/toolchain@v0.0.1-go1.26.8";
 
 /// A module with a go.mod and a go.sum that name every version.
 #[derive(Clone, Copy, Debug)]
@@ -127,18 +136,37 @@ pub fn cache() -> PathBuf {
     env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("gateway-agent")
 }
 
-/// A go command that can build everything here, possibly with a newer toolchain that it fetches as a module: Go 1.21
-/// was the first that can.
+/// A go command that can build everything here; None without any Go. One that is too old (Debian 12's) fetches one that
+/// is not.
 pub fn find() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     // Where Go's own archive and Debian's packages put it.
     let usual = ["/usr/local/go/bin", "/usr/lib/go/bin"].map(PathBuf::from);
     let candidates = env::split_paths(&path).chain(usual).map(|folder| folder.join("go"));
-    candidates.into_iter().find(|go| minor_version(go).is_some_and(|minor| minor >= 21))
+    let found: Vec<PathBuf> = candidates.filter(|go| go.is_file()).collect();
+    let fits = |go: &&PathBuf| minor_version(go).is_some_and(|minor| minor >= CHOOSES_TOOLCHAIN);
+    found.iter().find(fits).cloned().or_else(|| {
+        let fetched = fetch(found.first()?);
+        fetched.inspect_err(|error| eprintln!("    fetching Go failed: {error}")).ok()
+    })
+}
+
+/// Go as a module, downloaded by an older one that doesn't know yet that it could choose it by itself.
+fn fetch(old: &Path) -> Result<PathBuf, ClusterError> {
+    let root = download(old, &format!("{TOOLCHAIN}.linux-{}", architecture()))?;
+    let tools = root.join("pkg/tool").join(format!("linux_{}", architecture()));
+    // Modules hold no executable files: whoever uses this one makes them so.
+    for folder in [root.join("bin"), tools] {
+        for file in files(&folder)? {
+            fs::set_permissions(&file, Permissions::from_mode(0o755))
+                .map_err(ClusterError::system(format!("make {} executable", file.display())))?;
+        }
+    }
+    Ok(root.join("bin/go"))
 }
 
 /// The 26 of go1.26.8.
-pub fn minor_version(go: &Path) -> Option<u32> {
+fn minor_version(go: &Path) -> Option<u32> {
     let version = run(Command::new(go).args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local")).ok()?;
     let digits = version.trim().strip_prefix("go1.")?;
     digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()

@@ -192,7 +192,7 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 /// This machine's, as Go and the OCI specification name it.
-fn architecture() -> &'static str {
+pub(crate) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -19,6 +19,7 @@ mod error;
 pub mod go;
 pub mod image;
 mod kubectl;
+mod limits;
 mod lock;
 mod machine;
 mod mounts;

@@ -43,13 +43,8 @@ impl Node<'_> {
         let config =
             self.write("containerd.toml", &containerd(&cni::plugins()?, snapshotter(&self.folder)))?;
         self.start("containerd", &["containerd".into(), format!("--config={}", config.display())])?;
-        lab::wait_until("containerd's socket", RUNTIME, || self.has_runtime()).map_err(|_| {
-            ClusterError::Deadline {
-                what: format!("start of containerd on {}", self.place.name),
-                within: RUNTIME,
-                logs: self.plan.logs(),
-            }
-        })?;
+        let started = format!("start of containerd on {}", self.place.name);
+        lab::wait_until(&started, RUNTIME, || self.has_runtime())?;
         self.plan.programs.images().iter().try_for_each(|archive| import(self.machine, archive))
     }
 

@@ -1,7 +1,5 @@
 //! What a cluster needs of this machine: the distribution's packages, Go, and what Go builds.
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result};
 use cluster::{Programs, go};
 
@@ -26,10 +24,11 @@ const PLUGINS: &str = "containernetworking-plugins";
 /// Installs and builds what is missing: some minutes the first time, no time later.
 pub(crate) fn prepare() -> Result<Programs> {
     install_packages()?;
-    let go = match go::find() {
-        Some(go) => go,
-        None => install_go()?,
-    };
+    if go::find().is_none() {
+        // Any will do: it fetches a newer one if it must.
+        setup::install(&["golang-go"])?;
+    }
+    let go = go::find().context("no Go that works: install Go 1.21 or later, then run this again")?;
     step("Kubernetes, etcd, CoreDNS (the first time: 10 minutes)", || Ok(Programs::prepare(&go)?))
 }
 
@@ -40,10 +39,4 @@ fn install_packages() -> Result<()> {
         packages.push(PLUGINS);
     }
     if packages.is_empty() { Ok(()) } else { setup::install(&packages) }
-}
-
-fn install_go() -> Result<PathBuf> {
-    setup::install(&["golang-go"])?;
-    go::find()
-        .context("the system's Go is older than 1.21: install a newer one from go.dev/dl to /usr/local/go")
 }

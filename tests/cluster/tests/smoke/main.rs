@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 
-use cluster::{Cluster, Lock, Name, PROBE_IMAGE, Programs, Spec, go};
+use cluster::{Cluster, Cni, Crds, KubeProxy, Lock, Name, PROBE_IMAGE, Programs, Spec, go};
 use serde_json::json;
 use traces::Traces;
 
@@ -16,26 +16,57 @@ const ANSWERS: [&str; 2] = ["server to 10.244.1.", "server to [fd44:0:0:1:"];
 
 #[test]
 fn pods_services_dns_exec_and_logs_then_nothing() {
-    let name: Name = "smoke".parse().expect("a name");
-    // Another checkout's tests may run on this machine.
-    let _lock = Lock::take(&name, "test").expect("a lock");
-    Cluster::down(&name).expect("a run that was killed is removed");
-    let go = go::find().expect("Go, which `cargo xtask cluster up` installs");
-    let programs = Programs::prepare(&go).expect("the programs are built");
-    let spec = Spec { dual_stack: true, ..Spec::new(name.clone()) };
-    let cluster = Cluster::up(&spec, &programs).expect("a cluster");
+    let stage = Stage::set("smoke", |spec| Spec { dual_stack: true, ..spec });
+    let cluster = &stage.cluster;
+    start_pods(cluster);
+    a_service_is_reached_by_name_and_by_both_families(cluster);
+    the_client_outside_reaches_a_pod(cluster);
+    the_server_logged_it(cluster);
+    nodes_have_host_paths_of_their_own(cluster);
+    another_up_takes_the_cluster_as_it_is(cluster, &stage.programs);
+    nothing_is_left_behind(stage);
+}
 
-    start_pods(&cluster);
-    a_service_is_reached_by_name_and_by_both_families(&cluster);
-    the_client_outside_reaches_a_pod(&cluster);
-    the_server_logged_it(&cluster);
-    nodes_have_host_paths_of_their_own(&cluster);
-    another_up_takes_the_cluster_as_it_is(&cluster, &programs);
+#[test]
+fn an_overlay_without_a_channel_of_the_gateway_api() {
+    let (kube_proxy, cni, crds) = (KubeProxy::Iptables, Cni::Vxlan, Crds::None);
+    let stage = Stage::set("smoke-overlay", |spec| Spec { dual_stack: true, kube_proxy, cni, crds, ..spec });
+    let cluster = &stage.cluster;
+    start_pods(cluster);
+    a_service_is_reached_by_name_and_by_both_families(cluster);
+    let kinds = cluster.kubectl().run(&["api-resources", "--output=name"]).expect("kinds");
+    assert!(kinds.contains("services") && !kinds.contains("gateway"), "{kinds}");
+    nothing_is_left_behind(stage);
+}
 
-    let traces = Traces::of(&cluster, &name);
-    // Taking it down needs the name alone: the start may have been interrupted at any point.
+/// A cluster of a test's own.
+struct Stage {
+    cluster: Cluster,
+    programs: Programs,
+    /// Another checkout's tests may run on this machine.
+    _lock: Lock,
+}
+
+impl Stage {
+    fn set(name: &str, shape: impl FnOnce(Spec) -> Spec) -> Self {
+        let name: Name = name.parse().expect("a name");
+        let lock = Lock::take(&name, "test").expect("a lock");
+        Cluster::down(&name).expect("a run that was killed is removed");
+        let go = go::find().expect("Go, which `cargo xtask cluster up` installs");
+        let programs = Programs::prepare(&go).expect("the programs are built");
+        let cluster = Cluster::up(&shape(Spec::new(name)), &programs).expect("a cluster");
+        Self { cluster, programs, _lock: lock }
+    }
+}
+
+/// Taking a cluster down needs its name alone: the start may have been interrupted at any point.
+fn nothing_is_left_behind(stage: Stage) {
+    let name = stage.cluster.spec().name.clone();
+    let traces = Traces::of(&stage.cluster, &name);
     fs::remove_file(format!("/var/lib/gateway-cluster/{name}/plan.json")).expect("its plan");
     assert!(Cluster::find(&name).is_none(), "without it, nobody knows what was asked for");
+    // What this process has open would keep namespaces alive.
+    drop(stage.cluster);
     assert!(Cluster::down(&name).expect("it goes down"), "there was a cluster");
     assert_eq!(traces.left(), Vec::<String>::new());
     assert!(!Cluster::down(&name).expect("there is nothing to do"), "there is none any more");
