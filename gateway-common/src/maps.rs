@@ -21,7 +21,7 @@
 //! | `stages` | program array | [`Stage`] | program | agent |
 
 /// Version of this layout; stored in [`Settings::layout`].
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// IPv6, or IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), network byte order.
 pub type Address = [u8; 16];
@@ -122,24 +122,28 @@ pub struct FrontendKey {
     pub reserved: u8,
 }
 
+/// One aligned word, never seen half written. But the hash may hand this entry to another frontend while a program
+/// still reads it, so that what it leads to says whose it is: [`Split::key`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Frontend {
-    /// Index in `frontend_stats`.
-    pub frontend: u32,
-    /// Index in `splits`. A split is never changed while a frontend points at it: a new one is written beside it
-    /// and this entry replaced as a whole, so that no packet sees half of each.
+    /// Index in `splits`. A split is never changed while a frontend points at it or a program may read it: a new one
+    /// is written beside it and this entry replaced.
     pub split: u32,
 }
 
 /// maxItems of backendRefs in the CRDs.
 pub const MAX_BACKENDS: usize = 16;
 
-/// The weighted backends of a rule. From `count` on, `cumulative` holds the total and `ring` [`RING_REFUSE`]: the
+/// A frontend's share of the tables: the weighted backends of its rule. From `count` on, `cumulative` holds the total and `ring` [`RING_REFUSE`]: the
 /// program looks at all sixteen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Split {
+    /// Whose it is.
+    pub key: FrontendKey,
+    /// Index in `frontend_stats`.
+    pub frontend: u32,
     /// Sum of weights; 0: nothing takes newcomers.
     pub total: u32,
     pub count: u32,
@@ -358,8 +362,8 @@ mod pod {
         PortSets = 32768,
         Device = 48,
         FrontendKey = 20,
-        Frontend = 8,
-        Split = 200,
+        Frontend = 4,
+        Split = 224,
         Endpoint = 32,
         Hop = 32,
         FlowKey = 40,
@@ -369,6 +373,6 @@ mod pod {
         BackendCounters = 48,
         LabelKey = 8,
         Label = 1280,
-        crate::reason::ReasonCounters = 112,
+        crate::reason::ReasonCounters = 120,
     }
 }

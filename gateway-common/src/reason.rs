@@ -74,6 +74,8 @@ reasons! {
     StageMissing => stage_missing,
     /// A frontend, split, ring or endpoint index points outside its map: dropped. The agent's fault; restart it.
     TableCorrupt => table_corrupt,
+    /// The agent was just replacing the frontend's entry, or the ring of an endpoint that is gone: dropped, the sender repeats it.
+    TablesChanging => tables_changing,
 }
 
 #[cfg(test)]

@@ -3,8 +3,16 @@
 
 use crate::{
     hash::scale,
+    headers::Packet,
     maps::{MAX_BACKENDS, Ring, Split},
 };
+
+/// Whether the packet is addressed to the split's frontend.
+#[inline(always)]
+pub fn is_for(split: &Split, packet: &Packet) -> bool {
+    let (key, to) = (&split.key, packet.flow_key());
+    key.address == to.destination && key.port == to.destination_port && key.protocol == to.protocol
+}
 
 /// What a newcomer drew: a number below the sum of weights, or None if all weights are 0.
 #[inline(always)]
@@ -36,9 +44,12 @@ pub fn place(ring: Ring, hash: u64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::maps::FrontendKey;
 
     fn split(weights: &[u32]) -> Split {
         let mut split = Split {
+            key: FrontendKey { address: [0; 16], port: 0, protocol: 0, reserved: 0 },
+            frontend: 0,
             total: weights.iter().sum(),
             count: weights.len() as u32,
             cumulative: [weights.iter().sum(); MAX_BACKENDS],

@@ -1,11 +1,12 @@
 //! A newcomer of a frontend: pick a backend by weight and an endpoint by hash, make a flow, send the packet on.
 
+use core::ptr;
+
 use gateway_common::{
     hash,
     headers::{ETHERNET, Packet, Ports, timestamp, unmapped},
     maps::{
-        Address, Device, Endpoint, EndpointState, FlowKey, Frontend, MAX_BACKENDS, RING_REFUSE, Settings,
-        Slot,
+        Address, Device, Endpoint, EndpointState, FlowKey, MAX_BACKENDS, RING_REFUSE, Settings, Slot, Split,
     },
     reason::Reason,
     select,
@@ -30,23 +31,24 @@ pub fn process(skb: &Skb) -> Verdict {
     if !packet.read(skb, Ports::of(skb)) {
         return Verdict::Pass;
     }
-    // SAFETY: copied at once.
-    let Some(frontend) = (unsafe { FRONTENDS.get(frontend_key(&packet)) }).copied() else {
-        return Verdict::Pass;
-    };
+    let Some(id) = split_of(&packet) else { return Verdict::Pass };
+    let Some(split) = SPLITS.get(id) else { return Verdict::Drop(Reason::TableCorrupt) };
+    if !select::is_for(split, &packet) {
+        return Verdict::Drop(Reason::TablesChanging);
+    }
     if packet.hop_limit <= 1 {
         return Verdict::Drop(Reason::HopLimit);
     }
     let now = lookup::now();
-    let choice = match choose(&packet, &frontend, settings) {
+    let choice = match choose(&packet, id, split, settings) {
         Ok(choice) => choice,
-        Err(refusal) => return refused(skb, &frontend, refusal),
+        Err(refusal) => return refused(skb, split, refusal),
     };
     let mut exit = Exit::default();
     match connect(skb, &packet, &choice, settings, now, &mut exit) {
         Ok(slot) => {
             let bytes = skb.length() - ETHERNET as u32;
-            count::frontend(frontend.frontend, |counters| counters.flows += 1);
+            count::frontend(split.frontend, |counters| counters.flows += 1);
             count::backend(choice.backend, |counters| {
                 counters.flows += 1;
                 counters.packets_in += 1;
@@ -55,8 +57,15 @@ pub fn process(skb: &Skb) -> Verdict {
             // SAFETY: a value of an array map; keys don't change while the flow lives.
             send(skb, &packet, unsafe { &(*slot).reverse }, &exit)
         }
-        Err(reason) => refused(skb, &frontend, Refusal { backend: Some(choice.backend), reason }),
+        Err(reason) => refused(skb, split, Refusal { backend: Some(choice.backend), reason }),
     }
+}
+
+/// What the entry of the packet's frontend names.
+#[inline(always)]
+fn split_of(packet: &Packet) -> Option<u32> {
+    // SAFETY: an aligned word that is read at once.
+    unsafe { FRONTENDS.get(frontend_key(packet)).map(|entry| ptr::read_volatile(&raw const entry.split)) }
 }
 
 /// A function of its own: what it needs of the stack is then not needed while the flow is made.
@@ -77,14 +86,13 @@ struct Refusal {
 }
 
 #[inline(always)]
-fn choose<'a>(packet: &Packet, frontend: &Frontend, settings: &Settings) -> Result<Choice<'a>, Refusal> {
+fn choose<'a>(packet: &Packet, id: u32, split: &Split, settings: &Settings) -> Result<Choice<'a>, Refusal> {
     const CORRUPT: Refusal = Refusal { backend: None, reason: Reason::TableCorrupt };
     let hash = hash::hash(packet.flow_key().words(), &settings.selection_key, hash::SELECTION);
-    let Some(split) = SPLITS.get(frontend.split) else { return Err(CORRUPT) };
     let Some(ticket) = select::ticket(split.total, hash) else {
         return Err(Refusal { backend: None, reason: Reason::NoRoute });
     };
-    let index = hide(pick_backend(frontend.split, ticket) as u64) as usize & (MAX_BACKENDS - 1);
+    let index = hide(pick_backend(id, ticket) as u64) as usize & (MAX_BACKENDS - 1);
     let (backend, ring) = (split.backend[index], split.ring[index]);
     let refusal = |reason| Refusal { backend: Some(backend), reason };
     if ring == RING_REFUSE {
@@ -92,13 +100,13 @@ fn choose<'a>(packet: &Packet, frontend: &Frontend, settings: &Settings) -> Resu
     }
     let Some(ring) = RINGS.get(ring) else { return Err(CORRUPT) };
     // SAFETY: an aligned word that user space replaces as a whole.
-    let ring = unsafe { core::ptr::read_volatile(ring) };
+    let ring = unsafe { ptr::read_volatile(ring) };
     let Some(place) = select::place(ring, hash) else { return Err(refusal(Reason::NoEndpoint)) };
     let Some(&endpoint_id) = MAGLEV.get(place) else { return Err(CORRUPT) };
     let Some(endpoint) = ENDPOINTS.get(endpoint_id) else { return Err(CORRUPT) };
     if endpoint.state == EndpointState::Gone as u8 {
         // Its ring is about to be replaced.
-        return Err(refusal(Reason::Busy));
+        return Err(refusal(Reason::TablesChanging));
     }
     Ok(Choice { backend, endpoint_id, endpoint })
 }
@@ -153,14 +161,18 @@ fn source<'a>(device: &'a Device, packet: &Packet) -> Option<&'a Address> {
 }
 
 #[inline(always)]
-fn refused(skb: &Skb, frontend: &Frontend, refusal: Refusal) -> Verdict {
-    count::frontend(frontend.frontend, |counters| counters.refused += 1);
+fn refused(skb: &Skb, split: &Split, refusal: Refusal) -> Verdict {
+    count::frontend(split.frontend, |counters| counters.refused += 1);
     if let Some(backend) = refusal.backend {
         count::backend(backend, |counters| counters.refused += 1);
     }
     match refusal.reason {
-        // A moment's trouble: the sender repeats its packet.
-        Reason::Busy | Reason::NoNextHop | Reason::NoSource => Verdict::Drop(refusal.reason),
+        // A moment's trouble, or the node's own: the sender repeats its packet.
+        Reason::Busy
+        | Reason::NoNextHop
+        | Reason::NoSource
+        | Reason::TableCorrupt
+        | Reason::TablesChanging => Verdict::Drop(refusal.reason),
         reason => refuse(skb, reason),
     }
 }

@@ -24,19 +24,17 @@ pub fn process(skb: &Skb) -> Verdict {
     if !packet.read(skb, Ports::of(skb)) {
         return Verdict::Pass;
     }
-    count_by_number(reason);
     let answered = if packet.is_tcp() {
         reset(skb, &packet)
     } else if reason == Reason::EndpointGone as u32 {
         unreachable(skb, &packet)
     } else {
         // The share of a backend that refuses: datagrams are dropped in silence, as the specification has it.
-        return Verdict::Counted;
+        Some(Verdict::Counted)
     };
-    match answered {
-        Some(verdict) => verdict,
-        None => Verdict::Drop(Reason::SkbError),
-    }
+    let Some(verdict) = answered else { return Verdict::Drop(Reason::SkbError) };
+    count_by_number(reason);
+    verdict
 }
 
 /// The program that refused has left its reason as a number.

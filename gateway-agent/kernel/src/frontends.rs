@@ -68,10 +68,10 @@ impl Frontends {
             let (key, value) = entry?;
             let split = store.splits.get(&value.split, 0)?;
             if let Some(key) = parse(&key) {
-                keys.insert(value.frontend, key);
+                let id = split.frontend;
+                keys.insert(id, key);
                 let split = Some((value.split, split));
-                known
-                    .insert(key, Known { id: value.frontend, label: None, split, backends: BTreeMap::new() });
+                known.insert(key, Known { id, label: None, split, backends: BTreeMap::new() });
             }
         }
         for (id, label) in labels::read::<FrontendLabel>(&store.labels, LabelKind::Frontend)? {
@@ -125,7 +125,7 @@ impl Frontends {
             self.name(store, key, frontend, report);
             let split = match &frontend.split {
                 Some(split) => self.split(store, key, split, rings, report),
-                None => empty_split(),
+                None => self.empty_split(key),
             };
             self.switch(store, key, split, report);
             self.retire_backends(store, key, frontend.split.as_ref(), report);
@@ -207,7 +207,7 @@ impl Frontends {
         rings: &Rings,
         report: &mut ApplyReport,
     ) -> maps::Split {
-        let mut value = empty_split();
+        let mut value = self.empty_split(key);
         value.total = split.total_weight();
         value.count = u32::try_from(split.backends().len()).unwrap_or(0);
         value.cumulative = [value.total; MAX_BACKENDS];
@@ -223,6 +223,19 @@ impl Frontends {
             };
         }
         value
+    }
+
+    /// One that refuses all.
+    fn empty_split(&self, key: &FrontendKey) -> maps::Split {
+        maps::Split {
+            key: entry_key(key),
+            frontend: self.known.get(key).map_or(u32::MAX, |known| known.id),
+            total: 0,
+            count: 0,
+            cumulative: [0; MAX_BACKENDS],
+            backend: [NAMELESS_BACKEND; MAX_BACKENDS],
+            ring: [RING_REFUSE; MAX_BACKENDS],
+        }
     }
 
     /// The id of a backend's counters.
@@ -272,7 +285,7 @@ impl Frontends {
             report.problem(ApplyProblem::SplitsFull { frontend: *key, capacity: self.split_ids.capacity() });
             return;
         };
-        let value = maps::Frontend { frontend: known.id, split: split_id };
+        let value = maps::Frontend { split: split_id };
         let written = store.splits.set(split_id, split, 0);
         let written = written.and_then(|()| store.frontends.insert(entry_key(key), value, 0));
         if report.wrote("frontends", key, written) {
@@ -318,16 +331,6 @@ fn backend_label(frontend: u32, name: &BackendKey, weight: u32) -> BackendLabel 
         backend: name.name.clone(),
         nth: name.nth,
         weight,
-    }
-}
-
-fn empty_split() -> maps::Split {
-    maps::Split {
-        total: 0,
-        count: 0,
-        cumulative: [0; MAX_BACKENDS],
-        backend: [NAMELESS_BACKEND; MAX_BACKENDS],
-        ring: [RING_REFUSE; MAX_BACKENDS],
     }
 }
 

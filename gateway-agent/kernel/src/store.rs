@@ -38,7 +38,7 @@ macro_rules! kinds {
         },)+]
     };
     (@bytes Hash $value:ty) => { 16 };
-    (@bytes Preallocated $value:ty) => { (16 + 48 + size_of::<FrontendKey>().next_multiple_of(8) + size_of::<$value>()) as u64 };
+    (@bytes Preallocated $value:ty) => { (16 + 48 + size_of::<FrontendKey>().next_multiple_of(8) + size_of::<$value>().next_multiple_of(8)) as u64 };
     (@bytes $kind:ident $value:ty) => { size_of::<$value>().next_multiple_of(8) as u64 };
     (@per_cpu PerCpu) => { true };
     (@per_cpu $kind:ident) => { false };
