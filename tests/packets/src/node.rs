@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use aya::maps::{Map, MapData, MapError, ProgramArray};
 use aya::programs::{TestRun, TestRunOptions};
 use gateway_agent_kernel::{Device, DeviceKind, Flow, Kernel, Options, Pins, PortRange, Sizes, Stats};
+use gateway_common::maps::Stage;
 use lab::{Lab, Namespace};
 
 use crate::net::Net;
@@ -119,7 +121,14 @@ impl Node {
     }
 
     pub fn attach(&mut self, port: Port) {
-        self.kernel.attach(&device(port)).expect("the device takes the program");
+        self.attach_as(port, |_| ());
+    }
+
+    /// The programs see the device as something else.
+    pub fn attach_as(&mut self, port: Port, change: impl FnOnce(&mut Device)) {
+        let mut device = device(port);
+        change(&mut device);
+        self.kernel.attach(&device).expect("the device takes the program");
     }
 
     /// A packet arrives at a device, in a frame addressed to it.
@@ -167,6 +176,20 @@ impl Node {
         for port in Port::ALL {
             self.inside.offload(port.name(), on).expect("veth devices change their offloads");
         }
+    }
+
+    /// A pinned map, to put into it what no agent would.
+    pub fn map<M: TryFrom<Map, Error = MapError>>(&self, name: &str) -> M {
+        let map = MapData::from_pin(self.pin.join("maps").join(name)).and_then(Map::from_map_data);
+        map.and_then(M::try_from).expect("a map of that type is pinned")
+    }
+
+    /// Takes a stage out of the pipeline.
+    pub fn lose(&self, stage: Stage) {
+        let generation = self.pins.summary().expect("the pins can be read").generation;
+        let stages = MapData::from_pin(self.pin.join(format!("stages-{generation}")));
+        let stages = stages.and_then(Map::from_map_data).and_then(ProgramArray::try_from);
+        stages.and_then(|mut stages| stages.clear_index(&(stage as u32))).expect("the stage was there");
     }
 
     /// The flow table itself.

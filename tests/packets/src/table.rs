@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapData;
 use gateway_common::flow::{GRACE, ReverseWord, State, Word};
-use gateway_common::maps::{Bucket, FlowKey, Slot, TICK_SHIFT, WAYS};
+use gateway_common::hash::Place;
+use gateway_common::maps::{Bucket, FlowKey, Settings, Slot, TICK_SHIFT, WAYS};
 
 /// The three maps, shared with the kernel.
 #[derive(Debug)]
@@ -57,6 +58,34 @@ impl Table {
             let word = Word(place.load(Ordering::SeqCst));
             if word.is_live(now) && which(&self.live(slot)) {
                 place.store(how(word, now).0, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Claims a place for the key, as a CPU does that is about to make its flow.
+    pub fn claim(&self, key: &FlowKey, settings: &Settings) {
+        let place = Place::forward(key, settings);
+        let bucket = WAYS * usize::try_from(place.first).expect("a bucket's number");
+        let free = self.forward.0[bucket..bucket + WAYS]
+            .iter()
+            .find(|word| Word(word.load(Ordering::SeqCst)).is_free(tick()));
+        let claim = Word::new(place.tag, State::Busy, key.protocol, 0, tick() + GRACE);
+        free.expect("a free place").store(claim.0, Ordering::SeqCst);
+    }
+
+    /// Fills the reverse table with references to one of the flows.
+    pub fn crowd(&self) {
+        let flow = self.audit().first().expect("a flow").slot;
+        let word_of = |slot: u32| {
+            let place = usize::try_from(slot).expect("a slot's number");
+            Word(self.forward.0[place].load(Ordering::SeqCst))
+        };
+        let reference = ReverseWord::new(0, word_of(flow).generation(), flow);
+        for place in self.reverse.0 {
+            let entry = ReverseWord(place.load(Ordering::SeqCst));
+            let flow = word_of(entry.slot());
+            if !entry.is_used() || flow.generation() != entry.generation() || !flow.is_live(tick()) {
+                place.store(reference.0, Ordering::SeqCst);
             }
         }
     }

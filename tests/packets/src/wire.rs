@@ -25,6 +25,8 @@ pub enum Form {
     Scattered(u16),
     /// `CHECKSUM_PARTIAL`: the device is to compute the transport checksum.
     Partial,
+    /// The device is to compute a checksum from that byte of the frame on, behind all headers.
+    Misplaced(u16),
     /// The device is also to cut it into segments with that many bytes of payload.
     Segmented(u16),
 }
@@ -93,6 +95,7 @@ impl Wire {
         match form {
             Form::Whole => (),
             Form::Scattered(linear) => header.linear_bytes = linear,
+            Form::Misplaced(start) => (header.flags, header.checksum_start) = (NEEDS_CSUM, start),
             Form::Partial | Form::Segmented(_) => {
                 let sum =
                     checksum::partial(packet.from.ip(), packet.to.ip(), packet.protocol(), frame.len() - at);
@@ -118,10 +121,15 @@ impl Wire {
 
     /// Waits for the next frame that is addressed to this end.
     pub fn receives(&self) -> Captured {
+        self.receives_for(self.mac)
+    }
+
+    /// Waits for the next frame with that destination.
+    pub fn receives_for(&self, mac: [u8; 6]) -> Captured {
         loop {
             let message = (&self.socket).receive().expect("a frame before the time is up");
             let (header, frame) = message.split_at(Header::BYTES);
-            if frame[..6] == self.mac {
+            if frame[..6] == mac {
                 return finish(Header::parse(header), frame.to_vec());
             }
         }

@@ -55,13 +55,14 @@ impl Meeting {
         Self { members, arrivals: AtomicUsize::new(0) }
     }
 
-    /// Waits for all others' `nth` call, counted from 0.
-    pub(crate) fn attend(&self, nth: usize) {
+    /// Waits for all others to call it as often.
+    pub(crate) fn attend(&self) {
         /// Only a crew that has lost a thread waits for so long.
         const PATIENCE: Duration = Duration::from_secs(20);
-        self.arrivals.fetch_add(1, Ordering::SeqCst);
+        let arrival = self.arrivals.fetch_add(1, Ordering::SeqCst);
+        let complete = (arrival / self.members + 1) * self.members;
         let begin = Instant::now();
-        while self.arrivals.load(Ordering::SeqCst) < self.members * (nth + 1) {
+        while self.arrivals.load(Ordering::SeqCst) < complete {
             assert!(begin.elapsed() < PATIENCE, "the others are gone");
             thread::yield_now();
         }

@@ -23,7 +23,7 @@ const FIRST_FRONTEND: u16 = 100;
 /// made exactly one flow of each key in each round.
 #[test]
 fn rivals_make_one_flow_of_each_key() {
-    const ROUNDS: u16 = 36;
+    const ROUNDS: u16 = 9;
     let roomy = |options: &mut Options| {
         everlasting(options);
         options.sizes.flows = 300;
@@ -41,7 +41,7 @@ fn rivals_make_one_flow_of_each_key() {
 /// port left. Rivals then see different places free, and only their second look keeps them from taking one each.
 #[test]
 fn rivals_among_strangers_make_one_flow_of_each_key() {
-    const ROUNDS: u16 = 240;
+    const ROUNDS: u16 = 63;
     const RIVALS: usize = THREADS / 2;
     /// 16 places less those of the crowd, and less one for each thread's claim.
     const KEYS: u16 = 4;
@@ -99,6 +99,9 @@ fn keys(net: Net, count: u16, n: u16) -> impl Iterator<Item = Key> {
     })
 }
 
+/// How often each key is wanted in a round; the former life ends by RST.
+const LIVES: usize = 8;
+
 /// Who takes part.
 struct Race<'a> {
     node: &'a Node,
@@ -140,7 +143,7 @@ impl Drop for Finish<'_> {
 }
 
 impl Race<'_> {
-    /// Each set of keys lives three times.
+    /// Each set of keys has three rounds, and several lives in each.
     fn runs(&self, rounds: u16, keys: impl Fn(u16) -> Vec<Key>, ledger: &mut Ledger) {
         let before = ledger.total();
         let kept: BTreeMap<_, _> = self.table.audit().iter().map(life_of).collect();
@@ -154,12 +157,13 @@ impl Race<'_> {
         }
         let total = ledger.total();
         println!("{total:?}");
-        assert_eq!(total.flows - before.flows, u64::from(rounds) * keys(0).len() as u64);
+        assert_eq!(total.flows - before.flows, u64::from(rounds) * (LIVES * keys(0).len()) as u64);
     }
 
-    /// What each key was given.
+    /// What each key was given for the last of its lives, which is not over yet.
     fn round(&self, keys: &[Key], order: Order, ledger: &mut Ledger) -> BTreeMap<Key, Mapping> {
-        let given: Vec<OnceLock<Mapping>> = keys.iter().map(|_| OnceLock::new()).collect();
+        let given: [Vec<OnceLock<Mapping>>; LIVES] =
+            std::array::from_fn(|_| keys.iter().map(|_| OnceLock::new()).collect());
         let (meeting, finished) = (Meeting::of(self.rivals), AtomicUsize::new(0));
         let ledgers = crew(self.node, |thread| {
             let mut ledger = Ledger::default();
@@ -168,16 +172,23 @@ impl Race<'_> {
                 return ledger;
             }
             let _at_its_end = Finish(&finished);
-            for step in 0..keys.len() {
-                let i = match order {
-                    Order::Together => step,
-                    Order::Crossed => step ^ thread & 1,
-                    Order::Scattered => (step + thread * keys.len() / self.rivals) % keys.len(),
-                };
-                if !matches!(order, Order::Scattered) {
-                    meeting.attend(step);
+            for (life, given) in given.iter().enumerate() {
+                for step in 0..keys.len() {
+                    let i = match order {
+                        Order::Together => step,
+                        Order::Crossed => step ^ thread & 1,
+                        Order::Scattered => (step + thread * keys.len() / self.rivals) % keys.len(),
+                    };
+                    if !matches!(order, Order::Scattered) {
+                        meeting.attend();
+                    }
+                    self.wants(keys[i], &given[i], &mut ledger);
                 }
-                self.wants(keys[i], &given[i], &mut ledger);
+                meeting.attend();
+                if thread == 0 && life < LIVES - 1 {
+                    keys.iter().zip(given).for_each(|(key, given)| self.resets(*key, given, &mut ledger));
+                }
+                meeting.attend();
             }
             ledger
         });
@@ -185,9 +196,10 @@ impl Race<'_> {
             ledger.add(other);
         }
         for key in keys {
-            ledger.of(key.frontend).flows += 1;
+            ledger.of(key.frontend).flows += LIVES as u64;
         }
-        keys.iter().zip(given).map(|(key, given)| (*key, *given.get().unwrap())).collect()
+        let [.., last] = &given;
+        keys.iter().zip(last).map(|(key, given)| (*key, *given.get().unwrap())).collect()
     }
 
     fn wants(&self, key: Key, given: &OnceLock<Mapping>, ledger: &mut Ledger) {
@@ -195,6 +207,11 @@ impl Race<'_> {
         let first = *given.get_or_init(|| mapping);
         assert_eq!(mapping, first, "two flows of {key:?}");
         talk(self.node, key, mapping, ledger);
+    }
+
+    fn resets(&self, key: Key, given: &OnceLock<Mapping>, ledger: &mut Ledger) {
+        let mapping = *given.get().expect("all rivals have been served");
+        assert!(key.asks(self.node, mapping, ledger, &key.request(RST)), "{key:?} lost its flow");
     }
 
     fn knocks_in_vain(&self, ledger: &mut Ledger, goes_on: impl Fn() -> bool) {
