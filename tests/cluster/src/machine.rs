@@ -12,7 +12,7 @@ use std::thread;
 
 use lab::Namespace;
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, setsid};
 
 use crate::ClusterError;
 use crate::cgroups::{Cgroup, Doors};
@@ -147,6 +147,8 @@ impl Machine {
 
 /// What the first process does before it becomes `init`.
 fn found(doors: &Doors, network: &File) -> io::Result<()> {
+    // A group of its own: Ctrl-C is for the one that started it.
+    setsid()?;
     doors.enter()?;
     setns(network, CloneFlags::CLONE_NEWNET)?;
     unshare(

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::ClusterError;
@@ -44,27 +45,27 @@ pub struct Name(String);
 pub struct Nodes(u8);
 
 /// How Services are translated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 pub enum KubeProxy {
     Nftables,
     Iptables,
-    /// Not at all: for something that takes kube-proxy's place.
+    /// Not at all: something else takes kube-proxy's place
     None,
 }
 
 /// How pods are joined to their node, and nodes' pods to each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 pub enum Cni {
-    /// A routed veth per pod, routes between nodes.
+    /// A routed veth per pod, routes between nodes
     Ptp,
-    /// A bridge per node, routes between nodes.
+    /// A bridge per node, routes between nodes
     Bridge,
-    /// A routed veth per pod, a VXLAN overlay between nodes (RFC 7348).
+    /// A routed veth per pod, a VXLAN overlay between nodes
     Vxlan,
 }
 
 /// Which channel of the Gateway API is installed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 pub enum Crds {
     Experimental,
     Standard,
@@ -225,12 +226,11 @@ impl fmt::Display for Nodes {
 
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes = if self.nodes.0 == 1 { "node" } else { "nodes" };
         let families = if self.dual_stack { "IPv4 and IPv6" } else { "IPv4" };
-        write!(
-            f,
-            "cluster {}: {} nodes, {families}, kube-proxy {:?}, CNI {:?}, Gateway API {:?}",
-            self.name, self.nodes, self.kube_proxy, self.cni, self.crds
-        )
+        let variants =
+            format!("kube-proxy {:?}, CNI {:?}, Gateway API {:?}", self.kube_proxy, self.cni, self.crds);
+        write!(f, "cluster {}: {} {nodes}, {families}, {variants}", self.name, self.nodes)
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, Subcommand, ValueEnum};
-use cluster::{Cluster, Name, Nodes, Spec};
+use clap::{Args, Subcommand};
+use cluster::{Cluster, Cni, Crds, KubeProxy, Name, Nodes, Spec};
 use nix::unistd::Uid;
 
 use crate::process::step;
@@ -61,31 +61,6 @@ struct Shape {
     /// Which channel of the Gateway API to install
     #[arg(long, value_enum, default_value_t = Crds::Experimental)]
     crds: Crds,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum KubeProxy {
-    Nftables,
-    Iptables,
-    /// Nothing, so nobody serves Services' addresses
-    None,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Cni {
-    /// A veth per pod, routes between nodes
-    Ptp,
-    /// A bridge per node, routes between nodes
-    Bridge,
-    /// A veth per pod, an overlay between nodes
-    Vxlan,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Crds {
-    Experimental,
-    Standard,
-    None,
 }
 
 #[derive(Debug, Args)]
@@ -166,25 +141,7 @@ fn find(name: &Name) -> Result<Cluster> {
 
 impl Shape {
     fn spec(&self, name: Name) -> Spec {
-        Spec {
-            name,
-            nodes: self.nodes,
-            dual_stack: self.dual_stack,
-            kube_proxy: match self.kube_proxy {
-                KubeProxy::Nftables => cluster::KubeProxy::Nftables,
-                KubeProxy::Iptables => cluster::KubeProxy::Iptables,
-                KubeProxy::None => cluster::KubeProxy::None,
-            },
-            cni: match self.cni {
-                Cni::Ptp => cluster::Cni::Ptp,
-                Cni::Bridge => cluster::Cni::Bridge,
-                Cni::Vxlan => cluster::Cni::Vxlan,
-            },
-            crds: match self.crds {
-                Crds::Experimental => cluster::Crds::Experimental,
-                Crds::Standard => cluster::Crds::Standard,
-                Crds::None => cluster::Crds::None,
-            },
-        }
+        let Self { nodes, dual_stack, kube_proxy, cni, crds } = *self;
+        Spec { name, nodes, dual_stack, kube_proxy, cni, crds }
     }
 }
