@@ -1,18 +1,17 @@
 //! The flow table, read from outside while programs change it.
 
-use std::mem::offset_of;
 use std::net::SocketAddr;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use gateway_agent_tables::Protocol;
 use gateway_common::flow::{State, Word};
-use gateway_common::maps::{FlowKey, Slot, TICK_SHIFT};
+use gateway_common::maps::{Slot, TICK_SHIFT};
 use serde::{Serialize, Serializer};
 
 use crate::address::{protocol, socket};
 use crate::mmap::Words;
-use crate::store::SLOT_WORDS;
+use crate::store::Slots;
 
 /// One flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -44,19 +43,20 @@ impl Flow {
 }
 
 /// Flows that are live at `now`, in the table's order. One that ends or begins while it is read is left out.
-pub(crate) fn live<'a>(forward: &'a Words, slots: &'a Words, now: u32) -> impl Iterator<Item = Flow> + 'a {
-    let pairs = (0u32..).zip(forward.iter().zip(slots.chunks_exact(SLOT_WORDS)));
-    pairs.filter_map(move |(number, (word, slot))| {
+///
+/// Slots are read by system calls: a mapping would count all of them as this process' memory, used or not.
+pub(crate) fn live<'a>(forward: &'a Words, slots: &'a Slots, now: u32) -> impl Iterator<Item = Flow> + 'a {
+    (0u32..).zip(forward.iter()).filter_map(move |(number, word)| {
         let before = Word(word.load(Ordering::Acquire));
         if !before.is_live(now) {
             return None;
         }
-        let copy: [u64; SLOT_WORDS] = std::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
+        let slot = slots.get(&number, 0).ok()?;
         // The copy is made before the word is looked at again.
         fence(Ordering::Acquire);
         let after = Word(word.load(Ordering::Relaxed));
         let same = before.tag() == after.tag() && before.generation() == after.generation();
-        if same && after.is_live(now) { flow(number, after, &copy, now) } else { None }
+        if same && after.is_live(now) { flow(number, after, &slot, now) } else { None }
     })
 }
 
@@ -65,9 +65,8 @@ pub(crate) fn count(forward: &Words, now: u32) -> u64 {
     forward.iter().map(|word| u64::from(Word(word.load(Ordering::Relaxed)).is_live(now))).sum()
 }
 
-fn flow(number: u32, word: Word, slot: &[u64; SLOT_WORDS], now: u32) -> Option<Flow> {
-    let forward = key(slot, offset_of!(Slot, forward));
-    let reverse = key(slot, offset_of!(Slot, reverse));
+fn flow(number: u32, word: Word, slot: &Slot, now: u32) -> Option<Flow> {
+    let Slot { forward, reverse, endpoint, backend, .. } = slot;
     let ticks = u64::try_from(word.left(now)).unwrap_or(0);
     Some(Flow {
         protocol: protocol(forward.protocol)?,
@@ -78,19 +77,9 @@ fn flow(number: u32, word: Word, slot: &[u64; SLOT_WORDS], now: u32) -> Option<F
         state: word.state(),
         expires_in: Duration::from_nanos(ticks << TICK_SHIFT),
         slot: number,
-        backend_id: number_at(slot, offset_of!(Slot, backend)),
-        endpoint_id: number_at(slot, offset_of!(Slot, endpoint)),
+        backend_id: *backend,
+        endpoint_id: *endpoint,
     })
-}
-
-fn key(slot: &[u64; SLOT_WORDS], offset: usize) -> FlowKey {
-    *FlowKey::from_words(&std::array::from_fn(|i| slot[offset / 8 + i]))
-}
-
-/// The 32-bit field at `offset` bytes.
-#[expect(clippy::cast_possible_truncation)]
-fn number_at(slot: &[u64; SLOT_WORDS], offset: usize) -> u32 {
-    (slot[offset / 8] >> (offset % 8 * 8)) as u32
 }
 
 fn name(state: State) -> &'static str {

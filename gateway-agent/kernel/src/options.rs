@@ -280,11 +280,15 @@ impl Sizes {
         Ok(())
     }
 
-    /// One 64th of the node's memory for flows (1,000,000 on 16 GB), between 16,384 and 4,194,304 of them.
+    /// One 64th of the node's memory for flows, between 16,384 and [`Self::MOST_FLOWS`] of them.
     pub fn for_memory(bytes: u64) -> Self {
-        let flows = (bytes / 64 / FLOW_BYTES).clamp(16_384, 4_194_304);
-        Self { flows: u32::try_from(flows).unwrap_or(4_194_304), ..Self::default() }
+        let flows = u32::try_from(bytes / 64 / FLOW_BYTES).unwrap_or(u32::MAX);
+        Self { flows: flows.clamp(16_384, Self::MOST_FLOWS), ..Self::default() }
     }
+
+    /// What nodes of 10 GB and more get unless they are told otherwise: 2^20 places, 160 MB. A place is taken for a
+    /// minute by a connection that its endpoint closed, so these last for 10,000 such connections in a second.
+    pub const MOST_FLOWS: u32 = (1 << 20) / 10 * 6;
 
     /// Buckets of `forward`: filled to 0.6, about 1 newcomer in 70,000 finds no place.
     pub fn forward_buckets(&self) -> u32 {
@@ -346,6 +350,15 @@ mod tests {
             let range = text.parse::<PortRange>().map(|r| (r.first(), r.last(), r.groups()));
             assert_eq!(range, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn memory_decides_the_number_of_flows_up_to_a_cap() {
+        for (gigabytes, flows) in [(0, 16_384), (2, 132_626), (8, 530_504), (10, 629_142), (1000, 629_142)] {
+            assert_eq!(Sizes::for_memory(gigabytes << 30).flows, flows, "{gigabytes} GB");
+        }
+        let sizes = Sizes::for_memory(u64::MAX);
+        assert_eq!(sizes.slots(), 1 << 20);
     }
 
     #[test]

@@ -99,12 +99,12 @@ pub(crate) struct Store {
     pub(crate) maglev: Words,
     /// A word for each way.
     pub(crate) forward: Words,
-    /// [`SLOT_WORDS`] for each way of `forward`.
-    pub(crate) slots: Words,
+    /// One for each way of `forward`.
+    pub(crate) slots: Slots,
 }
 
-/// Words of a slot.
-pub(crate) const SLOT_WORDS: usize = size_of::<Slot>() / 8;
+/// The map `slots`.
+pub(crate) type Slots = Array<MapData, Slot>;
 
 /// Whether `rings` and `maglev` are to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Store {
             rings: words("rings", 1)?,
             maglev: words("maglev", 1)?,
             forward: words("forward", WAYS)?,
-            slots: words("slots", SLOT_WORDS)?,
+            slots: typed!("slots"),
         })
     }
 }
