@@ -1,6 +1,7 @@
 //! The agent: follows objects and devices, and keeps the kernel as they say.
 
 mod hooks;
+mod node_status;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use crate::compile::Compiler;
 use crate::devices::{self, Devices, DevicesError};
 use crate::input::Input;
 use crate::node::forwarding_problems;
+use crate::node_writer::NodeWriter;
 use crate::notices::{Notice, Notices, Origin};
 use crate::source::WatchError;
 use crate::statuses::{Statuses, summary};
@@ -34,6 +36,8 @@ use hooks::Hooks;
 pub struct Setup {
     pub node: Node,
     pub input: Input,
+    /// Where this node's state is reported, if there is a cluster.
+    pub node_writer: Option<NodeWriter>,
     pub patterns: Vec<Pattern>,
     pub socket: PathBuf,
     pub pin: PathBuf,
@@ -41,6 +45,7 @@ pub struct Setup {
 
 pub struct Agent {
     input: Input,
+    node_writer: Option<NodeWriter>,
     devices: Devices,
     patterns: Vec<Pattern>,
     pin: PathBuf,
@@ -87,6 +92,7 @@ impl Agent {
         let (requests, reports) = mpsc::channel(1);
         let mut agent = Self {
             input: setup.input,
+            node_writer: setup.node_writer,
             devices: Devices::open()?,
             patterns: setup.patterns,
             pin: setup.pin,
@@ -266,6 +272,9 @@ impl Agent {
             add(Origin::Node, problem);
         }
         self.notices.update(now);
+        if let Some(writer) = &self.node_writer {
+            writer.tell(self.node_status());
+        }
     }
 
     fn time_to_recheck(&self) -> bool {

@@ -70,7 +70,7 @@ pub struct Run {
     #[command(flatten)]
     pub socket: Socket,
 
-    /// Flows held at once, 253 bytes of kernel memory each [default: a 64th of the machine's memory]
+    /// Flows held at once, 253 bytes of kernel memory each [default: a 64th of the machine's memory, at most 629142]
     ///
     /// Tables that are pinned already must have been made with the same number; `detach` removes them.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
@@ -113,7 +113,7 @@ pub struct Controller {
     #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
 
-    /// Address that Gateways without spec.addresses get; may be repeated
+    /// Address that Gateways without spec.addresses get; may be repeated [default: those that nodes report]
     #[arg(long = "node-address", value_name = "ADDRESS")]
     pub node_addresses: Vec<IpAddr>,
 

@@ -52,6 +52,15 @@ impl Compiler {
         changed
     }
 
+    /// Replaces the addresses that Gateways get which ask for none. True if they are others than before.
+    pub fn set_gateway_addresses(&mut self, addresses: Vec<IpAddr>) -> bool {
+        let node = &mut self.snapshot.node;
+        let changed = addresses != node.gateway_addresses;
+        node.addresses.clone_from(&addresses);
+        node.gateway_addresses = addresses;
+        changed
+    }
+
     pub fn outcome(&self) -> Outcome {
         translate(&self.snapshot)
     }

@@ -1,20 +1,23 @@
 //! The controller: one of several, it writes what follows from the cluster's objects into their statuses.
 //!
 //! `leader` decides who writes and `campaign` does what it decides; `merge` joins what we say with what others say,
-//! `pace` makes many changes few writes, `write` sends them, `events` tells what changed, `version` judges the CRDs.
+//! `pace` makes many changes few writes, `write` sends them, `events` tells what changed,
+//! `programmed` asks nodes what they have done, `version` judges the CRDs.
 
 mod campaign;
 mod events;
 mod leader;
 mod merge;
 mod pace;
+mod programmed;
 mod version;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use gateway_agent_api::ObjectRef;
+use gateway_agent_api::{GatewayNode, Kind, ObjectRef};
 use gateway_agent_routing::Node;
 use kube::Client;
 use serde_json::Value;
@@ -33,6 +36,7 @@ use crate::statuses::summary;
 use campaign::Campaign;
 use merge::Merged;
 use pace::Pace;
+use programmed::{Progress, Report};
 use write::{Answer, Write};
 
 pub use leader::Candidate;
@@ -43,7 +47,8 @@ pub struct Setup {
     /// Of the Lease.
     pub namespace: String,
     pub me: Candidate,
-    pub node: Node,
+    /// What Gateways get that ask for no address; none: the addresses that nodes report.
+    pub addresses: Vec<IpAddr>,
 }
 
 pub struct Controller {
@@ -52,6 +57,9 @@ pub struct Controller {
     identity: String,
     cluster: Cluster,
     compiler: Compiler,
+    /// As in [`Setup::addresses`].
+    addresses: Vec<IpAddr>,
+    progress: Progress,
     /// Until when we may write; None: another one leads.
     lead: watch::Receiver<Option<Instant>>,
     /// What our statuses should be; None: not known, since it was not compiled while we lead.
@@ -78,14 +86,16 @@ const TICK: Duration = Duration::from_secs(5);
 impl Controller {
     /// Follows the cluster until SIGTERM or SIGINT, and writes while it leads.
     pub async fn run(setup: Setup) -> Result<(), Failure> {
-        let Setup { client, namespace, me, node } = setup;
+        let Setup { client, namespace, me, addresses } = setup;
         let (told, lead) = watch::channel(None);
         let identity = me.identity.clone();
         info!(event = "started", "candidate {identity} of version {} in namespace {namespace}", me.version);
         let campaign = tokio::spawn(Campaign::new(client.clone(), &namespace, me).run(told));
         let mut controller = Self {
             cluster: Cluster::follow(client.clone(), Role::Controller),
-            compiler: Compiler::new(node),
+            compiler: Compiler::new(Node::default()),
+            addresses,
+            progress: Progress::default(),
             lead,
             desired: None,
             compile_at: None,
@@ -148,15 +158,16 @@ impl Controller {
             self.desired = None;
             self.pace.clear();
         } else if self.desired.is_none() {
-            self.compile_at.get_or_insert_with(Instant::now);
+            self.compile_by(Instant::now());
         }
     }
 
     fn look(&mut self) {
         let changes = self.cluster.changes();
         let now = Instant::now();
-        if self.compiler.apply(changes) {
-            self.compile_at.get_or_insert(now + BURST);
+        let has_other_kinds = self.cluster.has_other_kinds();
+        if self.compiler.apply(changes) || has_other_kinds {
+            self.compile_by(now + BURST);
         }
         for name in self.cluster.touched() {
             if self.desired.is_some() && has_our_status(name.kind) {
@@ -168,13 +179,21 @@ impl Controller {
     /// Finds out what our statuses should be, and which of them have to be looked at.
     fn compile(&mut self) {
         self.compile_at = None;
+        let (reports, addresses) = self.nodes();
+        self.compiler.set_gateway_addresses(addresses);
         let outcome = self.compiler.outcome();
         let mut desired = outcome.statuses;
         version::tell(&mut desired, &self.cluster.crds());
         let now = Instant::now();
         let before = self.desired.take();
         let first = before.is_none();
-        let before = before.unwrap_or_default();
+        let before = before.unwrap_or_else(|| self.said());
+        let gateways = desired.keys().filter(|name| name.kind == Kind::Gateway);
+        let seen: BTreeMap<_, _> =
+            gateways.filter_map(|name| Some((name.clone(), self.seen(name)?))).collect();
+        if let Some(at) = self.progress.tell(&mut desired, &before, &seen, &reports, now) {
+            self.compile_by(at);
+        }
         let changed = desired.iter().filter(|(name, status)| before.get(*name) != Some(*status));
         let gone = before.keys().filter(|name| !desired.contains_key(*name));
         let mut due: BTreeSet<_> = changed.map(|(name, _)| name).chain(gone).cloned().collect();
@@ -185,6 +204,39 @@ impl Controller {
         debug!(due = due.len(), "compiled");
         due.into_iter().filter(|name| has_our_status(name.kind)).for_each(|name| self.pace.touch(name, now));
         self.desired = Some(desired);
+    }
+
+    fn compile_by(&mut self, at: Instant) {
+        self.compile_at = Some(self.compile_at.map_or(at, |already| already.min(at)));
+    }
+
+    /// What the nodes that forward report, and the addresses that Gateways get from them, in the order of their names.
+    fn nodes(&self) -> (Vec<Report>, Vec<IpAddr>) {
+        let nodes = self.compiler.snapshot().all::<GatewayNode>().filter(|node| is_ready(node));
+        let mut addresses = self.addresses.clone();
+        let mut reports = Vec::new();
+        for node in nodes {
+            if self.addresses.is_empty() {
+                let told = node.status.iter().flat_map(|status| &status.addresses);
+                addresses.extend(told.filter_map(|address| address.parse::<IpAddr>().ok()));
+            }
+            reports.push(Report::of(node));
+        }
+        addresses.truncate(MOST_ADDRESSES);
+        (reports, addresses)
+    }
+
+    /// Generation and resourceVersion of an object.
+    fn seen(&self, name: &ObjectRef) -> Option<(i64, u64)> {
+        let generation = self.compiler.snapshot().find(name)?.metadata().generation?;
+        let version = self.cluster.objects().record(name)?.resource_version.parse().ok()?;
+        Some((generation, version))
+    }
+
+    /// What statuses of Gateways say, as an earlier leader left them.
+    fn said(&self) -> BTreeMap<ObjectRef, Value> {
+        let gateways = self.cluster.objects().records().filter(|(name, _)| name.kind == Kind::Gateway);
+        gateways.filter_map(|(name, record)| Some((name.clone(), record.status.clone()?))).collect()
     }
 
     /// Sends what is due.
@@ -286,6 +338,14 @@ impl Controller {
         let problems = self.cluster.problems().into_iter().chain(failed);
         self.notices.update(problems.map(|message| Notice { origin: Origin::Cluster, message }).collect());
     }
+}
+
+/// As many as the status of a Gateway takes.
+const MOST_ADDRESSES: usize = 16;
+
+fn is_ready(node: &GatewayNode) -> bool {
+    let conditions = node.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// At some time, or never.

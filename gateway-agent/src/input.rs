@@ -1,5 +1,6 @@
 //! Where an agent's objects come from: files, or a cluster. Both end in the same snapshot.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,6 +47,15 @@ impl Input {
         match self {
             Self::Files(_) => true,
             Self::Cluster(cluster) => cluster.is_complete(),
+        }
+    }
+
+    /// For each kind, by its CRD's name, up to which resourceVersion everything was given to the compiler; None for files
+    /// and while changes are held back.
+    pub fn reached(&self) -> Option<BTreeMap<String, String>> {
+        match self {
+            Self::Files(_) => None,
+            Self::Cluster(cluster) => cluster.reached(),
         }
     }
 

@@ -13,7 +13,10 @@ mod devices;
 mod input;
 mod logging;
 mod node;
+mod node_writer;
 mod notices;
+#[cfg(test)]
+mod rbac;
 pub mod source;
 mod statuses;
 mod unserved;

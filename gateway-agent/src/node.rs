@@ -26,6 +26,11 @@ pub fn in_initial_network_namespace() -> bool {
     }
 }
 
+/// As uname -r prints it.
+pub fn kernel_release() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned())
+}
+
 /// Bytes of memory that this machine has, from /proc/meminfo.
 pub fn memory() -> io::Result<u64> {
     let text = fs::read_to_string("/proc/meminfo")?;

@@ -26,7 +26,8 @@ pub fn tell(statuses: &mut BTreeMap<ObjectRef, Value>, tables: &L4Tables, proble
     }
 }
 
-fn by_listener<'a>(
+/// Why listeners are not served, by the frontends that the kernel didn't take.
+pub fn by_listener<'a>(
     tables: &'a L4Tables,
     problems: &[ApplyProblem],
 ) -> BTreeMap<&'a ListenerName, Vec<String>> {

@@ -1,6 +1,5 @@
 //! `gateway-agent controller`
 
-use gateway_agent_routing::Node;
 use semver::Version;
 
 use super::Failure;
@@ -15,12 +14,11 @@ pub fn execute(arguments: cli::Controller) -> Result<(), Failure> {
     runtime.block_on(async {
         let client = cluster::connect(arguments.kubeconfig.path.as_deref()).await?;
         let namespace = arguments.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-        let addresses = arguments.node_addresses;
         let setup = Setup {
             client,
             namespace,
             me: Candidate { identity, version: Version::parse(env!("CARGO_PKG_VERSION"))? },
-            node: Node { name: String::new(), addresses: addresses.clone(), gateway_addresses: addresses },
+            addresses: arguments.node_addresses,
         };
         Controller::run(setup).await
     })

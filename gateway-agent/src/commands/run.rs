@@ -9,6 +9,7 @@ use tracing::info;
 use super::Failure;
 use crate::agent::{Agent, Setup};
 use crate::input::Input;
+use crate::node_writer::NodeWriter;
 use crate::source::cluster;
 use crate::{cli, logging, node};
 
@@ -35,13 +36,15 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
     runtime.block_on(async {
         let kernel = Kernel::open(&options)?;
         tell_take_over(&options.pin)?;
+        let (input, node_writer) = input(&arguments.sources, &name).await?;
         let setup = Setup {
             node: Node {
                 name,
                 addresses: Vec::new(),
                 gateway_addresses: arguments.node.node_addresses.clone(),
             },
-            input: input(&arguments.sources).await?,
+            input,
+            node_writer,
             patterns: arguments.devices,
             socket: arguments.socket.path,
             pin: options.pin,
@@ -52,12 +55,13 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
 }
 
 /// Files if any are given, else a cluster.
-async fn input(sources: &cli::RunSources) -> Result<Input, Failure> {
+async fn input(sources: &cli::RunSources, node: &str) -> Result<(Input, Option<NodeWriter>), Failure> {
     if sources.paths.is_empty() {
         let client = cluster::connect(sources.kubeconfig.path.as_deref()).await?;
-        return Ok(Input::cluster(client));
+        let writer = NodeWriter::start(client.clone(), node.to_owned());
+        return Ok((Input::cluster(client), Some(writer)));
     }
-    Ok(Input::files(sources.paths.clone())?)
+    Ok((Input::files(sources.paths.clone())?, None))
 }
 
 /// What the kernel holds from earlier agents, before the first tables are applied.

@@ -26,6 +26,9 @@ pub fn tell(statuses: &mut BTreeMap<ObjectRef, Value>, crds: &BTreeMap<String, B
 }
 
 fn judge(crds: &BTreeMap<String, Bundle>) -> (bool, String) {
+    // Not this project's own.
+    let is_of_gateway_api = |name: &str| name.contains(".gateway.networking.");
+    let crds: BTreeMap<_, _> = crds.iter().filter(|(name, _)| is_of_gateway_api(name)).collect();
     let versions: BTreeSet<&str> =
         crds.values().map(|crd| crd.version.as_deref().unwrap_or("no version")).collect();
     let found = versions.iter().copied().collect::<Vec<_>>().join(", ");
@@ -63,17 +66,24 @@ mod tests {
             (vec![Some("v1.6.3")], true, "v1.6.3"),
             (vec![Some("v1.7.0"), Some("v1.6.1")], true, "v1.6.1, v1.7.0"),
             (vec![Some("v1.7.0-rc.1")], true, "v1.7.0-rc.1"),
-            (vec![Some("v1.5.0")], false, "CRD a0 is of Gateway API v1.5.0"),
-            (vec![Some("v1.7.0"), Some("v1.8.0")], false, "CRD a1 is of Gateway API v1.8.0"),
-            (vec![Some("v2.6.0"), Some("v2.6.0")], false, "CRD a0 (and 1 others)"),
+            (vec![Some("v1.5.0")], false, "CRD a0.gateway.networking.k8s.io is of Gateway API v1.5.0"),
+            (
+                vec![Some("v1.7.0"), Some("v1.8.0")],
+                false,
+                "CRD a1.gateway.networking.k8s.io is of Gateway API v1.8.0",
+            ),
+            (vec![Some("v2.6.0"), Some("v2.6.0")], false, "CRD a0.gateway.networking.k8s.io (and 1 others)"),
             (vec![None], false, "no version"),
             (vec![Some("latest")], false, "latest"),
         ];
         for (versions, supported, expected) in cases {
             let bundle =
                 |version: Option<&str>| Bundle { version: version.map(str::to_owned), channel: None };
-            let crds =
-                versions.iter().enumerate().map(|(n, version)| (format!("a{n}"), bundle(*version))).collect();
+            let crds = versions
+                .iter()
+                .enumerate()
+                .map(|(n, version)| (format!("a{n}.gateway.networking.k8s.io"), bundle(*version)))
+                .collect();
             let class = ObjectRef::new(Kind::GatewayClass, "", "c");
             let status =
                 json!({"conditions": [{"type": "Accepted", "status": "True"}, {"type": "SupportedVersion"}]});

@@ -49,6 +49,8 @@ pub struct Cluster {
     sender: follow::Sender<Received>,
     news: mpsc::Receiver<(u64, News<Received>)>,
     objects: Objects,
+    /// Other kinds or CRDs than at the last call of [`Self::has_other_kinds`].
+    other_kinds: bool,
     /// Not told yet.
     changes: Vec<Change>,
     /// Objects that were received, also if only their status is new.
@@ -63,6 +65,15 @@ struct Following {
     number: u64,
     version: &'static str,
     _task: Task,
+}
+
+#[expect(clippy::large_enum_variant, reason = "each lives for a moment")]
+enum Event {
+    /// The API server has other kinds than before, or other versions of them.
+    Served,
+    Told((u64, News<Received>)),
+    /// Changes have waited long enough.
+    Nothing,
 }
 
 /// A task that ends when nobody holds it any more.
@@ -92,6 +103,7 @@ impl Cluster {
             sender,
             news,
             objects: Objects::default(),
+            other_kinds: false,
             changes: Vec::new(),
             touched: Vec::new(),
             unsettled: None,
@@ -104,18 +116,22 @@ impl Cluster {
         let event = async {
             tokio::select! {
                 // Both senders live as long as we do.
-                _ = self.served.changed() => None,
-                told = self.news.recv() => told,
+                _ = self.served.changed() => Event::Served,
+                told = self.news.recv() => told.map_or(Event::Nothing, Event::Told),
             }
         };
-        let told = match patience {
-            Some(end) => timeout_at(end, event).await.unwrap_or_default(),
+        let event = match patience {
+            Some(end) => timeout_at(end, event).await.unwrap_or(Event::Nothing),
             None => event.await,
         };
-        if let Some(told) = told {
-            self.take(told);
+        match event {
+            Event::Served => {
+                self.other_kinds = true;
+                self.adjust_followers();
+            }
+            Event::Told(told) => self.take(told),
+            Event::Nothing => {}
         }
-        self.adjust_followers();
         while let Ok(told) = self.news.try_recv() {
             self.take(told);
         }
@@ -137,6 +153,18 @@ impl Cluster {
         if waits || !self.is_complete() { Vec::new() } else { std::mem::take(&mut self.changes) }
     }
 
+    /// For each kind, by its CRD's name, up to where [`Self::changes`] has told everything; None while it holds changes
+    /// back.
+    pub fn reached(&self) -> Option<BTreeMap<String, String>> {
+        let name = |kind: Kind| match kind.group() {
+            "" => kind.plural().to_owned(),
+            group => format!("{}.{group}", kind.plural()),
+        };
+        let versions = self.objects.resource_versions();
+        let told = self.changes.is_empty() && self.is_complete();
+        told.then(|| versions.map(|(kind, version)| (name(kind), version.to_owned())).collect())
+    }
+
     /// The objects that were received since the last call.
     pub fn touched(&mut self) -> Vec<ObjectRef> {
         std::mem::take(&mut self.touched)
@@ -151,7 +179,12 @@ impl Cluster {
         self.objects.note_status(name, resource_version, status);
     }
 
-    /// The Gateway API's CRDs that are installed.
+    /// Whether there are other kinds or CRDs than at the last call.
+    pub fn has_other_kinds(&mut self) -> bool {
+        std::mem::take(&mut self.other_kinds)
+    }
+
+    /// The CRDs that are installed of the kinds that we know.
     pub fn crds(&self) -> BTreeMap<String, Bundle> {
         self.served.borrow().as_ref().map(|served| served.crds.clone()).unwrap_or_default()
     }
@@ -192,10 +225,7 @@ impl Cluster {
 
     /// Follows what is served, in the version in which it is served.
     fn adjust_followers(&mut self) {
-        if !self.served.has_changed().unwrap_or(false) && !self.followers.is_empty() {
-            return;
-        }
-        let Some(versions) = self.served.borrow_and_update().as_ref().map(|it| it.versions.clone()) else {
+        let Some(versions) = self.served.borrow().as_ref().map(|it| it.versions.clone()) else {
             return;
         };
         if versions.is_empty() {
@@ -240,12 +270,18 @@ const USEFUL_SECRETS: &str =
     "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=kubernetes.io/dockerconfigjson";
 
 impl Role {
-    fn reads(self, kind: Kind) -> bool {
+    /// Whether it follows the objects of a kind.
+    pub fn reads(self, kind: Kind) -> bool {
         match self {
             Self::Controller => true,
             Self::Agent => !matches!(
                 kind,
-                Kind::Secret | Kind::ConfigMap | Kind::ClusterTrustBundle | Kind::Node | Kind::XMesh
+                Kind::Secret
+                    | Kind::ConfigMap
+                    | Kind::ClusterTrustBundle
+                    | Kind::Node
+                    | Kind::GatewayNode
+                    | Kind::XMesh
             ),
         }
     }

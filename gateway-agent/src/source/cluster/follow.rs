@@ -37,8 +37,6 @@ pub enum News<T> {
     Listed(Vec<T>, String),
     Put(T),
     Removed(T),
-    /// Whatever happened up to this resourceVersion has been told.
-    Reached(String),
     /// The watch is there (again).
     Connected,
     /// The list or watch failed for this reason, and will be tried again.
@@ -170,7 +168,6 @@ impl<T, D: Fn(Value) -> T> Follower<T, D> {
                 }
                 Ok(WatchEvent::Bookmark(bookmark)) => {
                     *version = bookmark.metadata.resource_version;
-                    self.tell(News::Reached(version.clone())).await?;
                 }
                 Ok(WatchEvent::Error(status)) => return Ok(End::of_status(&status)),
                 Err(error) => return Ok(End::of(&error)),

@@ -97,6 +97,11 @@ impl Objects {
         self.kinds.values().flat_map(|followed| &followed.records)
     }
 
+    /// For each kind, up to where everything is known. A bookmark alone doesn't move it: nothing of the kind changed.
+    pub fn resource_versions(&self) -> impl Iterator<Item = (Kind, &str)> {
+        self.kinds.iter().map(|(kind, followed)| (*kind, followed.resource_version.as_str()))
+    }
+
     pub fn problems(&self) -> Vec<String> {
         let mut problems: Vec<_> = self
             .records()
@@ -150,7 +155,6 @@ impl Followed {
                 let gone = self.records.remove(&object.name).filter(|record| record.counts);
                 return gone.map(|_| Change::Remove(object.name)).into_iter().collect();
             }
-            News::Reached(version) => self.resource_version = version,
             News::Connected => self.lost = None,
             News::Lost(cause) => (self.listing, self.lost) = (false, Some(cause)),
         }

@@ -1,0 +1,89 @@
+//! What the agent reports of its node, for the controller and for people.
+
+use gateway_agent_api::own::gateway_node::{GatewayNodeStatus, Hook, HookFailure, NodeProblem};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::Agent;
+use crate::unserved;
+
+/// As many problems as a GatewayNode takes, and as much of each.
+const MOST_PROBLEMS: usize = 64;
+const LONGEST_MESSAGE: usize = 1024;
+/// As many devices as a hook of a GatewayNode takes.
+const MOST_FAILURES: usize = 16;
+
+impl Agent {
+    /// None as long as there is nothing to report: nothing is applied, or objects come from files.
+    pub(super) fn node_status(&self) -> Option<GatewayNodeStatus> {
+        if self.applied.generation == 0 {
+            return None;
+        }
+        let applied = self.input.reached()?;
+        let problems = self.node_problems();
+        Some(GatewayNodeStatus {
+            conditions: vec![self.ready()],
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            kernel: crate::node::kernel_release().ok(),
+            addresses: self
+                .compiler
+                .snapshot()
+                .node
+                .gateway_addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            applied,
+            hooks: vec![self.hook()],
+            problem_count: i32::try_from(problems.len()).unwrap_or(i32::MAX),
+            problems: problems.into_iter().take(MOST_PROBLEMS).collect(),
+            ..GatewayNodeStatus::default()
+        })
+    }
+
+    /// Whether packets get to the tables; the time of its last transition is known to whoever writes it.
+    fn ready(&self) -> Condition {
+        let attached = self.hooks.attached();
+        let (status, reason, message) = match attached {
+            0 => {
+                ("False", "NotAttached", "attached to no device: packets don't get to the tables".to_owned())
+            }
+            _ => ("True", "Ready", format!("attached to {attached} devices")),
+        };
+        Condition {
+            type_: "Ready".to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message,
+            last_transition_time: Time(self.applied.at),
+            observed_generation: None,
+        }
+    }
+
+    fn hook(&self) -> Hook {
+        let failures = self.hooks.all().filter_map(|hook| {
+            let message = shorten(hook.error.as_ref()?);
+            Some(HookFailure { device: hook.device.name.clone(), message })
+        });
+        Hook {
+            name: "tcx ingress".to_owned(),
+            devices: i32::try_from(self.hooks.attached()).unwrap_or(i32::MAX),
+            failures: failures.take(MOST_FAILURES).collect(),
+        }
+    }
+
+    fn node_problems(&self) -> Vec<NodeProblem> {
+        let refused = unserved::by_listener(&self.applied.tables, &self.applied.problems);
+        let problem = |(listener, causes): (&gateway_agent_tables::ListenerName, Vec<String>)| NodeProblem {
+            namespace: listener.gateway.namespace.clone(),
+            gateway: listener.gateway.name.clone(),
+            listener: Some(listener.listener.clone()),
+            reason: "NotApplied".to_owned(),
+            message: shorten(&causes.join("; ")),
+        };
+        refused.into_iter().map(problem).collect()
+    }
+}
+
+fn shorten(message: &str) -> String {
+    message.chars().take(LONGEST_MESSAGE).collect()
+}

@@ -1,0 +1,240 @@
+//! The agent's and the controller's way with a real API server. Needs root.
+//!
+//! One story after the other on one cluster: each begins with what the one before left, as in real life.
+#![allow(clippy::unwrap_used, reason = "what can't be set up fails the test")]
+#![allow(unreachable_pub, reason = "in private modules, `pub` means: for the other modules")]
+
+mod objects;
+mod rig;
+
+use lab::wait_until;
+use objects::{
+    attached, class, gateway, http_route, namespace, ours, route_verdict, service, tcp_route, verdict,
+};
+use rig::{NODE, NODE_ADDRESS, PATIENCE, Rig, Role};
+use serde_json::{Value, json};
+
+#[test]
+fn roles_and_a_real_api_server() {
+    let rig = Rig::new("roles");
+    let agent = rig.agent("agent");
+    let controller = rig.controller("controller-1");
+
+    crds_come_late(&rig, &controller);
+    the_agent_applies_what_it_sees(&rig, &agent);
+    statuses_of_others_survive(&rig);
+    an_invented_filter_harms_nobody_else(&rig);
+    many_routes_are_few_writes_of_their_gateway(&rig, &controller);
+    churn_and_conflicts_end_well(&rig);
+    the_api_server_restarts(&rig, &controller);
+    let controller = another_one_takes_over(&rig, controller);
+    controller.terminate();
+}
+
+/// Nothing of the Gateway API is there when the roles start.
+fn crds_come_late(rig: &Rig, controller: &Role) {
+    controller.until_told("leading", "writes statuses");
+    rig.install_crds();
+    for plural in ["gatewayclasses", "gateways", "tcproutes", "httproutes"] {
+        let crd = format!("{plural}.gateway.networking.k8s.io");
+        rig.kubectl(&["wait", "--for=condition=Established", "crd", &crd, "--timeout=60s"]);
+    }
+    rig.apply(&[class(), namespace("late"), gateway("late", "edge", 9000), service("late", "server")]);
+    rig.apply(&[tcp_route("late", "orders", "edge")]);
+    let class = rig.until("gatewayclass", "", "gateway-agent", |it| {
+        verdict(&it["status"]["conditions"], "Accepted") == "True Accepted"
+    });
+    assert_eq!(verdict(&class["status"]["conditions"], "SupportedVersion"), "True SupportedVersion");
+    rig.until("tcproute", "late", "orders", |it| route_verdict(it, "Accepted") == "True Accepted");
+    let edge = rig.until("gateway", "late", "edge", |it| {
+        attached(it, "tcp") == Some(1) && it["status"]["addresses"] != json!([])
+    });
+    assert_eq!(edge["status"]["addresses"], json!([{ "type": "IPAddress", "value": NODE_ADDRESS }]));
+    let conditions = edge["status"]["conditions"].as_array().unwrap();
+    let generation = &edge["metadata"]["generation"];
+    assert!(
+        conditions.iter().all(|condition| condition["observedGeneration"] == *generation),
+        "{conditions:?}"
+    );
+}
+
+fn the_agent_applies_what_it_sees(rig: &Rig, agent: &Role) {
+    agent.until_told("ready", "the first tables are applied");
+    wait_until("a frontend", PATIENCE, || rig.status("agent")["frontends"] == 1).unwrap();
+    assert_eq!(rig.status("agent")["statuses"], json!([]), "statuses are the controller's");
+    let node = rig.until("gatewaynode", "", NODE, |it| it["status"]["addresses"] == json!([NODE_ADDRESS]));
+    assert_eq!(verdict(&node["status"]["conditions"], "Ready"), "True Ready");
+    let edge = rig.until("gateway", "late", "edge", |it| {
+        verdict(&it["status"]["conditions"], "Programmed") == "True Programmed"
+    });
+    let conditions = edge["status"]["conditions"].as_array().unwrap();
+    let programmed = conditions.iter().find(|condition| condition["type"] == "Programmed").unwrap();
+    assert!(programmed["message"].as_str().unwrap().contains("1 of 1 nodes"), "{programmed}");
+}
+
+/// Entries of other controllers and conditions of other types stay byte for byte; ours goes with its last parent.
+fn statuses_of_others_survive(rig: &Rig) {
+    let condition = json!({
+        "type": "Accepted", "status": "False", "reason": "Foreign", "message": "not ours",
+        "lastTransitionTime": "2020-01-02T03:04:05Z", "observedGeneration": 77,
+    });
+    let good = json!({
+        "type": "a.example/Good", "status": "Unknown", "reason": "Foreign", "message": "",
+        "lastTransitionTime": "2020-01-02T03:04:05Z",
+    });
+    let entry = json!({
+        "parentRef": { "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "other" },
+        "controllerName": "other.example/controller",
+        "conditions": [condition],
+    });
+    rig.patch_status(
+        "tcproute",
+        "late",
+        "orders",
+        &json!([{ "op": "add", "path": "/status/parents/0", "value": entry }]),
+    );
+    rig.patch_status(
+        "gateway",
+        "late",
+        "edge",
+        &json!([
+            { "op": "add", "path": "/status/conditions/0", "value": good },
+            { "op": "add", "path": "/status/listeners/0/conditions/0", "value": good },
+        ]),
+    );
+    let time = |route: &Value| ours(route).unwrap()["conditions"][0]["lastTransitionTime"].clone();
+    let before = rig.object("tcproute", "late", "orders");
+    rig.kubectl(&["delete", "service", "server", "--namespace", "late"]);
+    let route = rig.until("tcproute", "late", "orders", |it| {
+        route_verdict(it, "ResolvedRefs") == "False BackendNotFound"
+    });
+    assert_eq!(route["status"]["parents"][0], entry);
+    assert_eq!(time(&route), time(&before), "Accepted has not changed");
+    wait_until("an Event", PATIENCE, || {
+        let events = rig.objects("events.events.k8s.io", "late");
+        events.iter().any(|event| event["type"] == "Warning" && event["reason"] == "BackendNotFound")
+    })
+    .unwrap();
+    rig.apply(&[service("late", "server")]);
+    rig.until("tcproute", "late", "orders", |it| route_verdict(it, "ResolvedRefs") == "True ResolvedRefs");
+
+    rig.apply(&[tcp_route("late", "orders", "elsewhere")]);
+    let route = rig.until("tcproute", "late", "orders", |it| ours(it).is_none());
+    assert_eq!(route["status"]["parents"], json!([entry]));
+    let edge = rig.until("gateway", "late", "edge", |it| attached(it, "tcp") == Some(0));
+    assert_eq!(edge["status"]["conditions"][0], good);
+    assert_eq!(edge["status"]["listeners"][0]["conditions"][0], good);
+    rig.apply(&[tcp_route("late", "orders", "edge")]);
+    rig.until("gateway", "late", "edge", |it| attached(it, "tcp") == Some(1));
+}
+
+/// A newer CRD lets pass what this version doesn't know.
+fn an_invented_filter_harms_nobody_else(rig: &Rig) {
+    let crd = rig.kubectl(&["get", "crd", "httproutes.gateway.networking.k8s.io", "--output=json"]);
+    let newer = crd.replace("\"RequestRedirect\",", "\"RequestRedirect\",\"Invented\",");
+    assert_ne!(crd, newer);
+    let file = std::env::temp_dir().join(format!("httproutes-{}.json", std::process::id()));
+    std::fs::write(&file, newer).unwrap();
+    rig.kubectl(&["replace", "--filename", &file.display().to_string()]);
+    std::fs::remove_file(&file).unwrap();
+    let good = (0..100).map(|n| http_route("late", &format!("good-{n}"), "edge", &json!([])));
+    rig.apply(&good.collect::<Vec<_>>());
+    let invented = json!([http_route("late", "invented", "edge", &json!([{ "type": "Invented" }]))]);
+    // The new schema is in force a moment after it was accepted.
+    wait_until("the new schema", PATIENCE, || {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| rig.apply(invented.as_array().unwrap())))
+            .is_ok()
+    })
+    .unwrap();
+    rig.until("gateway", "late", "edge", |it| attached(it, "web").is_some_and(|routes| routes >= 100));
+    wait_until("a verdict on each route", PATIENCE, || {
+        let routes = rig.objects("httproute", "late");
+        let good = routes.iter().filter(|it| it["metadata"]["name"] != "invented");
+        let judged = good.filter(|it| route_verdict(it, "Accepted") == "True Accepted").count();
+        let other = routes.iter().find(|it| it["metadata"]["name"] == "invented").unwrap();
+        // Which verdict is for the golden cases to say.
+        judged == 100 && ours(other).is_some()
+    })
+    .unwrap();
+    let names = (0..100).map(|n| format!("good-{n}"));
+    let names: Vec<_> = names.chain(["invented".to_owned()]).collect();
+    let words =
+        ["delete", "httproute", "--namespace", "late"].into_iter().chain(names.iter().map(String::as_str));
+    rig.kubectl(&words.collect::<Vec<_>>());
+    rig.until("gateway", "late", "edge", |it| attached(it, "web") == Some(0));
+}
+
+fn many_routes_are_few_writes_of_their_gateway(rig: &Rig, controller: &Role) {
+    const ROUTES: u64 = 300;
+    rig.apply(&[namespace("many"), gateway("many", "crowd", 9001), service("many", "server")]);
+    rig.until("gateway", "many", "crowd", |it| attached(it, "web") == Some(0));
+    let writes = || controller.told("status", "Gateway many/crowd");
+    let before = writes();
+    let routes = (0..ROUTES).map(|n| http_route("many", &format!("r{n}"), "crowd", &json!([])));
+    rig.apply(&routes.collect::<Vec<_>>());
+    rig.until("gateway", "many", "crowd", |it| attached(it, "web") == Some(ROUTES));
+    let attaching = writes() - before;
+    rig.kubectl(&["delete", "httproute", "--all", "--namespace", "many", "--wait=false"]);
+    rig.until("gateway", "many", "crowd", |it| attached(it, "web") == Some(0));
+    let detaching = writes() - before - attaching;
+    println!("{ROUTES} routes: {attaching} writes of their Gateway to attach, {detaching} to detach");
+    assert!(attaching <= 10 && detaching <= 10, "{attaching} and {detaching} writes");
+}
+
+/// Others change the object while we write its status.
+fn churn_and_conflicts_end_well(rig: &Rig) {
+    for round in 0..10 {
+        let label = format!("round={round}");
+        if round % 2 == 0 {
+            rig.kubectl(&["delete", "service", "server", "--namespace", "late"]);
+        } else {
+            rig.apply(&[service("late", "server")]);
+        }
+        for _ in 0..3 {
+            rig.kubectl(&["label", "tcproute", "orders", "--overwrite", &label, "--namespace", "late"]);
+            rig.kubectl(&["annotate", "gateway", "edge", "--overwrite", &label, "--namespace", "late"]);
+        }
+    }
+    let route = rig
+        .until("tcproute", "late", "orders", |it| route_verdict(it, "ResolvedRefs") == "True ResolvedRefs");
+    assert_eq!(route["status"]["parents"].as_array().map(Vec::len), Some(2), "{}", route["status"]);
+}
+
+fn the_api_server_restarts(rig: &Rig, controller: &Role) {
+    let frontends = rig.status("agent")["frontends"].clone();
+    let start = rig.stop_api_server();
+    let tells = |text: &str| {
+        let status = rig.status("agent");
+        status["problems"].as_array().is_some_and(|problems| {
+            problems
+                .iter()
+                .any(|it| it["origin"] == "cluster" && it["message"].as_str().unwrap().contains(text))
+        })
+    };
+    wait_until("the agent to say so", PATIENCE, || tells("the API server tells nothing new")).unwrap();
+    controller.until_told("problem", "the API server tells nothing new");
+    assert_eq!(rig.status("agent")["frontends"], frontends, "what was known goes on");
+    start();
+    rig.apply(&[gateway("late", "second", 9002), tcp_route("late", "orders", "second")]);
+    rig.until("tcproute", "late", "orders", |it| route_verdict(it, "Accepted") == "True Accepted");
+    rig.until("gateway", "late", "edge", |it| attached(it, "tcp") == Some(0));
+    wait_until("the agent to be content", PATIENCE, || !tells("the API server")).unwrap();
+    controller.until_told("resolved", "the API server tells nothing new");
+}
+
+/// A second controller stands by until the first is gone without a word, and a third until the second says so.
+fn another_one_takes_over(rig: &Rig, first: Role) -> Role {
+    let second = rig.controller("controller-2");
+    second.until_told("standing-by", "stands by");
+    first.kill();
+    second.until_told("leading", "writes statuses");
+    rig.apply(&[tcp_route("late", "orders", "edge")]);
+    rig.until("gateway", "late", "edge", |it| attached(it, "tcp") == Some(1));
+    let third = rig.controller("controller-3");
+    third.until_told("standing-by", "stands by");
+    second.terminate();
+    third.until_told("leading", "writes statuses");
+    rig.apply(&[tcp_route("late", "orders", "second")]);
+    rig.until("gateway", "late", "edge", |it| attached(it, "tcp") == Some(0));
+    third
+}
