@@ -159,6 +159,7 @@ impl Cluster {
         Ok(Self { plan, network, control, nodes })
     }
 
+    /// Starts all programs; what needs nothing from each other at the same time.
     fn start(&self) -> Result<(), ClusterError> {
         let begun = Instant::now();
         let reached = |what: &str| eprintln!("    {what} after {:.1?}", begun.elapsed());

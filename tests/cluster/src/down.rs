@@ -27,7 +27,8 @@ pub(crate) fn remove(name: &Name) -> Result<(), ClusterError> {
         let paths: Vec<&Path> = namespaces.iter().map(AsRef::as_ref).collect();
         let mut pids = processes_in(&paths);
         pids.extend(cgroup.processes());
-        pids.retain(|pid| *pid != own);
+        // 0 is one that this PID namespace doesn't show; to kill it would be to kill ourselves.
+        pids.retain(|pid| *pid != own && pid.as_raw() > 0);
         pids
     };
     lab::wait_until(&format!("the end of cluster {name}'s processes"), DEATH, || {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -18,7 +19,7 @@ const KUBELET_SETTINGS: [(&str, &str); 4] = [
     ("kernel/panic_on_oops", "1\n"),
 ];
 
-/// Gives a machine its own /run, /proc, /sys with cgroups and a BPF file system, and the host name `name`.
+/// Gives a machine its own /run, /proc, /sys with cgroups and a BPF file system, and its name as host name.
 pub(crate) fn separate(machine: &Machine) -> Result<(), ClusterError> {
     let hierarchies = cgroups::hierarchies()?;
     machine.run("mount file systems", || {
@@ -58,7 +59,8 @@ fn own_run() -> io::Result<()> {
     // The fifth field is the mount point (`proc_pid_mountinfo(5)`); children follow their parents.
     let points: Vec<&str> = table.lines().filter_map(|line| line.split(' ').nth(4)).collect();
     for point in points.into_iter().rev().filter(|point| Path::new(point).starts_with("/run")) {
-        umount2(point, MntFlags::MNT_DETACH)?;
+        // One that went with another, or whose name is escaped: what stays is out of sight below the new /run.
+        let _ = umount2(point, MntFlags::MNT_DETACH);
     }
     mount_new("tmpfs", "/run", Some("mode=755"))?;
     ["/run/netns", "/run/lock"].into_iter().try_for_each(fs::create_dir)
@@ -76,8 +78,16 @@ fn own_sys(hierarchies: &[Hierarchy]) -> io::Result<()> {
         fs::create_dir_all(mounted)?;
         let kind = if v1_options.is_some() { "cgroup" } else { "cgroup2" };
         mount_new(kind, mounted, v1_options.as_deref())?;
+        link_controllers(mounted)?;
     }
     Ok(())
+}
+
+/// Controllers that are mounted together, as in `cpu,cpuacct`, are looked for by their own names too.
+fn link_controllers(mounted: &Path) -> io::Result<()> {
+    let name = mounted.file_name().unwrap_or_default().to_string_lossy();
+    let together = name.split(',').filter(|controller| *controller != name);
+    together.into_iter().try_for_each(|controller| symlink(&*name, mounted.with_file_name(controller)))
 }
 
 fn mount_new(kind: &str, point: impl AsRef<Path>, options: Option<&str>) -> io::Result<()> {

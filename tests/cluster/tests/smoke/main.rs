@@ -65,6 +65,7 @@ fn nothing_is_left_behind(stage: Stage) {
     let traces = Traces::of(&stage.cluster, &name);
     fs::remove_file(format!("/var/lib/gateway-cluster/{name}/plan.json")).expect("its plan");
     assert!(Cluster::find(&name).is_none(), "without it, nobody knows what was asked for");
+    assert!(!traces.left().is_empty(), "what is there is seen");
     // What this process has open would keep namespaces alive.
     drop(stage.cluster);
     assert!(Cluster::down(&name).expect("it goes down"), "there was a cluster");

@@ -1,7 +1,7 @@
 //! What a cluster has in the kernel, to be looked for when it is gone. Other clusters may come and go meanwhile.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use cluster::{Cluster, Name};
@@ -11,8 +11,8 @@ use cluster::{Cluster, Name};
 pub(crate) struct Traces {
     name: String,
     processes: BTreeSet<Process>,
-    /// As links of /proc/PID/ns show them: `net:[4026532000]`.
-    namespaces: BTreeSet<String>,
+    /// As links of /proc/PID/ns show them: `net:[4026532000]`. Held open, or their numbers would be given to others.
+    namespaces: BTreeMap<String, File>,
 }
 
 /// Process numbers are used again; together with the start time (clock ticks since boot) they are not.
@@ -26,11 +26,12 @@ impl Traces {
     pub(crate) fn of(cluster: &Cluster, name: &Name) -> Self {
         let own = namespaces("self");
         let pids: Vec<String> = pids().filter(|pid| is_inside(pid, &cgroup(name))).collect();
-        let namespaces: BTreeSet<String> = pids.iter().flat_map(|pid| namespaces(pid)).collect();
+        let open = |(name, path): (String, PathBuf)| Some((name, File::open(path).ok()?));
+        let foreign = pids.iter().flat_map(|pid| namespaces(pid)).filter(|(name, _)| !own.contains_key(name));
         let traces = Self {
             name: name.to_string(),
             processes: pids.iter().filter_map(|pid| Process::of(pid)).collect(),
-            namespaces: namespaces.difference(&own).cloned().collect(),
+            namespaces: foreign.filter_map(open).collect(),
         };
         // The test would pass by itself if this found nothing: each machine has six namespaces, each pod some more.
         assert!(traces.processes.len() > 10, "{traces:?}");
@@ -45,7 +46,7 @@ impl Traces {
             if Process::of(&pid).is_some_and(|process| self.processes.contains(&process)) {
                 left.push(format!("process {pid}"));
             }
-            for namespace in namespaces(&pid).intersection(&self.namespaces) {
+            for namespace in namespaces(&pid).keys().filter(|name| self.namespaces.contains_key(*name)) {
                 left.push(format!("process {pid} in {namespace}"));
             }
             // Namespaces live on while they are mounted anywhere, and their devices with them.
@@ -58,28 +59,23 @@ impl Traces {
         left
     }
 
+    /// Whether a line of `mountinfo` speaks of the cluster.
     fn is_ours(&self, mount: &str) -> bool {
         let own = [format!("cluster.{}.", self.name), format!("gateway-cluster/{}/", self.name)];
         own.iter().any(|part| mount.contains(part))
-            || mount.split(' ').any(|word| self.namespaces.contains(word))
+            || mount.split(' ').any(|word| self.namespaces.contains_key(word))
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let beginnings = [
-            ("/run/netns", format!("cluster.{}.", self.name)),
-            ("/var/lib/gateway-cluster", self.name.clone()),
-            ("/sys/fs/cgroup", format!("gateway-cluster.{}", self.name)),
-        ];
+        let cgroup = format!("gateway-cluster.{}", self.name);
         let hierarchies = entries(Path::new("/sys/fs/cgroup")).into_iter();
-        let cgroups = hierarchies.map(|folder| (folder, format!("gateway-cluster.{}", self.name)));
-        let places = beginnings.into_iter().map(|(folder, name)| (folder.into(), name)).chain(cgroups);
-        let matching = |(folder, beginning): (PathBuf, String)| {
-            let fits = move |path: &PathBuf| {
-                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&beginning))
-            };
-            entries(&folder).into_iter().filter(fits)
-        };
-        places.flat_map(matching).collect()
+        let cgroups = hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]).map(|folder| folder.join(&cgroup));
+        let names = entries(Path::new("/run/netns")).into_iter().filter(|path| {
+            let prefix = format!("/run/netns/cluster.{}.", self.name);
+            path.to_string_lossy().starts_with(&prefix)
+        });
+        let own = [Path::new("/var/lib/gateway-cluster").join(&self.name)];
+        cgroups.chain(own).filter(|path| path.exists()).chain(names).collect()
     }
 }
 
@@ -100,9 +96,13 @@ fn is_inside(pid: &str, cgroup: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(cgroup))
 }
 
-fn namespaces(pid: &str) -> BTreeSet<String> {
+/// What a process is in, and by which file it can be held.
+fn namespaces(pid: &str) -> BTreeMap<String, PathBuf> {
     let links = entries(Path::new(&format!("/proc/{pid}/ns")));
-    links.iter().filter_map(|link| Some(fs::read_link(link).ok()?.display().to_string())).collect()
+    links
+        .into_iter()
+        .filter_map(|link| Some((fs::read_link(&link).ok()?.display().to_string(), link)))
+        .collect()
 }
 
 fn pids() -> impl Iterator<Item = String> {
