@@ -1,77 +1,14 @@
 //! Laws of admission, tried on valid documents with one place spoilt.
 
+use gateway_agent_api::Kind;
 use gateway_agent_api::admission::{Refusal, admit, documents};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+/// The objects of valid.yaml.
 fn valid() -> Vec<Value> {
-    let gateway_api = "gateway.networking.k8s.io/v1";
-    let route = |kind: &str| {
-        json!({
-            "apiVersion": gateway_api,
-            "kind": kind,
-            "metadata": { "name": "orders", "namespace": "shop", "labels": { "a": "b" } },
-            "spec": {
-                "parentRefs": [{ "name": "edge", "namespace": "infra", "sectionName": "db", "port": 1 }],
-                "rules": [{ "name": "all", "backendRefs": [{ "name": "orders", "port": 1, "weight": 2 }] }],
-            },
-        })
-    };
-    vec![
-        route("TCPRoute"),
-        route("UDPRoute"),
-        json!({
-            "apiVersion": gateway_api,
-            "kind": "GatewayClass",
-            "metadata": { "name": "ours" },
-            "spec": { "controllerName": "example.com/ours", "parametersRef": { "group": "a.b", "kind": "C", "name": "d" } },
-        }),
-        json!({
-            "apiVersion": gateway_api,
-            "kind": "Gateway",
-            "metadata": { "name": "edge", "namespace": "infra", "creationTimestamp": "2026-01-01T00:00:00Z" },
-            "spec": {
-                "gatewayClassName": "ours",
-                "addresses": [{ "type": "IPAddress", "value": "192.0.2.1" }, { "value": "2001:db8::1" }],
-                "listeners": [
-                    { "name": "db", "protocol": "TCP", "port": 1, "allowedRoutes": { "kinds": [{ "kind": "TCPRoute" }] } },
-                    {
-                        "name": "web",
-                        "protocol": "HTTPS",
-                        "port": 2,
-                        "hostname": "*.example.com",
-                        "tls": { "mode": "Terminate", "certificateRefs": [{ "name": "cert" }] },
-                        "allowedRoutes": { "namespaces": { "from": "Selector", "selector": { "matchLabels": { "a": "b" } } } },
-                    },
-                ],
-            },
-        }),
-        json!({
-            "apiVersion": gateway_api,
-            "kind": "ReferenceGrant",
-            "metadata": { "name": "allow", "namespace": "shop" },
-            "spec": {
-                "from": [{ "group": "a.b", "kind": "C", "namespace": "d" }],
-                "to": [{ "group": "", "kind": "Service", "name": "orders" }],
-            },
-        }),
-        json!({
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": { "name": "orders", "namespace": "shop" },
-            "spec": { "type": "ClusterIP", "ports": [{ "name": "db", "port": 1, "targetPort": "db", "protocol": "TCP" }] },
-        }),
-        json!({
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": { "name": "orders-1", "namespace": "shop" },
-            "addressType": "IPv6",
-            "ports": [{ "name": "db", "port": 1, "protocol": "TCP" }],
-            "endpoints": [{ "addresses": ["fd00::1"], "conditions": { "ready": true }, "nodeName": "node-a" }],
-        }),
-        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop", "labels": { "team": "shop" } } }),
-    ]
+    serde_saphyr::from_multiple(include_str!("valid.yaml")).expect("YAML")
 }
 
 /// Every place of a document, as JSON pointers.
@@ -79,7 +16,11 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     match value {
         Value::Object(fields) => {
-            fields.iter().for_each(|(name, field)| places(field, &format!("{at}/{name}"), found));
+            for (name, field) in fields {
+                // RFC 6901, section 3.
+                let name = name.replace('~', "~0").replace('/', "~1");
+                places(field, &format!("{at}/{name}"), found);
+            }
         }
         Value::Array(items) => {
             items.iter().enumerate().for_each(|(index, item)| places(item, &format!("{at}/{index}"), found));
@@ -135,8 +76,16 @@ fn the_documents_are_valid() {
     }
 }
 
+#[test]
+fn every_kind_is_among_the_documents() {
+    let documents = valid();
+    for kind in Kind::ALL {
+        assert!(documents.iter().any(|document| document["kind"] == kind.name()), "none is a {kind}");
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(3000))]
 
     /// Whatever is wrong has an answer that names it; nothing panics.
     #[test]

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::finding::{Finding, Review, type_name};
-use super::rule::Rule;
+use super::rule::{self, Rule};
 
 /// One node of a schema. A keyword that isn't here fails the parse of the CRD, so none is ignored by accident.
 #[derive(Debug, Default, Deserialize)]
@@ -168,7 +168,7 @@ impl Schema {
         self.validate_choice(value, path, errors);
         // The API server runs a rule only on what is otherwise valid, since a rule may rely on that.
         if errors.is_empty() {
-            errors.extend(self.rules.iter().filter_map(|rule| rule.breach(value, path)));
+            errors.extend(rule::breaches(&self.rules, value, path));
         }
     }
 
