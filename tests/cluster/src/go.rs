@@ -8,11 +8,12 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::{env, fs, process};
+use std::{env, fs};
 
 use crate::ClusterError;
 use crate::digest::sha256;
 use crate::image::architecture;
+use crate::lock::Lock;
 
 /// Hexadecimal digits of the digest in a folder's name: enough that no two ever meet.
 const DIGITS: usize = 16;
@@ -57,19 +58,20 @@ impl Module {
         if ready.is_dir() {
             return Ok(ready);
         }
-        // Made aside and renamed when whole, so that an interrupted or concurrent build does no harm.
-        let partial = ready.with_extension(format!("partial-{}", process::id()));
-        make_folder(&partial)?;
+        let _lock = Lock::of_build(self.folder)?;
+        if ready.is_dir() {
+            return Ok(ready);
+        }
+        // Made aside and renamed when whole, so that an interrupted build does no harm.
+        let partial = ready.with_extension("partial");
+        fs::create_dir_all(&partial)
+            .map_err(ClusterError::system(format!("create {}", partial.display())))?;
         for program in self.programs {
             eprintln!("    go build {} ({})", program.name, program.package);
             self.build_program(go, program, &partial.join(program.name))?;
         }
-        if let Err(error) = fs::rename(&partial, &ready) {
-            let _ = fs::remove_dir_all(&partial);
-            if !ready.is_dir() {
-                return Err(ClusterError::system(format!("rename {}", partial.display()))(error));
-            }
-        }
+        fs::rename(&partial, &ready)
+            .map_err(ClusterError::system(format!("rename {}", partial.display())))?;
         Ok(ready)
     }
 
@@ -194,8 +196,4 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, ClusterError> {
     }
     found.sort();
     Ok(found)
-}
-
-fn make_folder(path: &Path) -> Result<(), ClusterError> {
-    fs::create_dir_all(path).map_err(ClusterError::system(format!("create {}", path.display())))
 }
