@@ -17,6 +17,9 @@ use crate::process::{output, path_with, step, succeed};
 /// Names a rustup toolchain, or the folder of a toolchain (as `rustc --print sysroot` prints it), to be used.
 const CHOICE: &str = "EBPF_TOOLCHAIN";
 
+/// Where the system's own compiler stands.
+const SYSTEM: &str = "/usr";
+
 /// The compiler that Debian keeps current for browsers, in its security archive.
 const DEBIAN: [&str; 3] = ["rustc-web", "rust-web-src", "cargo-web"];
 
@@ -46,13 +49,11 @@ pub(super) fn find() -> Result<Option<Toolchain>> {
         let sysroot = if choice.contains('/') { PathBuf::from(&choice) } else { rustup_sysroot(&choice)? };
         let found = inspect(&sysroot).with_context(|| format!("{CHOICE} is {choice}"))?;
         return match found {
-            Some(toolchain) => Ok(Some(toolchain)),
-            None => {
-                bail!("{CHOICE} is {choice}, which lacks rust-src: `rustup component add rust-src` adds it")
-            }
+            None if choice != SYSTEM => bail!("{CHOICE} is {choice}, which lacks {}", remedy(&choice)),
+            found => Ok(found),
         };
     }
-    let candidates = [rustup_sysroot("nightly").ok(), active_sysroot().ok(), Some(PathBuf::from("/usr"))]
+    let candidates = [rustup_sysroot("nightly").ok(), active_sysroot().ok(), Some(PathBuf::from(SYSTEM))]
         .into_iter()
         .flatten();
     for sysroot in candidates {
@@ -63,9 +64,10 @@ pub(super) fn find() -> Result<Option<Toolchain>> {
     Ok(None)
 }
 
-/// Adds rust-src to the active rustup toolchain, or else takes Debian's compiler.
+/// Adds rust-src to the active rustup toolchain, or else, or if the system's is chosen, takes Debian's compiler.
 pub(super) fn install() -> Result<Toolchain> {
-    if find_command("rustup").is_some() {
+    let system_chosen = env::var(CHOICE).is_ok_and(|choice| choice == SYSTEM);
+    if !system_chosen && find_command("rustup").is_some() {
         let added = step("rustup component add rust-src", || {
             succeed(clean(Command::new("rustup").args(["component", "add", "rust-src"])))
         });
@@ -111,6 +113,14 @@ pub(super) fn clean(command: &mut Command) -> &mut Command {
         command.env_remove(name);
     }
     command.env_remove("CARGO_TARGET_DIR").env_remove("RUSTC_WRAPPER").env_remove("CARGO_BUILD_TARGET")
+}
+
+/// What a chosen toolchain lacks, and how it gets that.
+fn remedy(choice: &str) -> String {
+    if choice.contains('/') {
+        return "a compiler, cargo or the library's source (lib/rustlib/src); name another".to_owned();
+    }
+    format!("rust-src: `rustup component add --toolchain {choice} rust-src` adds it")
 }
 
 fn rustup_sysroot(name: &str) -> Result<PathBuf> {
