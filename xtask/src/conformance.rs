@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use clap::ValueEnum;
 use cluster::{Cluster, Crds, Name, Programs, Spec, go};
-use conformance::{Addresses, Catalogue, Expected, Run, Scope, Suite, TestRecord, judge, readiness, summary};
+use conformance::{
+    Addresses, Catalogue, Channel, Expected, Outcome, Release, Run, Scope, Suite, TestRecord, judge, summary,
+};
 use nix::unistd::Uid;
 
 use crate::checkout;
@@ -37,15 +38,12 @@ pub(crate) struct Options {
     /// Which channel's CRDs the cluster must have
     #[arg(long, value_enum, default_value_t = Channel::Experimental)]
     channel: Channel,
+    /// Which release of the suite, and of the CRDs
+    #[arg(long, value_enum, default_value_t = Release::V1_6)]
+    suite: Release,
     /// The cluster to use, or to start if there is none
     #[arg(long, value_name = "NAME", default_value = "main")]
     name: Name,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Channel {
-    Standard,
-    Experimental,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -55,11 +53,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let programs = prepare()?;
     let go = go::find().context("Go, which has just built Kubernetes, is gone")?;
     let suite = step("conformance suite and its images (the first time: 5 minutes)", || {
-        Ok(Suite::prepare(&go, &programs)?)
+        Ok(Suite::prepare(options.suite, &go, &programs)?)
     })?;
     let (scope, expected) = (options.scope(&suite.catalogue)?, options.expected(&suite.catalogue)?);
     let cluster = options.cluster(&programs)?;
-    readiness::check_crds(&cluster.kubectl(), &suite.catalogue, options.channel.name())?;
+    suite.install_crds(&cluster.kubectl(), options.channel)?;
     step("images to all nodes", || Ok(cluster.load_images(&suite.images)?))?;
     print_addresses(&Addresses::of(cluster.spec()));
 
@@ -112,25 +110,9 @@ impl Options {
         if let Some(running) = Cluster::find(&self.name) {
             return Ok(running);
         }
-        let spec = Spec { crds: self.channel.crds(), ..Spec::new(self.name.clone()) };
+        // They come with the suite, which judges one release of them.
+        let spec = Spec { crds: Crds::None, ..Spec::new(self.name.clone()) };
         step(&spec.to_string(), || Ok(Cluster::up(&spec, programs)?))
-    }
-}
-
-impl Channel {
-    /// As the CRDs' annotation has it.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Standard => "standard",
-            Self::Experimental => "experimental",
-        }
-    }
-
-    fn crds(self) -> Crds {
-        match self {
-            Self::Standard => Crds::Standard,
-            Self::Experimental => Crds::Experimental,
-        }
     }
 }
 
@@ -145,7 +127,9 @@ fn print_addresses(addresses: &Addresses) {
 }
 
 fn print_test(name: &str, test: &TestRecord) {
-    if let Some(outcome) = test.outcome {
-        println!("    {outcome} {name} ({:.1?})", test.took);
+    let Some(outcome) = test.outcome else { return };
+    println!("    {outcome} {name} ({:.1?})", test.took);
+    if outcome == Outcome::Failed {
+        println!("           {}", test.first_error());
     }
 }

@@ -144,12 +144,17 @@ fn labelled(block: &[&str], wanted: &str) -> Option<String> {
     Some([&block[at]].into_iter().chain(rest).map(|line| text(&line)).collect::<Vec<_>>().join(" "))
 }
 
-/// `helpers.go:12: text` without where it was said.
+/// `helpers.go:12: 2026-11-21T05:00:00Z: text` without where and when it was said.
 fn without_place(line: &str) -> &str {
     match line.split_once(": ") {
-        Some((place, text)) if place.contains(".go:") => text,
+        Some((front, text)) if front.contains(".go:") || is_time(front) => without_place(text),
         _ => line,
     }
+}
+
+/// In the form of RFC 3339, as the suite writes it.
+fn is_time(text: &str) -> bool {
+    text.ends_with('Z') && text.contains('T') && text.starts_with(|c: char| c.is_ascii_digit())
 }
 
 fn outcome(action: &str) -> Option<Outcome> {
@@ -259,7 +264,7 @@ pub(crate) mod tests {
         let plain = "
 === RUN   TestConformance/A
     helpers.go:12: earlier
-    helpers.go:13: backend infra-backend-v2 answered, not infra-backend-v1
+    helpers.go:13: 2026-11-21T05:00:00.123Z: backend infra-backend-v2 answered, not infra-backend-v1
     --- FAIL: TestConformance/A (1.00s)
 ";
         for (output, error) in [

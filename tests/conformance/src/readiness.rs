@@ -17,8 +17,16 @@ const CRD: &str = "gateways.gateway.networking.k8s.io";
 /// What is missing, and how to get it.
 type Missing = (String, String);
 
+pub(crate) fn has_crds(kubectl: &Kubectl) -> bool {
+    get(kubectl, &["crd", CRD]).is_some()
+}
+
 /// An error unless the cluster has the CRDs of the suite's release and of `channel`.
-pub fn check_crds(kubectl: &Kubectl, catalogue: &Catalogue, channel: &str) -> Result<(), ConformanceError> {
+pub(crate) fn check_crds(
+    kubectl: &Kubectl,
+    catalogue: &Catalogue,
+    channel: &str,
+) -> Result<(), ConformanceError> {
     let crd = get(kubectl, &["crd", CRD]);
     wrong_crds(crd.as_ref(), &catalogue.version, channel).map_or(Ok(()), not_ready)
 }
@@ -43,7 +51,7 @@ fn not_ready((missing, fix): Missing) -> Result<(), ConformanceError> {
 }
 
 fn wrong_crds(crd: Option<&Value>, version: &str, channel: &str) -> Option<Missing> {
-    let again = "run `cargo xtask cluster down`, then this again";
+    let again = "take it down (`cargo xtask cluster down`) and run this again";
     let Some(crd) = crd else {
         return Some(("the cluster has no CRDs of the Gateway API".into(), again.into()));
     };

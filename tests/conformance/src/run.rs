@@ -86,7 +86,6 @@ impl Run<'_> {
         let mut child = self.start(&arguments)?;
         let record = self.follow(&mut child, &mut ended)?;
         child.wait().map_err(ConformanceError::system("wait for the suite"))?;
-        self.keep_failures(&record)?;
         let report = fs::read_to_string(&self.report).ok();
         Ok(Finished { record, report: report.map(|yaml| Report::parse(&yaml)).transpose()? })
     }
@@ -174,24 +173,23 @@ impl Run<'_> {
             let line = line.map_err(ConformanceError::system("read the suite's output"))?;
             let event = Event::parse(&String::from_utf8_lossy(&line));
             file.write_all(event.output.as_bytes()).map_err(failed())?;
-            if let Some((name, test)) = record.add(&event)
-                && test.outcome != Some(Outcome::Skipped)
-            {
+            let Some((name, test)) = record.add(&event) else { continue };
+            if test.outcome == Some(Outcome::Failed) {
+                self.keep_failure(name, test)?;
+            }
+            if test.outcome != Some(Outcome::Skipped) {
                 ended(name, test);
             }
         }
         Ok(record)
     }
 
-    /// Puts each failed test's own output beside its objects.
-    fn keep_failures(&self, record: &Record) -> Result<(), ConformanceError> {
-        for (name, test) in record.with(Outcome::Failed) {
-            let folder = self.folder.join(name);
-            fs::create_dir_all(&folder)
-                .and_then(|()| fs::write(folder.join("output.txt"), &test.output))
-                .map_err(ConformanceError::system(format!("write {}", folder.display())))?;
-        }
-        Ok(())
+    /// Puts a failed test's own output beside its objects.
+    fn keep_failure(&self, name: &str, test: &TestRecord) -> Result<(), ConformanceError> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(folder.join("output.txt"), &test.output))
+            .map_err(ConformanceError::system(format!("write {}", folder.display())))
     }
 }
 

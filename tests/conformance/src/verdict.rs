@@ -174,7 +174,9 @@ impl fmt::Display for Complaint {
             Self::CutShort { running } if running.is_empty() => {
                 f.write_str("the suite ended before its report; the end of output.txt says why")
             }
-            Self::CutShort { running } => write!(f, "the suite was cut short during {}", running.join(", ")),
+            Self::CutShort { running } => {
+                write!(f, "the suite was cut short before the end of {}", running.join(", "))
+            }
             Self::NoReport { profile } => write!(f, "the report has no results for {profile}"),
             Self::Failed { test, first_error } => write!(f, "{test} failed: {first_error}"),
             Self::Skipped { profile, tests } => write!(f, "{profile}: skipped {}", tests.join(", ")),
@@ -309,7 +311,7 @@ mod tests {
             record("{\"Action\":\"run\",\"Test\":\"TestConformance/TCPBasic\"}\n{\"Action\":\"fail\"}\n");
         for (record, complaint) in [
             (Record::default(), "the suite ended before its report; the end of output.txt says why"),
-            (running, "the suite was cut short during TCPBasic"),
+            (running, "the suite was cut short before the end of TCPBasic"),
         ] {
             assert_eq!(verdict("{}", &record, None)[0], complaint);
         }

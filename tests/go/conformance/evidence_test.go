@@ -21,6 +21,7 @@ var looks = map[string][]string{
 	"gateway.yaml":   {"get", "--all-namespaces", "--output=yaml", gatewayKinds},
 	"workloads.yaml": {"get", "--all-namespaces", "--output=yaml", "pods,services,endpointslices"},
 	"events.txt":     {"get", "--all-namespaces", "--sort-by=.metadata.creationTimestamp", "events"},
+	"agents.yaml":    {"get", "--all-namespaces", "--output=yaml", "gatewaynodes,gatewayconfigs"},
 	"agents.log":     logs("agent"),
 	"controller.log": logs("controller"),
 }

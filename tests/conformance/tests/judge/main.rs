@@ -7,8 +7,10 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use cluster::{Cluster, Name, Programs, Spec, go};
-use conformance::{Addresses, Complaint, ConformanceError, Expected, Finished, Run, Scope, Suite, judge};
+use cluster::{Cluster, Crds, Lock, Name, Programs, Spec, go};
+use conformance::{
+    Addresses, Channel, Complaint, ConformanceError, Expected, Finished, Release, Run, Scope, Suite, judge,
+};
 
 use crate::toy::{Backends, CLASS, Toy};
 
@@ -55,18 +57,22 @@ struct Stage {
     suite: Suite,
     programs: Programs,
     cluster: Cluster,
+    /// Another checkout may run this test too.
+    _lock: Lock,
 }
 
 impl Stage {
     fn new() -> Outcome<Self> {
         let go = go::find().ok_or("no Go: `cargo xtask cluster up` installs it")?;
         let programs = Programs::prepare(&go)?;
-        let suite = Suite::prepare(&go, &programs)?;
+        let suite = Suite::prepare(Release::V1_6, &go, &programs)?;
         let name: Name = "judge".parse()?;
+        let lock = Lock::take(&name, "test")?;
         // What a killed run left has objects in it.
         Cluster::down(&name)?;
-        let cluster = Cluster::up(&Spec { nodes: "1".parse()?, ..Spec::new(name) }, &programs)?;
-        let stage = Self { suite, programs, cluster };
+        let spec = Spec { nodes: "1".parse()?, crds: Crds::None, ..Spec::new(name) };
+        let stage = Self { suite, cluster: Cluster::up(&spec, &programs)?, programs, _lock: lock };
+        stage.suite.install_crds(&stage.cluster.kubectl(), Channel::Experimental)?;
         stage.cluster.load_images(&stage.suite.images)?;
         Ok(stage)
     }

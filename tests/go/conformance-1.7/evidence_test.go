@@ -1,0 +1,1 @@
+../conformance/evidence_test.go
