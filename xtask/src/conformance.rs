@@ -12,7 +12,7 @@ use conformance::{
 use nix::unistd::Uid;
 
 use crate::checkout;
-use crate::cluster::prepare;
+use crate::cluster::prepare as prepare_cluster;
 use crate::process::step;
 
 #[derive(Debug, clap::Args)]
@@ -50,11 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if !Uid::effective().is_root() {
         bail!("the suite runs in a cluster of namespaces, so it needs root: run this with sudo");
     }
-    let programs = prepare()?;
-    let go = go::find().context("Go, which has just built Kubernetes, is gone")?;
-    let suite = step("conformance suite and its images (the first time: 5 minutes)", || {
-        Ok(Suite::prepare(options.suite, &go, &programs)?)
-    })?;
+    let (programs, suite) = prepare_release(options.suite)?;
     let (scope, expected) = (options.scope(&suite.catalogue)?, options.expected(&suite.catalogue)?);
     let cluster = options.cluster(&programs)?;
     suite.install_crds(&cluster.kubectl(), options.channel)?;
@@ -79,6 +75,20 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     println!("\n{}", summary(&scope, &suite.catalogue, &finished, &complaints));
     println!("report: {}\nwhat failed tests left: {}", run.report.display(), run.folder.display());
     Ok(if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Builds and installs what a cluster and the suite need and this machine lacks: some minutes the first time.
+pub(crate) fn prepare() -> Result<()> {
+    prepare_release(Release::V1_6).map(drop)
+}
+
+fn prepare_release(release: Release) -> Result<(Programs, Suite)> {
+    let programs = prepare_cluster()?;
+    let go = go::find().context("Go, which has just built Kubernetes, is gone")?;
+    let suite = step("conformance suite and its images (the first time: 5 minutes)", || {
+        Ok(Suite::prepare(release, &go, &programs)?)
+    })?;
+    Ok((programs, suite))
 }
 
 impl Options {

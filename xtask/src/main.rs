@@ -74,7 +74,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Test(options) => {
             let toolchain = setup::run()?;
             build::run(&toolchain)?;
-            cluster::prepare()?;
+            conformance::prepare()?;
             test::run(options)
         }
         Task::Fuzz(options) => {
