@@ -6,7 +6,7 @@ mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use gateway_agent_api::ObjectRef;
 use gateway_agent_kernel::{ApplyProblem, Kernel};
@@ -21,7 +21,7 @@ use tracing::{debug, info};
 
 use crate::admin;
 use crate::commands::Failure;
-use crate::compile::Compiler;
+use crate::compile::{Compiler, now};
 use crate::devices::{self, Devices, DevicesError};
 use crate::input::Input;
 use crate::node::forwarding_problems;
@@ -220,6 +220,7 @@ impl Agent {
 
     /// Compiles the snapshot and gives the kernel what follows from it.
     fn compile(&mut self) {
+        self.compiler.set_time();
         let outcome = self.compiler.outcome();
         self.applied.tables = outcome.tables.l4;
         self.applied.generation += 1;
@@ -278,8 +279,7 @@ impl Agent {
     }
 
     fn time_to_recheck(&self) -> bool {
-        let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        self.recheck_at.is_some_and(|at| since_epoch >= Duration::from_secs(at.0 * 60))
+        self.recheck_at.is_some_and(|at| now() >= at)
     }
 }
 

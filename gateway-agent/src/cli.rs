@@ -31,7 +31,9 @@ pub enum Command {
     Controller(Controller),
     /// Say what would become of the objects in files: each problem, with cause and fix
     ///
-    /// Reads nothing but the files and changes nothing. Exit status 1 if there is any problem.
+    /// Reads nothing but the files and changes nothing. `-f -` reads standard input, such as what `kubectl get
+    /// gateways,httproutes,services,endpointslices -A -o yaml` prints. Without --node-address, Gateways get an address of
+    /// each family and those that they name. Exit status 1 if there is any problem.
     Check(Check),
     /// Show what was counted: per frontend, route, backend and reason (works without a running agent)
     Stats(Stats),

@@ -1,8 +1,9 @@
 //! From objects to an outcome: the part that `run`, `controller` and `check` share.
 
 use std::net::IpAddr;
+use std::time::SystemTime;
 
-use gateway_agent_routing::{self as routing, Node, Outcome, Snapshot, translate};
+use gateway_agent_routing::{self as routing, Minutes, Node, Outcome, Snapshot, translate};
 
 use crate::source::{Change, Found, Problem, Store};
 
@@ -61,6 +62,11 @@ impl Compiler {
         changed
     }
 
+    /// From now on, certificates are judged by the present time.
+    pub fn set_time(&mut self) {
+        self.snapshot.now = Some(now());
+    }
+
     pub fn outcome(&self) -> Outcome {
         translate(&self.snapshot)
     }
@@ -85,4 +91,9 @@ impl Compiler {
     pub fn problems(&self) -> Vec<Problem> {
         self.store.problems()
     }
+}
+
+/// The present time as the pure core takes it.
+pub fn now() -> Minutes {
+    Minutes(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs() / 60)
 }

@@ -2,12 +2,13 @@
 //!
 //! `leader` decides who writes and `campaign` does what it decides; `merge` joins what we say with what others say,
 //! `pace` makes many changes few writes, `write` sends them, `events` tells what changed,
-//! `programmed` asks nodes what they have done, `version` judges the CRDs.
+//! `programmed` asks `nodes` what they have done, `version` judges the CRDs.
 
 mod campaign;
 mod events;
 mod leader;
 mod merge;
+mod nodes;
 mod pace;
 mod programmed;
 mod version;
@@ -17,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use gateway_agent_api::{GatewayNode, Kind, ObjectRef};
-use gateway_agent_routing::Node;
+use gateway_agent_api::{GatewayNode, Kind, Node as ClusterNode, ObjectRef};
+use gateway_agent_routing::{Minutes, Node};
 use kube::Client;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,8 +30,9 @@ use tracing::{debug, info, warn};
 
 use crate::agent::rfc3339;
 use crate::commands::Failure;
-use crate::compile::Compiler;
+use crate::compile::{Compiler, now};
 use crate::notices::{Notice, Notices, Origin};
+use crate::source::Change;
 use crate::source::cluster::{Cluster, Role, cause, has_our_status, receive};
 use crate::statuses::summary;
 use campaign::Campaign;
@@ -62,10 +64,14 @@ pub struct Controller {
     progress: Progress,
     /// Until when we may write; None: another one leads.
     lead: watch::Receiver<Option<Instant>>,
+    /// What follows from objects alone, before nodes are asked; stale if others have come since.
+    compiled: BTreeMap<ObjectRef, Value>,
+    stale: bool,
     /// What our statuses should be; None: not known, since it was not compiled while we lead.
     desired: Option<BTreeMap<ObjectRef, Value>>,
     /// When objects that changed are compiled.
     compile_at: Option<Instant>,
+    recheck_at: Option<Minutes>,
     pace: Pace,
     writes: JoinSet<(Write, Answer)>,
     /// Why statuses could not be written.
@@ -97,8 +103,11 @@ impl Controller {
             addresses,
             progress: Progress::default(),
             lead,
+            compiled: BTreeMap::new(),
+            stale: true,
             desired: None,
             compile_at: None,
+            recheck_at: None,
             pace: Pace::default(),
             writes: JoinSet::new(),
             failures: BTreeMap::new(),
@@ -165,8 +174,15 @@ impl Controller {
     fn look(&mut self) {
         let changes = self.cluster.changes();
         let now = Instant::now();
+        let of_nodes = |change: &Change| match change {
+            Change::Put(object) => object.kind() == Kind::GatewayNode,
+            Change::Remove(name) => name.kind == Kind::GatewayNode,
+        };
+        let only_nodes = changes.iter().all(of_nodes);
         let has_other_kinds = self.cluster.has_other_kinds();
-        if self.compiler.apply(changes) || has_other_kinds {
+        let any = self.compiler.apply(changes) || has_other_kinds;
+        if any {
+            self.stale |= !only_nodes || has_other_kinds;
             self.compile_by(now + BURST);
         }
         for name in self.cluster.touched() {
@@ -176,43 +192,66 @@ impl Controller {
         }
     }
 
-    /// Finds out what our statuses should be, and which of them have to be looked at.
+    /// Finds out what our statuses should be, and which of them have to be looked at. What nodes report changes those
+    /// of Gateways only.
     fn compile(&mut self) {
         self.compile_at = None;
+        let at = Instant::now();
         let (reports, addresses) = self.nodes();
-        self.compiler.set_gateway_addresses(addresses);
-        let outcome = self.compiler.outcome();
-        let mut desired = outcome.statuses;
-        version::tell(&mut desired, &self.cluster.crds());
-        let now = Instant::now();
-        let before = self.desired.take();
-        let first = before.is_none();
-        let before = before.unwrap_or_else(|| self.said());
-        let gateways = desired.keys().filter(|name| name.kind == Kind::Gateway);
-        let seen: BTreeMap<_, _> =
-            gateways.filter_map(|name| Some((name.clone(), self.seen(name)?))).collect();
-        if let Some(at) = self.progress.tell(&mut desired, &before, &seen, &reports, now) {
-            self.compile_by(at);
+        let first = self.desired.is_none();
+        let all = self.compiler.set_gateway_addresses(addresses) | self.stale | first;
+        if all {
+            self.translate();
         }
-        let changed = desired.iter().filter(|(name, status)| before.get(*name) != Some(*status));
-        let gone = before.keys().filter(|name| !desired.contains_key(*name));
-        let mut due: BTreeSet<_> = changed.map(|(name, _)| name).chain(gone).cloned().collect();
+        let mut said = self.desired.take().unwrap_or_else(|| self.said());
+        let of_gateways = self.compiled.iter().filter(|(name, _)| name.kind == Kind::Gateway);
+        let mut wanted: BTreeMap<_, _> =
+            of_gateways.map(|(name, status)| (name.clone(), status.clone())).collect();
+        let seen: BTreeMap<_, _> =
+            wanted.keys().filter_map(|name| Some((name.clone(), self.seen(name)?))).collect();
+        if let Some(next) = self.progress.tell(&mut wanted, &said, &seen, &reports, at) {
+            self.compile_by(next);
+        }
+        let mut due = BTreeSet::new();
+        if all {
+            let others = self.compiled.iter().filter(|(name, _)| name.kind != Kind::Gateway);
+            wanted.extend(others.map(|(name, status)| (name.clone(), status.clone())));
+            due.extend(said.keys().filter(|name| !wanted.contains_key(*name)).cloned());
+            said.retain(|name, _| wanted.contains_key(name));
+        }
+        let changed = wanted.iter().filter(|(name, status)| said.get(*name) != Some(*status));
+        due.extend(changed.map(|(name, _)| name.clone()));
         if first {
             // What an earlier leader left where nothing of ours belongs any more.
             due.extend(self.cluster.objects().records().map(|(name, _)| name.clone()));
         }
+        said.extend(wanted);
+        self.desired = Some(said);
         debug!(due = due.len(), "compiled");
-        due.into_iter().filter(|name| has_our_status(name.kind)).for_each(|name| self.pace.touch(name, now));
-        self.desired = Some(desired);
+        due.into_iter().filter(|name| has_our_status(name.kind)).for_each(|name| self.pace.touch(name, at));
+    }
+
+    /// What follows from objects alone.
+    fn translate(&mut self) {
+        self.stale = false;
+        self.compiler.set_time();
+        let outcome = self.compiler.outcome();
+        self.recheck_at = outcome.recheck_at;
+        self.compiled = outcome.statuses;
+        version::tell(&mut self.compiled, &self.cluster.crds());
     }
 
     fn compile_by(&mut self, at: Instant) {
         self.compile_at = Some(self.compile_at.map_or(at, |already| already.min(at)));
     }
 
-    /// What the nodes that forward report, and the addresses that Gateways get from them, in the order of their names.
+    /// What the nodes report that serve, and the addresses that Gateways get from them, in the order of their names.
     fn nodes(&self) -> (Vec<Report>, Vec<IpAddr>) {
-        let nodes = self.compiler.snapshot().all::<GatewayNode>().filter(|node| is_ready(node));
+        let snapshot = self.compiler.snapshot();
+        let serves = |name: &str| snapshot.named::<ClusterNode>("", name).is_some_and(nodes::may_serve);
+        let nodes = snapshot
+            .all::<GatewayNode>()
+            .filter(|node| nodes::forwards(node) && node.metadata.name.as_deref().is_some_and(serves));
         let mut addresses = self.addresses.clone();
         let mut reports = Vec::new();
         for node in nodes {
@@ -331,6 +370,10 @@ impl Controller {
     }
 
     fn tick(&mut self) {
+        if self.recheck_at.is_some_and(|at| now() >= at) {
+            self.stale = true;
+            self.compile_by(Instant::now());
+        }
         let failed = self
             .failures
             .iter()
@@ -342,11 +385,6 @@ impl Controller {
 
 /// As many as the status of a Gateway takes.
 const MOST_ADDRESSES: usize = 16;
-
-fn is_ready(node: &GatewayNode) -> bool {
-    let conditions = node.status.iter().flat_map(|status| &status.conditions);
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
 
 /// At some time, or never.
 async fn at(time: Option<Instant>) {

@@ -51,6 +51,7 @@ pub struct Cluster {
     objects: Objects,
     /// Other kinds or CRDs than at the last call of [`Self::has_other_kinds`].
     other_kinds: bool,
+    complete: bool,
     /// Not told yet.
     changes: Vec<Change>,
     /// Objects that were received, also if only their status is new.
@@ -104,6 +105,7 @@ impl Cluster {
             news,
             objects: Objects::default(),
             other_kinds: false,
+            complete: false,
             changes: Vec::new(),
             touched: Vec::new(),
             unsettled: None,
@@ -135,6 +137,7 @@ impl Cluster {
         while let Ok(told) = self.news.try_recv() {
             self.take(told);
         }
+        self.complete |= !self.followers.is_empty() && self.objects.is_complete();
         self.unsettled = match self.unsettled {
             _ if self.objects.is_settled() => None,
             None => Some(Instant::now()),
@@ -142,9 +145,9 @@ impl Cluster {
         };
     }
 
-    /// Everything was told once: what is known is the whole truth of some moment.
+    /// Everything was told once: what is known is the whole truth of some moment. It stays so when further kinds come.
     pub fn is_complete(&self) -> bool {
-        !self.followers.is_empty() && self.objects.is_complete()
+        self.complete
     }
 
     /// What changed since the last call; the names of objects whose status may be another are in [`Self::touched`].

@@ -22,6 +22,7 @@ fn roles_and_a_real_api_server() {
 
     crds_come_late(&rig, &controller);
     the_agent_applies_what_it_sees(&rig, &agent);
+    an_agent_speaks_for_its_own_node(&rig);
     statuses_of_others_survive(&rig);
     an_invented_filter_harms_nobody_else(&rig);
     many_routes_are_few_writes_of_their_gateway(&rig, &controller);
@@ -70,6 +71,17 @@ fn the_agent_applies_what_it_sees(rig: &Rig, agent: &Role) {
     let conditions = edge["status"]["conditions"].as_array().unwrap();
     let programmed = conditions.iter().find(|condition| condition["type"] == "Programmed").unwrap();
     assert!(programmed["message"].as_str().unwrap().contains("1 of 1 nodes"), "{programmed}");
+}
+
+/// RBAC alone can't say this; an admission policy does.
+fn an_agent_speaks_for_its_own_node(rig: &Rig) {
+    let kubeconfig = rig.agent_kubeconfig();
+    let object = json!({"apiVersion": "gateway-agent.io/v1alpha1", "kind": "GatewayNode", "metadata": {"name": "node2"}, "spec": {}});
+    let refused = rig.try_create(&kubeconfig, &object).unwrap_err();
+    assert!(refused.contains("for the node that it runs on"), "{refused}");
+    let secrets =
+        rig.try_kubectl(&["get", "secrets", "--all-namespaces", "--kubeconfig", &kubeconfig]).unwrap_err();
+    assert!(secrets.contains("forbidden"), "{secrets}");
 }
 
 /// Entries of other controllers and conditions of other types stay byte for byte; ours goes with its last parent.
@@ -220,6 +232,8 @@ fn the_api_server_restarts(rig: &Rig, controller: &Role) {
     rig.until("gateway", "late", "edge", |it| attached(it, "tcp") == Some(0));
     wait_until("the agent to be content", PATIENCE, || !tells("the API server")).unwrap();
     controller.until_told("resolved", "the API server tells nothing new");
+    // What happened while it was away is older than what a new API server remembers (410 Gone).
+    assert_ne!(controller.told("expired", "is too old"), 0, "some kinds were listed again");
 }
 
 /// A second controller stands by until the first is gone without a word, and a third until the second says so.

@@ -62,6 +62,18 @@ impl Rig {
         self.cluster.kubectl().run(words).unwrap_or_else(|error| panic!("kubectl {words:?}: {error}"))
     }
 
+    /// Or what kubectl says against it.
+    pub fn try_kubectl(&self, words: &[&str]) -> Result<String, String> {
+        self.cluster.kubectl().run(words).map_err(|error| error.to_string())
+    }
+
+    /// Creates an object with other rights than the administrator's.
+    pub fn try_create(&self, kubeconfig: &str, object: &Value) -> Result<String, String> {
+        let file = self.lab.dir().join("object.json");
+        fs::write(&file, object.to_string()).unwrap();
+        self.try_kubectl(&["create", "--kubeconfig", kubeconfig, "--filename", &file.display().to_string()])
+    }
+
     pub fn apply(&self, objects: &[Value]) {
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
         self.cluster.kubectl().apply(&list.to_string()).unwrap();
@@ -125,13 +137,17 @@ impl Rig {
 
     /// On the node.
     pub fn agent(&self, label: &str) -> Role {
-        let node = ["--bound-object-kind=Node", "--bound-object-name", NODE];
-        let kubeconfig = self.kubeconfig("gateway-agent", &node);
+        let kubeconfig = self.agent_kubeconfig();
         let pin = self.lab.bpffs(label).unwrap().join("gateway-agent").display().to_string();
         let socket = self.socket(label).display().to_string();
         let words = ["run", "--kubeconfig", &kubeconfig, "--node-name", NODE, "--node-address", NODE_ADDRESS];
         let more = ["--device", "eth0", "--flows", "1000", "--pin", &pin, "--socket", &socket];
         self.role(label, self.cluster.node(NODE).unwrap(), &[&words[..], &more].concat())
+    }
+
+    /// As a pod on the node has it.
+    pub fn agent_kubeconfig(&self) -> String {
+        self.kubeconfig("gateway-agent", &["--bound-object-kind=Node", "--bound-object-name", NODE])
     }
 
     /// What an agent answers, once it does.

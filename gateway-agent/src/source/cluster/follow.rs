@@ -14,6 +14,7 @@ use kube::core::{ObjectList, Request, Status, WatchEvent};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
 
 use crate::commands::one_line;
 
@@ -121,7 +122,13 @@ impl<T, D: Fn(Value) -> T> Follower<T, D> {
             match end {
                 End::TimeOver if solid => continue,
                 End::TimeOver => {}
-                End::Expired => return Ok(()),
+                End::Expired => {
+                    debug!(
+                        event = "expired",
+                        "{}: lists again, since {version} is too old", self.resource.path
+                    );
+                    return Ok(());
+                }
                 End::Failed(cause) => self.tell(News::Lost(cause)).await?,
             }
             wait(delays).await;

@@ -1,0 +1,42 @@
+//! Which nodes serve.
+
+use gateway_agent_api::{GatewayNode, Node};
+
+/// Nodes with this label are left out (well-known labels of Kubernetes).
+const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+/// Whether Kubernetes knows the node as ready, and nobody has taken it out.
+pub fn may_serve(node: &Node) -> bool {
+    let excluded = node.metadata.labels.iter().any(|labels| labels.contains_key(EXCLUDED));
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    !excluded && conditions.into_iter().any(|it| it.type_ == "Ready" && it.status == "True")
+}
+
+/// Whether the node's agent says that it forwards.
+pub fn forwards(node: &GatewayNode) -> bool {
+    let conditions = node.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|it| it.type_ == "Ready" && it.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn nodes_that_are_not_ready_or_taken_out_do_not_serve() {
+        let node = |labels: Value, ready: &str| -> Node {
+            let conditions =
+                json!([{"type": "DiskPressure", "status": "True"}, {"type": "Ready", "status": ready}]);
+            serde_json::from_value(
+                json!({"metadata": {"labels": labels}, "status": {"conditions": conditions}}),
+            )
+            .unwrap()
+        };
+        assert!(may_serve(&node(json!({"zone": "a"}), "True")));
+        assert!(!may_serve(&node(json!({}), "Unknown")));
+        assert!(!may_serve(&node(json!({ EXCLUDED: "" }), "True")));
+        assert!(!may_serve(&Node::default()));
+        assert!(!forwards(&GatewayNode::default()));
+    }
+}
