@@ -9,11 +9,10 @@ use cluster::image::{Content, Image, ImageFile};
 
 use crate::ConformanceError;
 
-/// Static programs that become images.
+/// Folders with the static programs that become images, each named by a digest of what it was built from.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) echo_basic: PathBuf,
-    /// The folder of `server` and `client`.
     pub(crate) echo_advanced: PathBuf,
     pub(crate) coredns: PathBuf,
 }
@@ -38,7 +37,8 @@ pub(crate) fn write(
         kinds.entry(kind).or_default().push(name.clone());
     }
     let archives = kinds.into_iter().map(|(kind, names)| {
-        let archive = folder.join(format!("{kind:?}.tar"));
+        let source = kind.source(parts).file_name().unwrap_or_default();
+        let archive = folder.join(source).with_added_extension("tar");
         if !archive.exists() {
             let partial = archive.with_extension(format!("partial-{}", process::id()));
             Image { names, ..kind.image(parts)? }.write(&partial)?;
@@ -61,35 +61,44 @@ impl Kind {
         }
     }
 
+    fn source(self, parts: &Parts) -> &Path {
+        match self {
+            Self::EchoBasic => &parts.echo_basic,
+            Self::EchoAdvanced => &parts.echo_advanced,
+            Self::Coredns => &parts.coredns,
+        }
+    }
+
     /// Users are those of the published images.
     fn image(self, parts: &Parts) -> Result<Image, ConformanceError> {
+        let source = self.source(parts);
+        let program =
+            |folder: &str, name: &str| ImageFile::program(Path::new(folder).join(name), source.join(name));
         Ok(match self {
             Self::EchoBasic => Image {
                 entrypoint: vec!["/echo-basic".into()],
                 user: "65532:65532".into(),
-                files: vec![ImageFile::program("/echo-basic", &parts.echo_basic)],
+                files: vec![program("/", "echo-basic")],
                 ..Image::default()
             },
             Self::Coredns => Image {
                 entrypoint: vec!["/coredns".into()],
-                files: vec![ImageFile::program("/coredns", &parts.coredns)],
+                files: vec![program("/", "coredns")],
                 ..Image::default()
             },
             Self::EchoAdvanced => Image {
                 entrypoint: vec!["/usr/local/bin/server".into()],
                 user: "1338".into(),
-                files: [echo_advanced(parts), certificate()?].concat(),
+                // Mesh tests call `client` by name.
+                files: [
+                    vec![program("/usr/local/bin", "server"), program("/usr/local/bin", "client")],
+                    certificate()?,
+                ]
+                .concat(),
                 ..Image::default()
             },
         })
     }
-}
-
-/// Mesh tests call `client` by name.
-fn echo_advanced(parts: &Parts) -> Vec<ImageFile> {
-    let program =
-        |name| ImageFile::program(Path::new("/usr/local/bin").join(name), parts.echo_advanced.join(name));
-    vec![program("server"), program("client")]
 }
 
 /// The manifests name its files; nobody looks at what it says.

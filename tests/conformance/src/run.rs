@@ -78,11 +78,11 @@ impl Run<'_> {
     /// failed tests are in the record.
     pub fn run(&self, mut ended: impl FnMut(&str, &TestRecord)) -> Result<Finished, ConformanceError> {
         let arguments = self.arguments()?;
+        self.clear()?;
         if self.needs_class() {
             let inferred = self.features.is_empty() && matches!(self.scope, Scope::Profiles(_));
             readiness::check_class(&self.cluster.kubectl(), self.class, inferred)?;
         }
-        self.clear()?;
         let mut child = self.start(&arguments)?;
         let record = self.follow(&mut child, &mut ended)?;
         child.wait().map_err(ConformanceError::system("wait for the suite"))?;

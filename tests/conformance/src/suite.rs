@@ -94,9 +94,9 @@ impl Suite {
         let programs = module.build(go)?;
         let catalogue = Catalogue::parse(&printed(&programs.join("catalogue"))?)?;
         let parts = images::Parts {
-            echo_basic: programs.join("echo-basic"),
+            echo_basic: programs.clone(),
             echo_advanced: ECHO_ADVANCED.build(go)?,
-            coredns: cluster.coredns(),
+            coredns: cluster.coredns().parent().map_or_else(PathBuf::new, Path::to_owned),
         };
         let images = images::write(&catalogue.images, &parts, &programs)?;
         let source = go::download(go, &format!("sigs.k8s.io/gateway-api@{}", catalogue.version))?;
