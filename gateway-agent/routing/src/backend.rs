@@ -7,6 +7,7 @@ use gateway_agent_api::{Kind, Service};
 use gateway_agent_tables::{ObjectName, Protocol};
 
 use crate::Snapshot;
+use crate::backend_tls::{Encryption, Policies};
 use crate::endpoints;
 use crate::grant::{Grants, Reference};
 use crate::route::{BackendRef, Route};
@@ -19,6 +20,8 @@ pub(crate) struct Resolved {
     pub(crate) protocol: Protocol,
     /// What the endpoints speak, as the Service says.
     pub(crate) app_protocol: Option<String>,
+    /// Whether the gateway speaks TLS to the endpoints, where it is the gateway who connects.
+    pub(crate) encryption: Encryption,
     /// As slices name it; empty for an unnamed port.
     pub(crate) port_name: String,
 }
@@ -35,6 +38,7 @@ pub(crate) struct Unresolved {
 pub(crate) struct Backends<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) grants: &'a Grants<'a>,
+    pub(crate) policies: &'a Policies<'a>,
 }
 
 impl Backends<'_> {
@@ -54,7 +58,9 @@ impl Backends<'_> {
                 "Service {namespace}/{name} does not exist; create it, or correct the backendRef"
             ),
         })?;
-        resolve_port(service, namespace, name, port, protocol)
+        let mut resolved = resolve_port(service, namespace, name, port, protocol)?;
+        resolved.encryption = self.policies.encryption(namespace, name, &resolved.port_name);
+        Ok(resolved)
     }
 }
 
@@ -145,6 +151,7 @@ fn resolve_port(
         service: ObjectName { namespace: namespace.to_owned(), name: name.to_owned() },
         port: number,
         protocol,
+        encryption: Encryption::Plain,
         app_protocol: found.app_protocol.clone(),
         port_name: found.name.clone().unwrap_or_default(),
     })

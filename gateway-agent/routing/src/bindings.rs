@@ -49,13 +49,8 @@ impl<'a> Bindings<'a> {
             .into_iter()
             .enumerate()
             .map(|(index, route)| {
-                let mut verdicts = parents.judge(&route, problems);
+                let verdicts = parents.judge(&route, problems);
                 let content = if verdicts.is_empty() { None } else { Content::compile(&route, backends) };
-                if let Some(refusal) = content.as_ref().and_then(|(_, verdict)| verdict.refusal.as_ref()) {
-                    for verdict in verdicts.iter_mut().filter(|verdict| verdict.attached.is_ok()) {
-                        verdict.attached = Err(refusal.clone());
-                    }
-                }
                 for verdict in &verdicts {
                     for attachment in verdict.attached.iter().flatten() {
                         note(&mut listeners[verdict.gateway][attachment.listener], index, attachment);
@@ -72,9 +67,13 @@ impl<'a> Bindings<'a> {
         &self.listeners[gateway][listener]
     }
 
-    /// How many routes each listener of a Gateway has.
+    /// How many accepted routes each listener of a Gateway has.
     pub(crate) fn counts(&self, gateway: usize) -> Vec<usize> {
-        self.listeners[gateway].iter().map(Vec::len).collect()
+        let accepted = |attached: &&Attached| {
+            let content = self.routes[attached.route].content.as_ref();
+            content.is_none_or(|(_, verdict)| verdict.refusal.is_none())
+        };
+        self.listeners[gateway].iter().map(|attached| attached.iter().filter(accepted).count()).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::gateway::Gateway;
 use crate::listener::Listener;
 use crate::status::{self, Condition};
-use crate::{Outcome, Snapshot, tls};
+use crate::{Outcome, Snapshot, overlap, tls};
 
 impl<'a> Gateway<'a> {
     /// Whether a listener carries traffic.
@@ -61,7 +61,8 @@ impl<'a> Gateway<'a> {
     ) -> Value {
         let [accepted, conflicted] = listener.own_conditions(snapshot);
         let programmed = self.programmed(listener, snapshot);
-        let conditions = [accepted, conflicted, programmed, listener.resolved_refs()];
+        let mut conditions = vec![accepted, conflicted, programmed, listener.resolved_refs()];
+        conditions.extend(overlap::condition(listener, &self.listeners));
         let part = format!("listener {}", listener.spec.name);
         outcome.problems.extend(status::problems(owner, Some(&part), &conditions));
         json!({

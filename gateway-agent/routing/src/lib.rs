@@ -8,6 +8,7 @@
 mod address;
 mod attachment;
 mod backend;
+mod backend_tls;
 mod bindings;
 mod claims;
 mod content;
@@ -17,10 +18,13 @@ mod gateway;
 mod gateway_class;
 mod gateway_status;
 mod grant;
+mod http;
 mod listener;
 mod listener_set;
 mod listener_spec;
 mod listener_status;
+mod overlap;
+mod policy_status;
 mod precedence;
 mod problem;
 mod route;
@@ -39,6 +43,7 @@ use gateway_agent_tables::Tables;
 use serde_json::Value;
 
 use backend::Backends;
+use backend_tls::Policies;
 use bindings::Bindings;
 use endpoints::Slices;
 use grant::Grants;
@@ -77,7 +82,8 @@ pub fn translate(snapshot: &Snapshot) -> Outcome {
     let grants = Grants::of(snapshot);
     let mut resolver = tls::Resolver::new(snapshot, &grants);
     resolver.resolve(&mut gateways);
-    let backends = Backends { snapshot, grants: &grants };
+    let policies = Policies::of(snapshot, &grants);
+    let backends = Backends { snapshot, grants: &grants, policies: &policies };
     let routes = route::all(snapshot);
     let bindings = Bindings::settle(gateways, routes, &backends, snapshot, &mut outcome.problems);
     for (index, gateway) in bindings.gateways.iter().enumerate() {
@@ -88,6 +94,8 @@ pub fn translate(snapshot: &Snapshot) -> Outcome {
     outcome.tables.l4 = frontends::compile(&bindings, &slices, snapshot);
     outcome.tables.tls =
         sni::compile(&bindings, &resolver.certificates, &slices, &mut outcome.tables.l4, snapshot);
+    outcome.tables.http = http::tables(&bindings, &slices, snapshot);
+    policy_status::report(&policies, &bindings, snapshot, &mut outcome);
     outcome.problems.append(&mut resolver.problems);
     outcome.recheck_at = resolver.certificates.usable().filter_map(|(_, loaded)| loaded.recheck_at).min();
     outcome.problems.sort();

@@ -62,8 +62,10 @@ fn parent_status(
     match &verdict.attached {
         Ok(attachments) => {
             let shadows = shadows(index, verdict.gateway, attachments, bindings, winners);
-            conditions.push(accepted(gateway, &whole, attachments, &shadows));
-            conditions.extend(bound.content.as_ref().and_then(|(_, content)| content.partial.clone()));
+            let content = bound.content.as_ref().map(|(_, content)| content);
+            let refusal = content.and_then(|content| content.refusal.clone());
+            conditions.push(refusal.unwrap_or_else(|| accepted(gateway, &whole, attachments, &shadows)));
+            conditions.extend(content.and_then(|content| content.partial.clone()));
             problems.extend(shadows.into_iter().map(|message| Problem {
                 object: object.clone(),
                 part: Some(part.clone()),

@@ -7,6 +7,7 @@ mod trust;
 
 pub(crate) use certificate::Certificates;
 pub(crate) use listener::{ListenerTls, Resolver, is_insecure};
+pub(crate) use trust::Bundles;
 
 /// Why a reference to a certificate or trust anchor can't be used: a condition's reason and message.
 #[derive(Clone, Debug, PartialEq, Eq)]

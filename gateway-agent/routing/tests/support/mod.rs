@@ -1,8 +1,16 @@
 //! Reads golden cases and shows outcomes as short YAML.
 
+mod http;
+mod requests;
+mod tls;
+
+use std::fs;
+use std::path::Path;
+
 use gateway_agent_api::admission::{Refusal, admit};
-use gateway_agent_routing::{Node, Outcome, Snapshot};
-use gateway_agent_tables::{Endpoint, Frontend, L4Tables, Target};
+use gateway_agent_api::{Kind, Object, Time};
+use gateway_agent_routing::{Minutes, Node, Outcome, Service, Snapshot};
+use gateway_agent_tables::{Endpoint, Frontend, L4Tables, Split, Target};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -11,6 +19,7 @@ pub(crate) struct Case {
     pub(crate) snapshot: Snapshot,
     refusals: Vec<Refusal>,
     warnings: Vec<String>,
+    requests: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -21,7 +30,17 @@ struct CaseFile {
     _about: String,
     #[serde(default)]
     node: NodeFile,
+    /// When the case takes place.
+    now: Option<Time>,
+    /// What data planes can do, as `HTTP` or `TlsPassthrough`; without it what the kernel does.
+    served: Option<Vec<String>>,
     objects: Vec<Value>,
+    /// Objects that an API server let in, whatever our schemas say: it may know values that we don't.
+    #[serde(default)]
+    received: Vec<Value>,
+    /// Requests to the HTTP tables, see [`requests`].
+    #[serde(default)]
+    requests: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -41,13 +60,25 @@ impl Default for NodeFile {
 
 /// Parses the first part of a golden file and admits its objects.
 pub(crate) fn case(text: &str) -> Result<Case, String> {
-    let file: CaseFile = serde_saphyr::from_str(text).map_err(|cause| cause.to_string())?;
+    let mut file: CaseFile = serde_saphyr::from_str(text).map_err(|cause| cause.to_string())?;
+    file.objects.iter_mut().for_each(insert_certificates);
     let NodeFile { name, addresses, gateway_addresses } = file.node;
     let mut case = Case {
         snapshot: Snapshot::new(Node { name, addresses, gateway_addresses }),
         refusals: Vec::new(),
         warnings: Vec::new(),
+        requests: file.requests,
     };
+    if let Some(now) = file.now {
+        let seconds = u64::try_from(now.0.as_second()).expect("a time after 1970");
+        case.snapshot.now = Some(Minutes(seconds / 60));
+    }
+    if let Some(served) = file.served {
+        case.snapshot.served = served.iter().map(|name| service(name)).collect();
+    }
+    for object in file.received {
+        case.snapshot.insert(received(object)?);
+    }
     for object in file.objects {
         match admit(object) {
             Ok(admitted) => {
@@ -61,19 +92,57 @@ pub(crate) fn case(text: &str) -> Result<Case, String> {
     Ok(case)
 }
 
+/// `pem:a.crt+b.crt` stands for the text of these files in tests/certificates.
+fn insert_certificates(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some(files) = text.strip_prefix("pem:") {
+                let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certificates");
+                let read = |file| fs::read_to_string(folder.join(file)).expect("a certificate");
+                *text = files.split('+').map(read).collect();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(insert_certificates),
+        Value::Object(fields) => fields.values_mut().for_each(insert_certificates),
+        _ => {}
+    }
+}
+
+fn service(name: &str) -> Service {
+    let named = |service: &&Service| format!("{service:?}").eq_ignore_ascii_case(name);
+    *Service::ALL.iter().find(named).unwrap_or_else(|| panic!("no such service: {name}"))
+}
+
+fn received(object: Value) -> Result<Object, String> {
+    let group = object["apiVersion"].as_str().and_then(|version| version.split_once('/'));
+    let name = object["kind"].as_str().unwrap_or_default();
+    let kind = Kind::find(group.map_or("", |(group, _)| group), name).ok_or("an unknown kind")?;
+    Object::decode(kind, object, &mut |_| ()).map_err(|cause| cause.to_string())
+}
+
 /// Everything that follows from a case; empty parts are left out.
 pub(crate) fn show(case: &Case, outcome: &Outcome) -> Value {
     let statuses: Map<_, _> =
         outcome.statuses.iter().map(|(object, status)| (object.to_string(), show_status(status))).collect();
     let problems: Vec<_> = outcome.problems.iter().map(ToString::to_string).collect();
     let refusals: Vec<_> = case.refusals.iter().map(ToString::to_string).collect();
+    let requests = case
+        .requests
+        .iter()
+        .map(|request| (request.clone(), requests::answer(&outcome.tables.http, request).into()));
     let mut shown = json!({
         "refusals": refusals,
         "warnings": case.warnings,
         "problems": problems,
         "tables": show_tables(&outcome.tables.l4),
+        "tls": tls::show(&outcome.tables.tls),
+        "http": http::show(&outcome.tables.http),
+        "requests": requests.collect::<Map<_, _>>(),
         "statuses": statuses,
     });
+    if let Some(Minutes(minute)) = outcome.recheck_at {
+        shown["recheckAtMinute"] = minute.into();
+    }
     if let Some(parts) = shown.as_object_mut() {
         parts.retain(|_, part| !is_empty(part));
     }
@@ -124,6 +193,12 @@ fn show_frontend(frontend: &Frontend) -> Value {
     let Some(split) = &frontend.split else {
         return json!({ "listener": frontend.listener.to_string() });
     };
+    let mut shown = show_split(split);
+    shown["listener"] = frontend.listener.to_string().into();
+    shown
+}
+
+fn show_split(split: &Split) -> Value {
     let backends: Vec<_> = split
         .backends()
         .iter()
@@ -135,11 +210,7 @@ fn show_frontend(frontend: &Frontend) -> Value {
             format!("{} of {}: {} -> {target}", backend.weight, split.total_weight(), backend.name)
         })
         .collect();
-    json!({
-        "listener": frontend.listener.to_string(),
-        "route": split.route().to_string(),
-        "backends": backends,
-    })
+    json!({ "route": split.route().to_string(), "backends": backends })
 }
 
 fn show_endpoint(endpoint: &Endpoint) -> Value {

@@ -38,8 +38,8 @@ pub enum HttpTarget {
 pub struct Upstream {
     pub service: HttpService,
     pub protocol: BackendProtocol,
-    /// The BackendTLSPolicy that says how to connect by TLS; None: without TLS.
-    pub tls: Option<ObjectName>,
+    /// By TLS, as `TlsTables::backends` has it for this Service and port.
+    pub encrypted: bool,
 }
 
 /// One port of a Service.
@@ -149,11 +149,7 @@ impl fmt::Display for HttpService {
 
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.service, self.protocol)?;
-        match &self.tls {
-            Some(policy) => write!(f, " tls {policy}"),
-            None => Ok(()),
-        }
+        write!(f, "{} {}{}", self.service, self.protocol, if self.encrypted { " over tls" } else { "" })
     }
 }
 
