@@ -3,6 +3,7 @@
 mod forwarder;
 mod toy;
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
@@ -24,9 +25,28 @@ const TIMEOUTS: &str = "MaxTimeToConsistency:3";
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
+/// How many tests of suite v1.6.3 count in each profile.
+const COUNTS: [(&str, usize); 7] = [
+    ("GATEWAY-HTTP", 94),
+    ("GATEWAY-GRPC", 25),
+    ("GATEWAY-TLS", 35),
+    ("GATEWAY-TCP", 29),
+    ("GATEWAY-UDP", 30),
+    ("MESH-HTTP", 14),
+    ("MESH-GRPC", 2),
+];
+
 #[test]
 fn the_suite_tells_a_wrong_implementation_from_a_right_one() -> Outcome<()> {
     let stage = Stage::new()?;
+    let catalogue = &stage.suite.catalogue;
+    for (profile, count) in COUNTS {
+        assert_eq!(
+            catalogue.tests_of(catalogue.profile(profile)?, &BTreeSet::new()).count(),
+            count,
+            "{profile}"
+        );
+    }
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
 
     let nothing = stage.run(&kept).expect_err("a run without an implementation").to_string();
@@ -48,7 +68,7 @@ fn the_suite_tells_a_wrong_implementation_from_a_right_one() -> Outcome<()> {
     toy.use_backends(Backends::OfTheRoute);
     let right = stage.run(&kept)?;
     assert_eq!(stage.judged(&right)?, [], "{}", right.record.tests[TEST].output);
-    assert_eq!(right.report.map(|report| report.version), Some(stage.suite.catalogue.version.clone()));
+    assert_eq!(right.report.map(|report| report.version), Some(catalogue.version.clone()));
     Ok(())
 }
 
