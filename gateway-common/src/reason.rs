@@ -70,7 +70,7 @@ reasons! {
     HopLimit => hop_limit,
     /// The kernel refused to make headers writable or to build an answer, for want of memory: dropped.
     SkbError => skb_error,
-    /// A pipeline stage is missing from the program array: dropped. The agent reports it and loads the programs again.
+    /// A pipeline stage is missing from the program array: dropped. Restart the agent, which makes another.
     StageMissing => stage_missing,
     /// A frontend, split, ring or endpoint index points outside its map: dropped. The agent's fault; restart it.
     TableCorrupt => table_corrupt,

@@ -5,84 +5,100 @@ use crate::{
     maps::FlowKey,
 };
 
-/// The new header words and the checksum deltas of one packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rewrite {
-    /// Raw, up to and including the ports. IPv4: from the TTL's word on, [`Self::WORDS_V4`]; IPv6: from the hop limit's
-    /// word on, [`Self::WORDS_V6`].
-    pub words: [u32; Self::WORDS_V6],
+/// The new header words and the checksum deltas of one packet: [`Ipv4`] or [`Ipv6`]. Words are of 64 bits, as the
+/// kernel copies them; each family has as many as it needs, since programs clear memory byte by byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rewrite<const WORDS: usize> {
+    /// Raw, from the word with the hop limit up to and including the ports.
+    pub words: [u64; WORDS],
     /// Ones' complement sum of what changed in addresses: in the pseudo header, so also for CHECKSUM_PARTIAL.
     pub pseudo: u32,
-    /// The same for ports.
+    /// The same for ports; 0: they stay.
     pub ports: u32,
 }
 
-impl Rewrite {
-    /// TTL with protocol and checksum, two addresses, two ports.
-    pub const WORDS_V4: usize = 1 + 2 + 1;
-    /// Payload length with next header and hop limit, two addresses, two ports.
-    pub const WORDS_V6: usize = 1 + 8 + 1;
-    /// Offsets in the frame.
-    pub const AT_V4: usize = ETHERNET + 8;
-    pub const AT_V6: usize = ETHERNET + 4;
+/// TTL with protocol and checksum, two addresses, two ports.
+pub type Ipv4 = Rewrite<2>;
+/// Payload length with next header and hop limit, two addresses, two ports.
+pub type Ipv6 = Rewrite<5>;
 
-    /// The packet as it goes on: `reversed` is the key of the answers that the receiver will send to it. The hop
-    /// limit goes down by one; the caller has seen that it is above 1.
+/// The packet as it goes on: `reversed` is the key of the answers that the receiver will send to it, who is the source
+/// of those. The hop limit goes down by one; the caller has seen that it is above 1.
+impl Ipv4 {
+    /// Offset of the words in the frame.
+    pub const AT: usize = ETHERNET + 8;
+
     #[inline(always)]
     pub fn new(packet: &Packet, reversed: &FlowKey) -> Self {
-        // Whoever receives the packet is the source of its answers.
         let to = reversed.words();
-        let source_port = ((to[4] >> 16) as u16).to_be() as u32;
-        let destination_port = (to[4] as u16).to_be() as u32;
-        let mut rewrite = Self {
-            ports: difference(
-                packet.source_port().to_be() as u32,
-                packet.destination_port().to_be() as u32,
-                source_port,
-                destination_port,
-            ),
-            ..Self::default()
-        };
-        let ports = source_port | destination_port << 16;
-        let hop_limit = packet.hop_limit.wrapping_sub(1);
-        if packet.is_ipv6 {
-            rewrite.ipv6(packet, [to[2], to[3], to[0], to[1]], hop_limit);
-            rewrite.words[9] = ports;
-        } else {
-            rewrite.ipv4(packet, (to[3] >> 32) as u32, (to[1] >> 32) as u32, hop_limit);
-            rewrite.words[3] = ports;
-        }
-        rewrite
-    }
-
-    #[inline(always)]
-    fn ipv4(&mut self, packet: &Packet, source: u32, destination: u32, hop_limit: u8) {
+        let (source, destination) = ((to[3] >> 32) as u32, (to[1] >> 32) as u32);
         let (old_source, old_destination) = ((packet.key[1] >> 32) as u32, (packet.key[3] >> 32) as u32);
-        self.pseudo = difference(old_source, old_destination, source, destination);
+        let pseudo = difference(old_source, old_destination, source, destination);
         // TTL is the first byte of its 16-bit word on the wire; the second, the protocol, stays.
+        let hop_limit = packet.hop_limit.wrapping_sub(1);
         let hop = difference(first_byte(packet.hop_limit), 0, first_byte(hop_limit), 0);
-        let checksum = !fold(add(add(!packet.ip_checksum as u32, self.pseudo), hop));
-        let head = first_byte(hop_limit) | second_byte(packet.protocol());
-        self.words[0] = head | (checksum as u32) << 16;
-        self.words[1] = source;
-        self.words[2] = destination;
+        let checksum = !fold(add(add(!packet.ip_checksum as u32, pseudo), hop));
+        let head = first_byte(hop_limit) | second_byte(packet.protocol()) | (checksum as u32) << 16;
+        let (ports, change) = ports(packet, to[4]);
+        Self { words: [word(head, source), word(destination, ports)], pseudo, ports: change }
     }
+}
+
+/// As for IPv4.
+impl Ipv6 {
+    /// Offset of the words in the frame.
+    pub const AT: usize = ETHERNET + 4;
 
     #[inline(always)]
-    fn ipv6(&mut self, packet: &Packet, addresses: [u64; 4], hop_limit: u8) {
+    pub fn new(packet: &Packet, reversed: &FlowKey) -> Self {
+        let to = reversed.words();
         let payload = (packet.ip_length.wrapping_sub(IPV6 as u32) as u16).to_be() as u32;
-        let tail = first_byte(packet.protocol()) | second_byte(hop_limit);
-        self.words[0] = payload | tail << 16;
-        let mut i = 0;
-        while i < 4 {
-            let (old, new) = (packet.key[i], addresses[i]);
-            let change = difference(old as u32, (old >> 32) as u32, new as u32, (new >> 32) as u32);
-            self.pseudo = add(self.pseudo, change);
-            self.words[1 + 2 * i] = new as u32;
-            self.words[2 + 2 * i] = (new >> 32) as u32;
-            i += 1;
+        let tail = first_byte(packet.protocol()) | second_byte(packet.hop_limit.wrapping_sub(1));
+        let head = payload | tail << 16;
+        let [a, b, c, d] = [to[2], to[3], to[0], to[1]];
+        let (ports, change) = ports(packet, to[4]);
+        Self {
+            words: [
+                word(head, a as u32),
+                word((a >> 32) as u32, b as u32),
+                word((b >> 32) as u32, c as u32),
+                word((c >> 32) as u32, d as u32),
+                word((d >> 32) as u32, ports),
+            ],
+            pseudo: add(
+                add(halves(packet.key[0], a), halves(packet.key[1], b)),
+                add(halves(packet.key[2], c), halves(packet.key[3], d)),
+            ),
+            ports: change,
         }
     }
+}
+
+/// The new ports as they stand on the wire, and what that does to the checksum. `reversed` is the last word of the key
+/// of answers.
+#[inline(always)]
+fn ports(packet: &Packet, reversed: u64) -> (u32, u32) {
+    let source = ((reversed >> 16) as u16).to_be() as u32;
+    let destination = (reversed as u16).to_be() as u32;
+    let old_source = packet.source_port().to_be() as u32;
+    let old_destination = packet.destination_port().to_be() as u32;
+    let ports = source | destination << 16;
+    if ports == old_source | old_destination << 16 {
+        return (ports, 0);
+    }
+    (ports, difference(old_source, old_destination, source, destination))
+}
+
+/// What the sum gains when a word of an address is replaced.
+#[inline(always)]
+const fn halves(old: u64, new: u64) -> u32 {
+    difference(old as u32, (old >> 32) as u32, new as u32, (new >> 32) as u32)
+}
+
+/// Two words of the packet, the first one first in memory. Programs run on little-endian machines alone.
+#[inline(always)]
+const fn word(first: u32, second: u32) -> u64 {
+    first as u64 | (second as u64) << 32
 }
 
 /// Offset of the transport checksum in the frame.

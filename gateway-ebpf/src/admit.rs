@@ -44,7 +44,7 @@ pub fn process(skb: &Skb) -> Verdict {
         Ok(choice) => choice,
         Err(refusal) => return refused(skb, split, refusal),
     };
-    let mut exit = Exit::default();
+    let mut exit = Exit::unknown();
     match connect(skb, &packet, &choice, settings, now, &mut exit) {
         Ok(slot) => {
             let bytes = skb.length() - ETHERNET as u32;

@@ -4,7 +4,6 @@ use gateway_common::{
     headers::Packet,
     maps::{FlowKey, Stage},
     reason::Reason,
-    rewrite::Rewrite,
 };
 
 use crate::{
@@ -19,8 +18,7 @@ pub fn deliver(skb: &Skb, packet: &Packet, reversed: &FlowKey, exit: &Exit) -> V
     if packet.hop_limit <= 1 {
         return Verdict::Drop(Reason::HopLimit);
     }
-    let rewrite = Rewrite::new(packet, reversed);
-    match skb.apply(&rewrite, packet) {
+    match skb.rewrite(packet, reversed) {
         Ok(()) => skb.redirect_to(exit.ifindex, exit.next_hop, exit.flags),
         Err(reason) => Verdict::Drop(reason),
     }

@@ -10,18 +10,27 @@ use gateway_common::{
 
 use crate::{
     atomic,
+    bits::hide,
     maps::{DEVICES, HOPS},
     skb::Skb,
 };
 
 /// A way out of the node. Filled in place: a copy more would overflow the callers' stack.
-#[derive(Default)]
 pub struct Exit {
     /// An `Address` in words: copying one byte by byte would cost more than the look-up.
     pub next_hop: [u64; 2],
     pub ifindex: u32,
     /// `device_flags`
     pub flags: u32,
+}
+
+impl Exit {
+    /// To be filled. Hidden zeros, or the compiler would call memset, which clears byte by byte.
+    #[inline(always)]
+    pub fn unknown() -> Self {
+        let zero = hide(0);
+        Self { next_hop: [zero, zero], ifindex: zero as u32, flags: zero as u32 }
+    }
 }
 
 /// `struct bpf_fib_lookup` of linux/bpf.h, with the unions as this program uses them.
@@ -149,6 +158,18 @@ fn ask(skb: &Skb, source: &Address, destination: &Address, exit: &mut Exit) -> b
 pub fn words(address: &Address) -> [u64; 2] {
     // SAFETY: 16 bytes; all addresses in map values stand at multiples of 4, and BPF reads words at any address.
     unsafe { *core::ptr::from_ref(address).cast() }
+}
+
+/// Copies an address in map values. Hidden, or the compiler would call memmove, which goes byte by byte.
+///
+/// # Safety
+///
+/// `to` is valid for writes.
+#[inline(always)]
+pub unsafe fn copy(from: &Address, to: *mut Address) {
+    let [a, b] = words(from);
+    // SAFETY: the caller's; see `words`.
+    unsafe { *words_mut(to) = [hide(a), hide(b)] };
 }
 
 #[inline(always)]

@@ -41,7 +41,7 @@ pub fn process(skb: &Skb) -> Verdict {
     let Some(settings) = lookup::settings() else { return Verdict::Pass };
     let now = lookup::now();
     let key = packet.flow_key();
-    let mut exit = Exit::default();
+    let mut exit = Exit::unknown();
     let mut reversed = None;
     if may_answer && let Some(found) = lookup::reverse(key, settings, now) {
         match answer(skb, &packet, &found, settings, now, &mut exit) {

@@ -11,7 +11,9 @@ use gateway_common::{
 
 use crate::{
     atomic,
+    bits::hide,
     claim::{CLAIM_SHIFT, CLAIMED, EXISTS, RIVALLED, claim_way},
+    hop,
     lookup::word_of,
     maps::SLOTS,
     reserve::{CONTENDED, FULL, RESERVED, TAKEN, reserve_exact, reserve_in_group},
@@ -41,7 +43,7 @@ pub fn keeping_client(flow: &NewFlow, settings: &Settings, now: u32) -> Result<*
     let claim = claim(flow, now)?;
     // SAFETY: the slot is ours until it is published.
     unsafe {
-        (*claim.slot).reverse.destination = flow.forward.source;
+        hop::copy(&flow.forward.source, &raw mut (*claim.slot).reverse.destination);
         (*claim.slot).reverse.destination_port = flow.forward.source_port;
     }
     let mut outcome = reserve_exact(claim.id, claim.template.generation() as u32, now);
@@ -69,7 +71,7 @@ pub fn with_source(
     let claim = claim(flow, now)?;
     // SAFETY: the slot is ours until it is published.
     unsafe {
-        (*claim.slot).reverse.destination = *source;
+        hop::copy(source, &raw mut (*claim.slot).reverse.destination);
         (*claim.slot).flags = slot_flags::SNAT;
     }
     let outcome = search_port(flow, &claim, settings, now);
@@ -102,17 +104,18 @@ fn claim(flow: &NewFlow, now: u32) -> Result<Claim, Blocked> {
     // SAFETY: the slot is ours until it is published.
     unsafe {
         (*slot).forward = *flow.forward;
-        (*slot).reverse.source = flow.endpoint.address;
-        (*slot).reverse.source_port = flow.endpoint.port;
-        (*slot).reverse.protocol = flow.forward.protocol;
-        (*slot).reverse.reserved = [0; 3];
+        hop::copy(&flow.endpoint.address, &raw mut (*slot).reverse.source);
+        let reverse: *mut [u64; 5] = (&raw mut (*slot).reverse).cast();
+        (*reverse)[4] = flow.endpoint.port as u64 | (flow.forward.protocol as u64) << 32;
         (*slot).endpoint = flow.endpoint_id;
         (*slot).endpoint_generation = flow.endpoint.generation;
         (*slot).backend = flow.backend;
-        (*slot).client_expires = 0;
-        (*slot).sequence = 0;
-        (*slot).timestamp = 0;
-        (*slot).flags = 0;
+        // As in `Exit::unknown`.
+        let zero = hide(0) as u32;
+        (*slot).client_expires = zero;
+        (*slot).sequence = zero;
+        (*slot).timestamp = zero;
+        (*slot).flags = zero;
     }
     Ok(Claim { id, slot, word, template: Word(atomic::load(word)) })
 }

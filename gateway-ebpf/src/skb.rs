@@ -13,9 +13,9 @@ use aya_ebpf::{
 };
 use gateway_common::{
     headers::{ETHERNET, Frame, IPV4, IPV6, Packet, TCP_HEADER, Window, unmapped},
-    maps::device_flags,
+    maps::{FlowKey, device_flags},
     reason::Reason,
-    rewrite::{Rewrite, checksum_at},
+    rewrite::{self, checksum_at},
 };
 
 /// What becomes of a packet. Every variant is a sentence about why.
@@ -119,23 +119,32 @@ impl Skb {
         if error == 0 { Ok(()) } else { Err(Reason::SkbError) }
     }
 
-    /// Writes the new header words and mends the transport checksum, whoever computes it.
+    /// Makes the packet one for whoever answers with the key `reversed`: writes the new header words and mends the
+    /// transport checksum, whoever computes it.
     #[inline(always)]
-    pub fn apply(&self, rewrite: &Rewrite, packet: &Packet) -> Result<(), Reason> {
-        let words = rewrite.words.as_ptr().cast();
+    pub fn rewrite(&self, packet: &Packet, reversed: &FlowKey) -> Result<(), Reason> {
         // A UDP checksum of 0 means none, and must not become one (RFC 768).
         let keep_zero = if packet.is_tcp() { 0 } else { BPF_F_MARK_MANGLED_0 as u64 };
         let pseudo = keep_zero | BPF_F_PSEUDO_HDR as u64;
         let at = checksum_at(packet);
-        let is_mended = if packet.is_ipv6 {
-            self.store_at(Rewrite::AT_V6, words, 4 * Rewrite::WORDS_V6)?;
+        let (is_mended, ports) = if packet.is_ipv6 {
+            let new = rewrite::Ipv6::new(packet, reversed);
+            self.store_at(rewrite::Ipv6::AT, new.words.as_ptr().cast(), size_of_val(&new.words))?;
             // Kernels that don't know the flag refuse the call before they touch the packet.
-            self.mend(at, rewrite.pseudo, pseudo | BPF_F_IPV6) || self.mend(at, rewrite.pseudo, pseudo)
+            let is_mended =
+                self.mend(at, new.pseudo, pseudo | BPF_F_IPV6) || self.mend(at, new.pseudo, pseudo);
+            (is_mended, new.ports)
         } else {
-            self.store_at(Rewrite::AT_V4, words, 4 * Rewrite::WORDS_V4)?;
-            self.mend(at, rewrite.pseudo, pseudo)
+            let new = rewrite::Ipv4::new(packet, reversed);
+            self.store_at(rewrite::Ipv4::AT, new.words.as_ptr().cast(), size_of_val(&new.words))?;
+            (self.mend(at, new.pseudo, pseudo), new.ports)
         };
-        if is_mended && self.mend(at, rewrite.ports, keep_zero) { Ok(()) } else { Err(Reason::SkbError) }
+        // Frontends and endpoints often have the same port.
+        if is_mended && (ports == 0 || self.mend(at, ports, keep_zero)) {
+            Ok(())
+        } else {
+            Err(Reason::SkbError)
+        }
     }
 
     #[inline(always)]
@@ -153,19 +162,11 @@ impl Skb {
             // SAFETY: a plain call; the kernel checks the device.
             return Verdict::Redirected(unsafe { bpf_redirect_peer(ifindex, 0) });
         }
-        // SAFETY: plain integers; zero is valid for all.
-        let mut neighbour: bpf_redir_neigh = unsafe { core::mem::zeroed() };
-        if let Some(ipv4) = unmapped(next_hop) {
-            neighbour.nh_family = AF_INET;
-            neighbour.__bindgen_anon_1.ipv4_nh = ipv4;
-        } else {
-            let [a, b] = next_hop;
-            neighbour.nh_family = AF_INET6;
-            neighbour.__bindgen_anon_1.ipv6_nh = [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32];
-        }
+        let neighbour = Neighbour::of(next_hop);
         // SAFETY: the parameters are on the stack and initialised.
         let answer = unsafe {
-            bpf_redirect_neigh(ifindex, &raw mut neighbour, size_of::<bpf_redir_neigh>() as i32, 0)
+            let neighbour = (&raw const neighbour).cast_mut().cast();
+            bpf_redirect_neigh(ifindex, neighbour, size_of::<bpf_redir_neigh>() as i32, 0)
         };
         Verdict::Redirected(answer)
     }
@@ -177,6 +178,23 @@ impl Skb {
         self.leave(4, ifindex);
         // SAFETY: a plain call.
         Verdict::Redirected(unsafe { bpf_redirect(ifindex, 0) })
+    }
+}
+
+/// `struct bpf_redir_neigh` in words of 64 bits, as the kernel copies it.
+#[repr(C)]
+struct Neighbour([u64; 3]);
+const _: () = assert!(size_of::<bpf_redir_neigh>() <= size_of::<Neighbour>());
+
+impl Neighbour {
+    #[inline(always)]
+    fn of(next_hop: [u64; 2]) -> Self {
+        let (family, address) = match unmapped(next_hop) {
+            Some(ipv4) => (AF_INET, [ipv4 as u64, 0]),
+            None => (AF_INET6, next_hop),
+        };
+        let [a, b] = address;
+        Self([family as u64 | a << 32, a >> 32 | b << 32, b >> 32])
     }
 }
 

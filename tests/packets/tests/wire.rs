@@ -76,6 +76,7 @@ fn routes(net: Net) -> Plan {
     let (near, far) = ([here(net.here(2))], [there(net.there(2))]);
     Plan::default()
         .route(Tcp, net.frontend(80), &[share("near", 1, &near)])
+        .route(Tcp, net.frontend(Net::ENDPOINT_PORT), &[share("same-port", 1, &near)])
         .route(Tcp, net.frontend(81), &[share("far", 1, &far)])
         .route(Udp, net.frontend(80), &[share("near-dns", 1, &near)])
         .route(Udp, net.frontend(81), &[share("far-dns", 1, &far)])
@@ -87,7 +88,8 @@ fn segments_of_connections_are_right_on_the_wire() {
         let wires = Wires::of(node);
         for net in Net::BOTH {
             node.apply(&routes(net));
-            for frontend in [net.frontend(80), net.frontend(81)] {
+            for port in [80, 81, Net::ENDPOINT_PORT] {
+                let frontend = net.frontend(port);
                 let flow = Connection::established(node, net.client(40_000), frontend);
                 for offload in [true, false] {
                     node.offload(offload);
