@@ -102,6 +102,32 @@ fn a_list_can_be_checked_again() {
     assert!(text(&again.stdout).ends_with("\n4 objects, no problems\n"), "{}", text(&again.stdout));
 }
 
+/// What `kubectl get ... -A -o yaml` prints, with statuses, managed fields and kinds that are not read: the route's grant
+/// is missing.
+#[test]
+fn what_kubectl_prints_is_judged_as_the_cluster_would() {
+    let output = piped(&here().join("cluster.yaml"), &["-f", "-"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert_golden("cluster.txt", text(&output.stdout));
+
+    let grant = "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {name: shop, namespace: data}\n\
+                 spec: {from: [{group: gateway.networking.k8s.io, kind: TCPRoute, namespace: shop}], to: [{group: \"\", kind: Service}]}\n";
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("grant.yaml"), grant).unwrap();
+    let output = piped(&here().join("cluster.yaml"), &["-f", "-", "-f", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
+/// `check` as in a pipeline: no node is named.
+fn piped(input: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gateway-agent"))
+        .arg("check")
+        .args(arguments)
+        .stdin(File::open(input).unwrap())
+        .output()
+        .unwrap()
+}
+
 #[test]
 fn a_missing_path_is_a_problem() {
     let folder = tempfile::tempdir().unwrap();
@@ -119,5 +145,26 @@ fn the_documentations_examples_have_no_problem() {
     for folder in folders {
         let output = check(&folder, &["-f", ".", "--node-address", "fd00::1"]);
         assert_eq!(output.status.code(), Some(0), "{}: {}", folder.display(), text(&output.stdout));
+    }
+}
+
+/// Blocks of YAML in the documentation that are objects, each page by itself.
+#[test]
+fn the_documentations_pages_have_no_problem() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let pages = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages: Vec<_> = pages.filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
+    assert!(!pages.is_empty());
+    for page in pages.into_iter().chain([root.join("README.md")]) {
+        let content = fs::read_to_string(&page).unwrap();
+        let blocks = content.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let objects: Vec<_> = blocks.filter(|block| block.contains("apiVersion:")).collect();
+        if objects.is_empty() {
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("page.yaml"), objects.join("---\n")).unwrap();
+        let output = check(folder.path(), &["-f", "page.yaml", "--node-address", "fd00::1"]);
+        assert_eq!(output.status.code(), Some(0), "{}: {}", page.display(), text(&output.stdout));
     }
 }

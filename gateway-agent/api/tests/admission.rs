@@ -1,7 +1,8 @@
 //! Admission of documents: what each kind of mistake is answered with.
 
 use gateway_agent_api::admission::{Admitted, Refusal, admit, documents};
-use gateway_agent_api::{Gateway, Object, ObjectRef, Service, TcpRoute, Typed};
+use gateway_agent_api::gateway::GatewayListenersAllowedRoutesNamespacesFrom;
+use gateway_agent_api::{Gateway, Object, ObjectRef, Secret, Service, TcpRoute, Typed};
 use serde_json::{Value, json};
 
 fn gateway() -> Value {
@@ -55,7 +56,8 @@ fn with(mut document: Value, pointer: &str, value: Value) -> Value {
         return document;
     }
     let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
-    document.pointer_mut(parent).expect("the parent exists")[name] = value;
+    // RFC 6901, section 3.
+    document.pointer_mut(parent).expect("the parent exists")[name.replace("~1", "/")] = value;
     document
 }
 
@@ -221,6 +223,59 @@ fn unknown_fields_are_dropped_and_reported() {
         let warnings = admitted(document).warnings;
         assert_eq!(warnings.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), [path]);
     }
+}
+
+#[test]
+fn what_an_api_server_has_stored_is_no_misspelling() {
+    let stored = |document: Value, pointer: &str| {
+        with(with(document, "/metadata/uid", json!("0-1-2")), pointer, json!(1))
+    };
+    let warnings = admitted(stored(gateway(), "/spec/listeners/0/next")).warnings;
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].cause, "unknown to this version, has no effect");
+    assert_eq!(admitted(stored(service(), "/spec/next")).warnings, []);
+}
+
+#[test]
+fn a_secrets_texts_become_data() {
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": "cert", "namespace": "shop" },
+        "type": "kubernetes.io/tls",
+        "data": { "tls.crt": "YQ==", "tls.key": "Yg==" },
+        "stringData": { "tls.key": "c" },
+    });
+    let object = admitted(secret.clone()).object;
+    let bytes = |key: &str| typed::<Secret>(&object).data.as_ref().expect("data")[key].0.clone();
+    assert_eq!((bytes("tls.crt"), bytes("tls.key")), (b"a".to_vec(), b"c".to_vec()));
+
+    let cases = [
+        (with(secret.clone(), "/data", json!({})), "data[tls.crt]", "lacks it"),
+        (with(secret.clone(), "/data/a~1b", json!("YQ==")), "data[a/b]", "is no key"),
+        (with(secret, "/data/tls.crt", json!("?")), "data.tls.crt", "Invalid symbol"),
+    ];
+    for (document, path, cause) in cases {
+        let Err(Refusal::Invalid { findings, .. }) = admit(document) else { panic!("{path}: admitted") };
+        assert!(
+            findings.iter().any(|it| it.path == path && it.cause.contains(cause)),
+            "{path}: {findings:#?}"
+        );
+    }
+}
+
+#[test]
+fn values_of_a_later_release_stay_in_their_place() {
+    let from = "/spec/listeners/0/allowedRoutes";
+    let document = with(gateway(), from, json!({ "namespaces": { "from": "Friends" } }));
+    let mut unknown = Vec::new();
+    let object = Object::decode(Gateway::KIND, document, &mut |path| unknown.push(path)).expect("an object");
+    let gateway: &Gateway = typed(&object);
+    let allowed =
+        gateway.spec.listeners[0].allowed_routes.as_ref().and_then(|routes| routes.namespaces.as_ref());
+    let expected = GatewayListenersAllowedRoutesNamespacesFrom::Unknown("Friends".to_owned());
+    assert_eq!(allowed.and_then(|namespaces| namespaces.from.as_ref()), Some(&expected));
+    assert_eq!(unknown, [""; 0]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use nix::unistd::Uid;
 
 use crate::process::step;
 
-pub(crate) use requirements::prepare;
+pub(crate) use requirements::{go, prepare};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {

@@ -1,5 +1,7 @@
 //! What a cluster needs of this machine: the distribution's packages, Go, and what Go builds.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result};
 use cluster::{Programs, go};
 
@@ -24,12 +26,17 @@ const PLUGINS: &str = "containernetworking-plugins";
 /// Installs and builds what is missing: some minutes the first time, no time later.
 pub(crate) fn prepare() -> Result<Programs> {
     install_packages()?;
+    let go = go()?;
+    step("Kubernetes, etcd, CoreDNS (the first time: 10 minutes)", || Ok(Programs::prepare(&go)?))
+}
+
+/// A go command that builds and fetches everything here, installed if there is none.
+pub(crate) fn go() -> Result<PathBuf> {
     if go::find().is_none() {
         // Any will do: it fetches a newer one if it must.
         setup::install(&["golang-go"])?;
     }
-    let go = go::find().context("no Go that works: install Go 1.21 or later, then run this again")?;
-    step("Kubernetes, etcd, CoreDNS (the first time: 10 minutes)", || Ok(Programs::prepare(&go)?))
+    go::find().context("no Go that works: install Go 1.21 or later, then run this again")
 }
 
 fn install_packages() -> Result<()> {

@@ -86,18 +86,34 @@ pub fn admit(mut document: Value) -> Result<Admitted, Refusal> {
         fields.remove("status");
     }
     older::rename(kind, &mut document);
-    match crd::schema(kind, &head.version) {
+    let schema = crd::schema(kind, &head.version);
+    match schema {
         Some(schema) => schema.review(&mut document, &mut review),
         None => core::complete(kind, &mut document),
     }
-    if review.errors.is_empty() {
-        review.decode(kind, document, core::review).map_or_else(
-            |findings| Err(Refusal::Invalid { object: object.clone(), findings }),
-            |(decoded, warnings)| Ok(Admitted { object: decoded, warnings }),
-        )
-    } else {
-        Err(Refusal::Invalid { object, findings: review.errors })
+    if !review.errors.is_empty() {
+        return Err(Refusal::Invalid { object, findings: review.errors });
     }
+    let is_stored = document.pointer("/metadata/uid").is_some();
+    match review.decode(kind, document, core::review) {
+        Ok((decoded, warnings)) => {
+            let warnings = match (is_stored, schema) {
+                (false, _) => warnings,
+                (true, Some(_)) => newer(warnings),
+                // Kubernetes' own kinds gain fields with every release; what is needed of them is known.
+                (true, None) => Vec::new(),
+            };
+            Ok(Admitted { object: decoded, warnings })
+        }
+        Err(findings) => Err(Refusal::Invalid { object, findings }),
+    }
+}
+
+/// An API server has seen the object and would have dropped what it didn't know: it knows more than this version.
+fn newer(warnings: Vec<Finding>) -> Vec<Finding> {
+    let fix = "remove it, or use a version of gateway-agent that knows it";
+    let cause = "unknown to this version, has no effect";
+    warnings.into_iter().map(|warning| Finding::new(warning.path, cause, fix)).collect()
 }
 
 /// What every document must say before anything else about it can be judged.
