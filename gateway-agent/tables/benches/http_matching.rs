@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gateway_agent_tables::http::{
-    HttpAction, HttpFrontend, HttpListener, HttpListenerName, HttpMatch, HttpMatcher, HttpRefusal, HttpRoute,
-    HttpRouteKind, HttpRouteRule, HttpRule, HttpRuleName, HttpTables, Path, PathMatch, RequestHead,
-    RequestHost, RouteAge, Scheme, Timeouts,
+    HttpAction, HttpFrontend, HttpListener, HttpMatch, HttpMatcher, HttpRefusal, HttpRoute, HttpRouteKind,
+    HttpRouteRule, HttpRule, HttpRuleName, HttpTables, Path, PathMatch, RequestHead, RequestHost, RouteAge,
+    Scheme, Timeouts,
 };
 use gateway_agent_tables::{FrontendKey, HostPattern, ListenerName, ObjectName, Protocol};
 use http::{HeaderMap, Method};
@@ -42,7 +42,7 @@ fn tables(routes: usize, same_host: bool) -> HttpTables {
         tables.http_routes.insert(name.clone(), Arc::new(route(name, path)));
     }
     let gateway = ObjectName { namespace: "bench".to_owned(), name: "edge".to_owned() };
-    let name = HttpListenerName { name: ListenerName { gateway, listener: "http".to_owned() }, set: None };
+    let name = ListenerName { gateway, listener: "http".to_owned() };
     tables.listeners.insert(name.clone(), listener);
     tables.frontends.insert(frontend(), HttpFrontend { listeners: [(HostPattern::Any, name)].into() });
     tables

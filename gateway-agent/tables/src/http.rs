@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EndpointSet, FrontendKey, HostPattern, ObjectName};
+use crate::{EndpointSet, FrontendKey, HostPattern, ListenerName, ObjectName};
 
 pub use auth::{AuthProtocol, ExternalAuth};
 pub use backend::{
@@ -39,7 +39,7 @@ pub use matches::{
     GrpcMatch, GrpcName, GrpcNameMatch, HeaderMatch, HttpMatch, InvalidGrpcName, PathMatch, QueryMatch,
     ValueMatch,
 };
-pub use name::{HttpListenerName, HttpRouteKind, HttpRuleName};
+pub use name::{HttpRouteKind, HttpRuleName};
 pub use path::{Hostname, InvalidHostname, InvalidPath, Path};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{
@@ -53,7 +53,7 @@ pub use redirect::{Redirect, RedirectStatus, RequestUrl, Scheme};
 pub struct HttpTables {
     /// What clients connect to.
     pub frontends: BTreeMap<FrontendKey, HttpFrontend>,
-    pub listeners: BTreeMap<HttpListenerName, HttpListener>,
+    pub listeners: BTreeMap<ListenerName, HttpListener>,
     /// The HTTPRoutes that any listener names.
     pub http_routes: BTreeMap<ObjectName, Arc<HttpRoute<HttpMatch>>>,
     /// The GRPCRoutes that any listener names.
@@ -67,7 +67,7 @@ pub struct HttpTables {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpFrontend {
     /// A request belongs to the most specific listener for its host, and to no other: listeners are isolated.
-    pub listeners: BTreeMap<HostPattern, HttpListenerName>,
+    pub listeners: BTreeMap<HostPattern, ListenerName>,
 }
 
 /// A listener of protocol HTTP or HTTPS.

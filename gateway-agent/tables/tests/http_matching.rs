@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use gateway_agent_tables::http::{
     FieldName, FieldValue, GrpcMatch, GrpcName, GrpcNameMatch, HeaderMatch, HostRoutes, HttpAction,
-    HttpFrontend, HttpListener, HttpListenerName, HttpMatch, HttpMatcher, HttpRefusal, HttpRoute,
-    HttpRouteKind, HttpRouteRule, HttpRule, HttpRuleName, HttpTables, MethodName, Path, PathMatch, Pattern,
-    QueryMatch, RequestHead, RequestHost, RouteAge, Scheme, Timeouts, ValueMatch,
+    HttpFrontend, HttpListener, HttpMatch, HttpMatcher, HttpRefusal, HttpRoute, HttpRouteKind, HttpRouteRule,
+    HttpRule, HttpRuleName, HttpTables, MethodName, Path, PathMatch, Pattern, QueryMatch, RequestHead,
+    RequestHost, RouteAge, Scheme, Timeouts, ValueMatch,
 };
 use gateway_agent_tables::{FrontendKey, HostPattern, ListenerName, ObjectName, Protocol};
 use http::{HeaderMap, HeaderValue, Method};
@@ -186,9 +186,9 @@ fn compiled<M: Clone>(kind: HttpRouteKind, route: &Route, rules: &[Vec<M>]) -> A
     Arc::new(HttpRoute { age: RouteAge { created: route.created }, rules: rules.collect() })
 }
 
-fn listener_name(index: usize) -> HttpListenerName {
+fn listener_name(index: usize) -> ListenerName {
     let gateway = ObjectName { namespace: "infra".to_owned(), name: "edge".to_owned() };
-    HttpListenerName { name: ListenerName { gateway, listener: index.to_string() }, set: None }
+    ListenerName { gateway, listener: index.to_string() }
 }
 
 fn frontend() -> FrontendKey {
@@ -231,7 +231,7 @@ fn tables(listeners: &[&str], routes: &[Route]) -> HttpTables {
 }
 
 /// What the compiled matcher picks: the listener and the rule.
-fn pick(matcher: &HttpMatcher, request: &Request) -> Option<(HttpListenerName, Option<HttpRuleName>)> {
+fn pick(matcher: &HttpMatcher, request: &Request) -> Option<(ListenerName, Option<HttpRuleName>)> {
     let host = RequestHost::of(request.host);
     let listener = matcher.listener(&frontend(), &host)?;
     let mut fields = HeaderMap::new();

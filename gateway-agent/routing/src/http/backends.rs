@@ -34,10 +34,11 @@ pub(super) fn upstream(
     findings: &mut RuleFindings,
 ) -> Option<Upstream> {
     let resolved = context.backends.resolve(context.route, reference, Protocol::Tcp);
-    let resolved = resolved.and_then(|resolved| Ok((protocol(&resolved, kind)?, resolved)));
-    let (protocol, resolved) = findings.reference(field, resolved)?;
+    let resolved = findings.reference(field, resolved)?;
     let service = HttpService { service: resolved.service.clone(), port: resolved.port };
+    // Also where nothing can be spoken: a BackendTLSPolicy that can't be followed tells so where its Service is used.
     findings.needs(service.clone(), &resolved);
+    let protocol = findings.reference(field, protocol(&resolved, kind))?;
     let encrypted = resolved.encryption == Encryption::Tls;
     Some(Upstream { service, protocol, encrypted })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gateway_agent_tables::http::{HttpListener, HttpListenerName, HttpService, HttpTables, Scheme};
+use gateway_agent_tables::http::{HttpListener, HttpService, HttpTables, Scheme};
 use gateway_agent_tables::{EndpointSet, Family, HostPattern, Protocol, ServicePort};
 
 use super::Rules;
@@ -23,10 +23,7 @@ pub(crate) fn compile(bindings: &Bindings<'_>, slices: &Slices<'_>, snapshot: &S
             if frontends.is_empty() {
                 continue;
             }
-            let name = HttpListenerName {
-                name: listener.name.clone(),
-                set: listener.owner.set.map(|set| gateway.sets[set].name.clone()),
-            };
+            let name = &listener.name;
             for key in frontends {
                 let of_frontend = tables.frontends.entry(key).or_default();
                 of_frontend.listeners.insert(hostname.clone(), name.clone());
@@ -34,7 +31,7 @@ pub(crate) fn compile(bindings: &Bindings<'_>, slices: &Slices<'_>, snapshot: &S
             for attached in bindings.attached(index, place) {
                 attach(attached, bindings, slices, &mut made, &mut tables);
             }
-            tables.listeners.insert(name, made);
+            tables.listeners.insert(name.clone(), made);
         }
     }
     tables

@@ -72,9 +72,9 @@ impl<'a> Request<'a> {
             .with_query(self.query)
             .with_grpc(self.is_grpc);
         let Some(rule) = listener.pick(&head) else {
-            return format!("{}: 404", listener.name.name.listener);
+            return format!("{}: 404", listener.name.listener);
         };
-        format!("{}: {}: {}", listener.name.name.listener, rule.name, self.action(tables, listener, rule))
+        format!("{}: {}: {}", listener.name.listener, rule.name, self.action(tables, listener, rule))
     }
 
     fn action(&self, tables: &HttpTables, listener: &ListenerMatcher, rule: &HttpRule) -> String {

@@ -17,10 +17,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::{
-    GrpcMatch, HostRoutes, HttpFrontend, HttpListener, HttpListenerName, HttpMatch, HttpRoute, HttpRule,
-    HttpTables, Scheme,
+    GrpcMatch, HostRoutes, HttpFrontend, HttpListener, HttpMatch, HttpRoute, HttpRule, HttpTables, Scheme,
 };
-use crate::{FrontendKey, ObjectName};
+use crate::{FrontendKey, ListenerName, ObjectName};
 
 use candidate::{Candidate, Matched};
 use grpc::Services;
@@ -33,13 +32,13 @@ pub use head::{RequestFields, RequestHead, RequestHost};
 #[derive(Clone, Debug, Default)]
 pub struct HttpMatcher {
     frontends: HashMap<FrontendKey, HostMap<Arc<ListenerMatcher>>>,
-    listeners: BTreeMap<HttpListenerName, Arc<ListenerMatcher>>,
+    listeners: BTreeMap<ListenerName, Arc<ListenerMatcher>>,
 }
 
 /// The routes of one listener.
 #[derive(Clone, Debug)]
 pub struct ListenerMatcher {
-    pub name: HttpListenerName,
+    pub name: ListenerName,
     /// Of its clients' URLs.
     pub scheme: Scheme,
     /// As the Gateway has it.
@@ -95,7 +94,7 @@ impl HttpMatcher {
 
 impl ListenerMatcher {
     fn compile(
-        name: &HttpListenerName,
+        name: &ListenerName,
         listener: &HttpListener,
         tables: &HttpTables,
         previous: Option<&Self>,
