@@ -15,6 +15,8 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+pub use gateway_agent_kernel::one_line;
+
 use crate::cli::Command;
 
 pub type Failure = Box<dyn Error>;
@@ -36,21 +38,6 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         Err(error) if is_broken_pipe(error.as_ref()) => Ok(ExitCode::SUCCESS),
         result => result,
     }
-}
-
-/// An error and what caused it, in one line.
-pub fn one_line(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Many errors already quote their cause.
-        if !line.contains(&cause_text) {
-            line = format!("{line}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {

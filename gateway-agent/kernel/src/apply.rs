@@ -84,7 +84,7 @@ impl ApplyReport {
     }
 
     pub(crate) fn map_problem(&mut self, map: &'static str, object: &impl Display, error: &MapError) {
-        self.problem(ApplyProblem::Map { map, object: object.to_string(), cause: crate::chain(error) });
+        self.problem(ApplyProblem::Map { map, object: object.to_string(), cause: crate::one_line(error) });
     }
 
     /// Counts a write or reports why there was none; true: it was written.

@@ -45,13 +45,13 @@ pub enum AttachError {
     Vanished { name: String, ifindex: u32 },
     #[error("device {name}: Linux {kernel} has no tcx hooks; 6.6 or newer is needed")]
     NoTcx { name: String, kernel: String },
-    #[error("device {name}: {}", crate::chain(cause))]
+    #[error("device {name}: {}", crate::one_line(cause))]
     Program { name: String, cause: ProgramError },
-    #[error("link {}: {}", path.display(), crate::chain(cause))]
+    #[error("link {}: {}", path.display(), crate::one_line(cause))]
     Link { path: PathBuf, cause: LinkError },
-    #[error("link {} can't be pinned: {}", path.display(), crate::chain(cause))]
+    #[error("link {} can't be pinned: {}", path.display(), crate::one_line(cause))]
     Pin { path: PathBuf, cause: aya::pin::PinError },
-    #[error("map devices, entry {ifindex}: {}", crate::chain(cause))]
+    #[error("map devices, entry {ifindex}: {}", crate::one_line(cause))]
     Map { ifindex: u32, cause: MapError },
     #[error("{}: {cause}", path.display())]
     Folder { path: PathBuf, cause: io::Error },

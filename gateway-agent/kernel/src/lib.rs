@@ -46,16 +46,16 @@ pub use stats::{BackendStats, FrontendStats, ReasonStats, RouteStats, Stats, Tab
 pub use store::StoreError;
 
 /// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some errors already say what their cause says.
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        // Many errors already quote their cause.
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
         }
-        cause = error.source();
+        source = cause.source();
     }
-    text
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }

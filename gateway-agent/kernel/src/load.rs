@@ -47,19 +47,19 @@ pub enum OpenError {
     OtherSnatPorts { pin: PathBuf, found: String },
     #[error("map {map} is missing in {}: run `gateway-agent detach --pin {}` first; flows end", pin.display(), pin.display())]
     Incomplete { pin: PathBuf, map: &'static str },
-    #[error("the programs or maps can't be loaded: {}", crate::chain(.0))]
+    #[error("the programs or maps can't be loaded: {}", crate::one_line(.0))]
     Load(EbpfError),
     #[error("map {map} doesn't fit into memory: choose fewer flows, or give the agent more memory")]
     NoMemory { map: String },
-    #[error("program {name} can't be loaded: {}", crate::chain(cause))]
+    #[error("program {name} can't be loaded: {}", crate::one_line(cause))]
     Program { name: &'static str, cause: ProgramError },
     #[error("the object has no program {0}; build it again: `cargo xtask build`")]
     NoProgram(&'static str),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{what}: {}", crate::chain(cause))]
+    #[error("{what}: {}", crate::one_line(cause))]
     Map { what: &'static str, cause: MapError },
-    #[error("the program array can't be pinned at {}: {}", path.display(), crate::chain(cause))]
+    #[error("the program array can't be pinned at {}: {}", path.display(), crate::one_line(cause))]
     Pin { path: PathBuf, cause: aya::pin::PinError },
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),

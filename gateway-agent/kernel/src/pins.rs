@@ -29,7 +29,7 @@ pub enum PinsError {
     OtherLayout { pin: PathBuf },
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("map {map}: {}", crate::chain(cause))]
+    #[error("map {map}: {}", crate::one_line(cause))]
     Map { map: &'static str, cause: MapError },
     #[error(transparent)]
     Folder(#[from] OpenError),

@@ -75,7 +75,7 @@ pub(crate) fn maps_folder(pin: &Path) -> PathBuf {
 
 /// A map that can't be opened or used.
 #[derive(Debug, thiserror::Error)]
-#[error("map {name}: {}", crate::chain(cause))]
+#[error("map {name}: {}", crate::one_line(cause))]
 pub struct StoreError {
     name: &'static str,
     cause: MapError,
