@@ -4,8 +4,8 @@ use gateway_agent_api::{Kind, Object, ObjectMeta, ObjectRef, Typed};
 use gateway_agent_tables::{Backend, HostPattern, ObjectName};
 use serde_json::Value;
 
-use crate::Snapshot;
 use crate::precedence::Precedence;
+use crate::{CONTROLLER_NAME, Snapshot};
 
 /// A route of any kind. Its rules are the affair of [`crate::content`], by kind.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct Route<'a> {
     pub(crate) parents: Vec<ParentRef<'a>>,
     /// Host names that the route is for; empty: every name, or a kind that knows none.
     pub(crate) hostnames: Vec<HostPattern>,
+    /// Entries of other controllers in its status, which stay.
+    pub(crate) foreign_parents: usize,
     source: &'a Object,
 }
 
@@ -63,12 +65,18 @@ impl<'a> Route<'a> {
     fn parse(source: &'a Object) -> Option<Self> {
         let metadata = source.metadata();
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
-        let (parents, hostnames): (_, Option<&'a [String]>) = match source {
-            Object::HttpRoute(route) => (parent_refs!(route, namespace), route.spec.hostnames.as_deref()),
-            Object::GrpcRoute(route) => (parent_refs!(route, namespace), route.spec.hostnames.as_deref()),
-            Object::TlsRoute(route) => (parent_refs!(route, namespace), Some(&route.spec.hostnames)),
-            Object::TcpRoute(route) => (parent_refs!(route, namespace), None),
-            Object::UdpRoute(route) => (parent_refs!(route, namespace), None),
+        let (parents, foreign_parents, hostnames): (_, _, Option<&'a [String]>) = match source {
+            Object::HttpRoute(route) => {
+                (parent_refs!(route, namespace), foreign_parents!(route), route.spec.hostnames.as_deref())
+            }
+            Object::GrpcRoute(route) => {
+                (parent_refs!(route, namespace), foreign_parents!(route), route.spec.hostnames.as_deref())
+            }
+            Object::TlsRoute(route) => {
+                (parent_refs!(route, namespace), foreign_parents!(route), Some(&route.spec.hostnames))
+            }
+            Object::TcpRoute(route) => (parent_refs!(route, namespace), foreign_parents!(route), None),
+            Object::UdpRoute(route) => (parent_refs!(route, namespace), foreign_parents!(route), None),
             _ => return None,
         };
         let object = source.object_ref();
@@ -83,6 +91,7 @@ impl<'a> Route<'a> {
                 .iter()
                 .filter_map(|name| HostPattern::parse(name))
                 .collect(),
+            foreign_parents,
             source,
         })
     }
@@ -121,6 +130,15 @@ macro_rules! parent_refs {
     };
 }
 use parent_refs;
+
+/// How many entries of other controllers a route's status has.
+macro_rules! foreign_parents {
+    ($route:expr) => {{
+        let parents = $route.status.iter().flat_map(|status| &status.parents);
+        parents.filter(|parent| parent.controller_name != CONTROLLER_NAME).count()
+    }};
+}
+use foreign_parents;
 
 /// A backendRef of any kind of route in the given namespace: the kinds' generated types differ in name only.
 macro_rules! backend_ref {

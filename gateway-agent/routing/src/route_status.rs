@@ -9,8 +9,12 @@ use crate::attachment::{Attachment, Verdict};
 use crate::bindings::Bindings;
 use crate::gateway::Gateway;
 use crate::listener::ListenerProtocol;
+use crate::route::Route;
 use crate::status::{self, Condition};
 use crate::{CONTROLLER_NAME, Outcome, Problem, sni};
+
+/// maxItems of status.parents in the CRDs of routes.
+const MAX_PARENTS: usize = 32;
 
 /// For listeners whose routes can't share a host name the route that gets it, by index of Gateway and listener.
 type Winners<'b> = BTreeMap<(usize, usize), BTreeMap<&'b HostPattern, usize>>;
@@ -25,12 +29,29 @@ pub(crate) fn report(bindings: &Bindings<'_>, outcome: &mut Outcome) {
             let refs = std::slice::from_ref(&content.refs);
             outcome.problems.extend(status::problems(object, None, refs));
         }
+        let room = MAX_PARENTS.saturating_sub(bound.route.foreign_parents);
+        outcome.problems.extend(bound.verdicts.iter().skip(room).map(|verdict| full(&bound.route, verdict)));
         let parents: Vec<_> = bound
             .verdicts
             .iter()
+            .take(room)
             .map(|verdict| parent_status(index, verdict, bindings, &winners, &mut outcome.problems))
             .collect();
         outcome.statuses.insert(object.clone(), json!({ "parents": parents }));
+    }
+}
+
+fn full(route: &Route<'_>, verdict: &Verdict) -> Problem {
+    let parent = &route.parents[verdict.parent];
+    let whole = format!("{} {}/{}", parent.kind, parent.namespace, parent.name);
+    Problem {
+        object: route.object.clone(),
+        part: Some(format!("parent {whole}")),
+        condition: None,
+        reason: "StatusListFull",
+        message: format!(
+            "status.parents has room for {MAX_PARENTS} entries and none for {whole}; detach the route from other parents"
+        ),
     }
 }
 

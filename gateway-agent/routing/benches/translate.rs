@@ -1,0 +1,168 @@
+//! How long a full translation takes: `cargo bench -p gateway-agent-routing`.
+//!
+//! 5,000 routes (4,000 HTTP, 400 gRPC, 300 TCP, 300 UDP) at 20 Gateways lead to 1,000 Services with 10,000 endpoints,
+//! the cluster of issue C's bench.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use gateway_agent_api::{Kind, Object};
+use gateway_agent_routing::{Node, Service, Snapshot, translate};
+use serde_json::{Value, json};
+
+const GATEWAYS: usize = 20;
+const SERVICES: usize = 1_000;
+const ENDPOINTS_OF_A_SERVICE: usize = 10;
+/// Kind, protocol of the listener, and how many.
+const ROUTES: [(&str, usize); 4] =
+    [("HTTPRoute", 4_000), ("GRPCRoute", 400), ("TCPRoute", 300), ("UDPRoute", 300)];
+/// Enough for a median.
+const RUNS: usize = 15;
+
+fn main() {
+    let mut snapshot = cluster();
+    let mut times: Vec<Duration> = (0..RUNS).map(|_| time(&snapshot)).collect();
+    times.sort();
+    let outcome = translate(&snapshot);
+    println!(
+        "translate: median {:?}, least {:?}, most {:?}; {} statuses, {} frontends, {} HTTP routes, {} Services, {} problems",
+        times[RUNS / 2],
+        times[0],
+        times[RUNS - 1],
+        outcome.statuses.len(),
+        outcome.tables.l4.frontends.len(),
+        outcome.tables.http.http_routes.len(),
+        outcome.tables.http.services.len(),
+        outcome.problems.len(),
+    );
+    let slice = slice(0, 1);
+    let start = Instant::now();
+    snapshot.insert(slice);
+    println!("insert of one object: {:?}", start.elapsed());
+}
+
+fn time(snapshot: &Snapshot) -> Duration {
+    let start = Instant::now();
+    black_box(translate(black_box(snapshot)));
+    start.elapsed()
+}
+
+fn cluster() -> Snapshot {
+    let mut snapshot = Snapshot::new(Node {
+        name: "node-0".to_owned(),
+        addresses: (0..GATEWAYS)
+            .map(|index| format!("192.0.2.{}", index + 1).parse().expect("an address"))
+            .collect(),
+        gateway_addresses: Vec::new(),
+    });
+    snapshot.served = Service::ALL.into();
+    let class = json!({ "controllerName": "gateway-agent.io/controller" });
+    snapshot.insert(object("GatewayClass", "", "gateway-agent", &class));
+    for index in 0..GATEWAYS {
+        snapshot.insert(object("Gateway", "infra", &format!("edge-{index}"), &gateway(index)));
+    }
+    let routes = ROUTES.iter().flat_map(|(kind, count)| (0..*count).map(move |index| (kind, index)));
+    for (index, (kind, of_kind)) in routes.enumerate() {
+        let spec = route(kind, index, of_kind);
+        snapshot.insert(object(kind, "shop", &format!("route-{index}"), &spec));
+    }
+    for index in 0..SERVICES {
+        let ports = json!([
+            { "name": "main", "port": 80, "targetPort": 8080 },
+            { "name": "udp", "port": 53, "protocol": "UDP", "targetPort": 5353 },
+        ]);
+        snapshot.insert(object("Service", "shop", &format!("service-{index}"), &json!({ "ports": ports })));
+        snapshot.insert(slice(index, 0));
+    }
+    snapshot
+}
+
+/// Web listeners, and 15 ports each for TCP and UDP.
+fn gateway(index: usize) -> Value {
+    let anyone = json!({ "namespaces": { "from": "All" } });
+    let mut listeners =
+        vec![json!({ "name": "web", "protocol": "HTTP", "port": 80, "allowedRoutes": anyone })];
+    for port in 0..ROUTES[2].1 / GATEWAYS {
+        for protocol in ["TCP", "UDP"] {
+            let name = format!("{}-{port}", protocol.to_lowercase());
+            listeners.push(
+                json!({ "name": name, "protocol": protocol, "port": 9_000 + port, "allowedRoutes": anyone }),
+            );
+        }
+    }
+    let addresses = json!([{ "type": "IPAddress", "value": format!("192.0.2.{}", index + 1) }]);
+    json!({ "gatewayClassName": "gateway-agent", "listeners": listeners, "addresses": addresses })
+}
+
+fn route(kind: &str, index: usize, of_kind: usize) -> Value {
+    let gateway = format!("edge-{}", of_kind % GATEWAYS);
+    let section = match kind {
+        "TCPRoute" => format!("tcp-{}", of_kind / GATEWAYS),
+        "UDPRoute" => format!("udp-{}", of_kind / GATEWAYS),
+        _ => "web".to_owned(),
+    };
+    let parent = json!([{ "name": gateway, "namespace": "infra", "sectionName": section }]);
+    let port = if kind == "UDPRoute" { 53 } else { 80 };
+    let backend =
+        |step: usize| json!({ "name": format!("service-{}", (index + step) % SERVICES), "port": port });
+    let host = json!([format!("route-{index}.example.com")]);
+    match kind {
+        "HTTPRoute" => json!({
+            "parentRefs": parent,
+            "hostnames": host,
+            "rules": [
+                {
+                    "matches": [{ "path": { "type": "PathPrefix", "value": "/api" } }],
+                    "backendRefs": [backend(0)],
+                },
+                {
+                    "matches": [{ "path": { "type": "PathPrefix", "value": "/" } }],
+                    "backendRefs": [backend(1), backend(2)],
+                },
+            ],
+        }),
+        "GRPCRoute" => json!({
+            "parentRefs": parent,
+            "hostnames": host,
+            "rules": [{ "matches": [{ "method": { "service": "shop.Orders" } }], "backendRefs": [backend(0)] }],
+        }),
+        _ => json!({ "parentRefs": parent, "rules": [{ "backendRefs": [backend(0)] }] }),
+    }
+}
+
+fn slice(service: usize, part: usize) -> Object {
+    let endpoints: Vec<_> = (0..ENDPOINTS_OF_A_SERVICE)
+        .map(|index| {
+            let number = service * ENDPOINTS_OF_A_SERVICE + index;
+            json!({
+                "addresses": [format!("10.{}.{}.{}", part, number / 250, number % 250 + 1)],
+                "nodeName": format!("node-{}", index % 3),
+            })
+        })
+        .collect();
+    let json = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "namespace": "shop",
+            "name": format!("service-{service}-{part}"),
+            "labels": { "kubernetes.io/service-name": format!("service-{service}") },
+        },
+        "addressType": "IPv4",
+        "ports": [
+            { "name": "main", "port": 8080, "protocol": "TCP" },
+            { "name": "udp", "port": 5353, "protocol": "UDP" },
+        ],
+        "endpoints": endpoints,
+    });
+    decode("EndpointSlice", json)
+}
+
+fn object(kind: &str, namespace: &str, name: &str, spec: &Value) -> Object {
+    decode(kind, json!({ "metadata": { "namespace": namespace, "name": name }, "spec": spec }))
+}
+
+fn decode(kind: &str, json: Value) -> Object {
+    let kind = Kind::ALL.iter().copied().find(|it| it.name() == kind).expect("a kind");
+    Object::decode(kind, json, &mut |_| ()).expect("an object of its kind")
+}
