@@ -211,6 +211,38 @@ fn the_crds_own_rules_are_checked() {
 }
 
 #[test]
+fn settings_are_checked() {
+    let cases = [
+        (json!({ "addresses": { "mode": "Nodes" } }), "spec.addresses.mode", "not a known value"),
+        (json!({ "addresses": { "pools": ["x"] } }), "spec.addresses.pools[0]", "does not match"),
+        (json!({ "kernel": { "flows": 0 } }), "spec.kernel.flows", "out of range"),
+        (
+            json!({ "kernel": { "snatPorts": { "first": 2048, "last": 2050 } } }),
+            "spec.kernel.snatPorts",
+            "a whole group of eight ports",
+        ),
+        (
+            json!({ "kernel": { "timeouts": { "tcpOpening": "1ms" } } }),
+            "spec.kernel.timeouts.tcpOpening",
+            "from 100ms to 720h",
+        ),
+    ];
+    for (spec, path, cause) in cases {
+        let config = json!({
+            "apiVersion": "gateway-agent.io/v1alpha1",
+            "kind": "GatewayConfig",
+            "metadata": { "name": "ours", "namespace": "infra" },
+            "spec": spec,
+        });
+        let Err(Refusal::Invalid { findings, .. }) = admit(config) else { panic!("{path}: admitted") };
+        assert!(
+            findings.iter().any(|it| it.path == path && it.cause.contains(cause)),
+            "{path}: {findings:#?}"
+        );
+    }
+}
+
+#[test]
 fn unknown_fields_are_dropped_and_reported() {
     let cases = [
         (with(gateway(), "/spec/listeners/0/prot", json!(1)), "spec.listeners[0].prot"),

@@ -8,6 +8,7 @@ pub mod gateway_node;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
+use serde_json::Value;
 
 use gateway_config::GatewayConfig;
 use gateway_node::GatewayNode;
@@ -17,5 +18,23 @@ pub const GROUP: &str = "gateway-agent.io";
 
 /// The CRDs, as they are applied to a cluster.
 pub fn crds() -> [CustomResourceDefinition; 2] {
-    [GatewayConfig::crd(), GatewayNode::crd()]
+    [GatewayConfig::crd(), GatewayNode::crd()].map(without_nulls)
+}
+
+/// Optional fields are left out, never null: an API server drops nulls of a field that isn't nullable, and people who ask
+/// `kubectl explain` for the values of an enum don't see an empty one.
+fn without_nulls(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.retain(|name, field| name != "nullable" || !field.is_boolean());
+                fields.values_mut().for_each(strip);
+            }
+            Value::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut json = serde_json::to_value(crd).expect("a CRD is JSON");
+    strip(&mut json);
+    serde_json::from_value(json).expect("still a CRD")
 }
