@@ -1,4 +1,4 @@
-//! The agent's parts. The program itself is [`main`]; [`source`] is public for those who try it with random files.
+//! The agent's parts. The program itself is [`main`].
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "in private modules, `pub` means: for the other modules")]
 
@@ -17,7 +17,7 @@ mod node_writer;
 mod notices;
 #[cfg(test)]
 mod rbac;
-pub mod source;
+mod source;
 mod statuses;
 mod unserved;
 

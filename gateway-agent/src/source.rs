@@ -16,7 +16,7 @@ mod watch;
 use std::fmt;
 use std::path::PathBuf;
 
-pub use document::{Document, parse};
+pub use document::parse;
 pub use scan::{Found, Scan};
 pub use store::{Change, Store};
 pub use watch::{WRITER_PAUSE, WatchError, Watcher};

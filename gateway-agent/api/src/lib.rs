@@ -11,6 +11,7 @@ mod generated;
 mod object;
 mod older;
 pub mod own;
+pub mod text;
 
 pub use generated::{
     backend_tls_policy, conditions, gateway, gateway_class, grpc_route, http_route, listener_set,

@@ -2,25 +2,24 @@
 #![no_main]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 
-use gateway_agent::source;
 use gateway_agent_api::admission::{Admitted, admit, documents};
+use gateway_agent_api::text::{self, Form};
 use gateway_agent_routing::{Node, Snapshot, translate};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {
-    for name in ["file.yaml", "file.json"] {
-        compile(Path::new(name), text);
+    for form in [Form::Yaml, Form::Json] {
+        compile(form, text);
     }
 });
 
 /// As the agent does it with its files.
-fn compile(file: &Path, text: &[u8]) {
-    let found = match source::parse(file, text) {
+fn compile(form: Form, text: &[u8]) {
+    let found = match text::parse(form, text) {
         Ok(found) => found,
-        Err(problem) => {
-            assert!(!problem.to_string().is_empty());
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
             return;
         }
     };
