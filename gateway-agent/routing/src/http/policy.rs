@@ -84,7 +84,12 @@ pub(super) fn session(
                 return None;
             };
             let field = "sessionPersistence.header.name";
-            SessionToken::Header(findings.check(field, FieldName::parse(&header.name))?)
+            let name = findings.check(field, FieldName::parse(&header.name))?;
+            if name.is_of_the_connection() {
+                findings.unsupported(field, format!("{name} belongs to the connection; use another header"));
+                return None;
+            }
+            SessionToken::Header(name)
         }
         Some(SessionType::Unknown(other)) => {
             findings.unsupported("sessionPersistence.type", unknown(other, "Cookie or Header"));
