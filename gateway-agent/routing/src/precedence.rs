@@ -30,7 +30,13 @@ impl<'a> Precedence<'a> {
 
 impl Ord for Precedence<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.created.cmp(&other.created).then_with(|| self.path().cmp(other.path()))
+        self.created.cmp(&other.created).then_with(|| {
+            if self.namespace == other.namespace {
+                self.name.cmp(other.name)
+            } else {
+                self.path().cmp(other.path())
+            }
+        })
     }
 }
 
