@@ -3,12 +3,10 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
 use serde::Deserialize;
 
 use super::schema::Schema;
-use crate::{GatewayConfig, GatewayNode, Kind};
+use crate::{Kind, own};
 
 /// The CRD of a kind as JSON, or None for kinds that the API server itself defines.
 fn source(kind: Kind) -> Option<Cow<'static, str>> {
@@ -32,8 +30,7 @@ fn source(kind: Kind) -> Option<Cow<'static, str>> {
         Kind::XBackendTrafficPolicy => crd!("xbackendtrafficpolicies"),
         Kind::XMesh => crd!("xmeshes"),
         Kind::XTelemetryPolicy => crd!("xtelemetrypolicies"),
-        Kind::GatewayConfig => Some(own(&GatewayConfig::crd())),
-        Kind::GatewayNode => Some(own(&GatewayNode::crd())),
+        Kind::GatewayConfig | Kind::GatewayNode => own(kind),
         Kind::Service
         | Kind::EndpointSlice
         | Kind::Secret
@@ -44,9 +41,9 @@ fn source(kind: Kind) -> Option<Cow<'static, str>> {
     }
 }
 
-fn own(crd: &CustomResourceDefinition) -> Cow<'static, str> {
-    let json = serde_json::to_string(crd).expect("a CRD is JSON");
-    Cow::Owned(json)
+fn own(kind: Kind) -> Option<Cow<'static, str>> {
+    let crd = own::crds().into_iter().find(|crd| crd.spec.names.kind == kind.name())?;
+    serde_json::to_string(&crd).ok().map(Cow::Owned)
 }
 
 /// The schema of a kind's version; None for kinds without a CRD. Parsed when first asked for, since most files hold

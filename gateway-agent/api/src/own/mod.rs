@@ -28,6 +28,9 @@ fn without_nulls(crd: CustomResourceDefinition) -> CustomResourceDefinition {
         match value {
             Value::Object(fields) => {
                 fields.retain(|name, field| name != "nullable" || !field.is_boolean());
+                if let Some(Value::Array(values)) = fields.get_mut("enum") {
+                    values.retain(|value| !value.is_null());
+                }
                 fields.values_mut().for_each(strip);
             }
             Value::Array(items) => items.iter_mut().for_each(strip),
