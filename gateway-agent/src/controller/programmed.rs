@@ -28,6 +28,8 @@ struct State {
     generation: i64,
     /// The resourceVersion at which this generation was seen first: who has applied that, has applied it.
     seen_at: u64,
+    /// When it was seen first.
+    since: Instant,
     /// When the first node had applied it.
     begun: Option<Instant>,
 }
@@ -66,8 +68,9 @@ enum Stage {
 }
 
 impl Progress {
-    /// Turns Programmed to what nodes report. A Gateway on its way keeps what was `said` of it, so that a change to one
-    /// that serves doesn't look like an outage. Gives the time when waiting alone changes the outcome.
+    /// Turns Programmed to what nodes report. A change to a Gateway that serves must not look like an outage: what was
+    /// `said` of it stays until nodes have the change, or were waited for. Gives the time when waiting alone changes the
+    /// outcome.
     pub fn tell(
         &mut self,
         statuses: &mut BTreeMap<ObjectRef, Value>,
@@ -80,22 +83,24 @@ impl Progress {
         let mut recheck: Option<Instant> = None;
         for (name, status) in statuses.iter_mut().filter(|(name, _)| name.kind == Kind::Gateway) {
             let Some(&(generation, version)) = seen.get(name) else { continue };
-            let progress = self.state(name, generation, version);
+            let progress = self.state(name, generation, version, now);
             if !is_programmed(status.get("conditions")) {
                 continue;
             }
-            let stage = stage(progress, name, reports, now);
-            let was_programmed = said.get(name).filter(|said| is_programmed(said.get("conditions")));
-            match (stage, was_programmed) {
-                (Stage::Nowhere, None) => turn_all(status, &nowhere(reports)),
-                (Stage::Nowhere, Some(said)) => said.clone_into(status),
-                (Stage::Until(until), said) => {
-                    recheck = Some(recheck.map_or(until, |recheck| recheck.min(until)));
-                    match said {
-                        Some(said) => said.clone_into(status),
-                        None => turn_all(status, "nodes are applying it"),
-                    }
-                }
+            let said = said.get(name).filter(|said| is_programmed(said.get("conditions")));
+            let mut stage = stage(progress, name, reports, now);
+            let patience = progress.since + LAGGARDS;
+            if matches!(stage, Stage::Nowhere) && said.is_some() && now < patience {
+                stage = Stage::Until(patience);
+            }
+            if let Stage::Until(until) = stage {
+                recheck = Some(recheck.map_or(until, |recheck| recheck.min(until)));
+            }
+            match (stage, said) {
+                (Stage::Nowhere, _) => turn_all(status, &nowhere(reports)),
+                (Stage::Until(_), None) => turn_all(status, "nodes are applying it"),
+                (Stage::Until(_), Some(said)) if is_about(said, generation) => keep_message(status, said),
+                (Stage::Until(_), Some(said)) => said.clone_into(status),
                 (Stage::Done { applied, others }, _) => {
                     refuse_listeners(status, name, reports);
                     note(status, &count(applied, reports.len(), others.as_deref()));
@@ -105,8 +110,8 @@ impl Progress {
         recheck
     }
 
-    fn state(&mut self, name: &ObjectRef, generation: i64, version: u64) -> &mut State {
-        let new = State { generation, seen_at: version, begun: None };
+    fn state(&mut self, name: &ObjectRef, generation: i64, version: u64, now: Instant) -> &mut State {
+        let new = State { generation, seen_at: version, since: now, begun: None };
         let state = self.gateways.entry(name.clone()).or_insert(new);
         if state.generation != generation {
             *state = new;
@@ -181,6 +186,21 @@ fn turn_false(conditions: Option<&mut Value>, cause: &str) {
         condition["status"] = "False".into();
         condition["reason"] = "Pending".into();
         condition["message"] = cause.into();
+    }
+}
+
+/// Whether Programmed was said of this generation.
+fn is_about(said: &Value, generation: i64) -> bool {
+    let conditions = said.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    conditions.into_iter().any(|it| it["type"] == "Programmed" && it["observedGeneration"] == generation)
+}
+
+fn keep_message(status: &mut Value, said: &Value) {
+    let conditions = said.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    let message =
+        conditions.into_iter().find(|it| it["type"] == "Programmed").map(|it| it["message"].clone());
+    if let (Some(condition), Some(message)) = (programmed(status.get_mut("conditions")), message) {
+        condition["message"] = message;
     }
 }
 
@@ -270,7 +290,7 @@ mod tests {
                 vec![node("a", 19, None), node("b", 19, None)],
                 10,
                 ["True @1 all; 2 of 2", "True @1 all"],
-                None,
+                Some(15),
             ),
             (
                 2,
@@ -336,6 +356,27 @@ mod tests {
             }
             assert_eq!(next.map(|next| (next - begin).as_secs()), recheck, "round {round}");
             said = statuses;
+        }
+    }
+
+    /// A new leader knows nothing of nodes yet, and all else goes on meanwhile.
+    #[test]
+    fn nodes_that_do_not_report_are_waited_for_only_so_long() {
+        let begin = Instant::now();
+        let mut said = compiled(1);
+        note(said.get_mut(&edge()).unwrap(), "2 of 2 nodes");
+        let mut progress = Progress::default();
+        let seen = BTreeMap::from([(edge(), (1, 10))]);
+        for (seconds, expected, recheck) in
+            [(0, "True @1 all; 2 of 2", Some(5)), (5, "False @1 no agent", None)]
+        {
+            let mut statuses = compiled(1);
+            statuses.get_mut(&edge()).unwrap()["listeners"][0]["attachedRoutes"] = json!(seconds);
+            let now = begin + Duration::from_secs(seconds);
+            let next = progress.tell(&mut statuses, &said, &seen, &[], now);
+            assert!(shown(&statuses)[0].starts_with(expected), "{:?}", shown(&statuses));
+            assert_eq!(statuses[&edge()]["listeners"][0]["attachedRoutes"], seconds);
+            assert_eq!(next.map(|next| (next - begin).as_secs()), recheck);
         }
     }
 
