@@ -42,12 +42,12 @@ impl Table {
         self.forward.0.len()
     }
 
-    /// Empties the places of these flows, generations kept. Only while no program runs.
+    /// Empties the places of these flows, generations kept. Only while no program uses them.
     pub fn clear(&self, which: impl Fn(&Live) -> bool) {
         self.end(which, |word, _| word.with_state(State::Empty, 0));
     }
 
-    /// Lets these flows' time be up, as a long silence would. Only while no program runs.
+    /// Lets these flows' time be up, as a long silence would. Only while no program uses them.
     pub fn expire(&self, which: impl Fn(&Live) -> bool) {
         self.end(which, |word, now| word.with_state(word.state(), now));
     }

@@ -1,5 +1,6 @@
 //! Threads that run at the same time, and their luck.
 
+use std::hint;
 use std::panic::resume_unwind;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,12 +60,21 @@ impl Meeting {
     pub(crate) fn attend(&self) {
         /// Only a crew that has lost a thread waits for so long.
         const PATIENCE: Duration = Duration::from_secs(20);
+        /// Some microseconds: who has a CPU is here by then.
+        const SPINS: u64 = 1000;
         let arrival = self.arrivals.fetch_add(1, Ordering::SeqCst);
         let complete = (arrival / self.members + 1) * self.members;
         let begin = Instant::now();
-        while self.arrivals.load(Ordering::SeqCst) < complete {
-            assert!(begin.elapsed() < PATIENCE, "the others are gone");
-            thread::yield_now();
+        for look in 0u64.. {
+            if self.arrivals.load(Ordering::SeqCst) >= complete {
+                break;
+            }
+            if look < SPINS {
+                hint::spin_loop();
+            } else {
+                assert!(begin.elapsed() < PATIENCE, "the others are gone");
+                thread::yield_now();
+            }
         }
     }
 }
