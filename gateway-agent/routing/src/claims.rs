@@ -113,13 +113,36 @@ fn lost(
     key: &FrontendKey,
     snapshot: &Snapshot,
 ) -> Option<Conflict> {
-    let reason = listener.excludes(holder, snapshot)?;
+    let Some(reason) = listener.excludes(holder, snapshot) else {
+        return stranger(listener, holder, key, snapshot);
+    };
     let message = format!(
         "port {} of {} belongs to listener {} of Gateway {}, which comes first by age and name; give listener {} another \
          port, or its Gateway another address",
         key.port, key.address, holder.name.listener, holder.name.gateway, listener.spec.name
     );
     Some(Conflict { reason, message })
+}
+
+/// Host names keep Gateways of one namespace apart. One of another namespace could take names that aren't its own, so it
+/// may not unless that is allowed.
+fn stranger(
+    listener: &Listener<'_>,
+    holder: &Listener<'_>,
+    key: &FrontendKey,
+    snapshot: &Snapshot,
+) -> Option<Conflict> {
+    let (mine, others) = (&listener.name.gateway, &holder.name.gateway);
+    let apart = listener.protocol?.transport() != holder.protocol?.transport();
+    if snapshot.sharing || apart || mine.namespace == others.namespace {
+        return None;
+    }
+    let message = format!(
+        "port {} of {} belongs to a Gateway of another namespace; give listener {} another port, or its Gateway another \
+         address",
+        key.port, key.address, listener.spec.name
+    );
+    Some(Conflict { reason: "PortUnavailable", message })
 }
 
 fn or_hostname(reason: &str) -> &'static str {

@@ -38,7 +38,6 @@ const EXEMPT: &[(&str, &str, &str, &str)] = &[
     ("GatewayClass", "Accepted", "Waiting", OBSOLETE),
     ("GatewayClass", "SupportedVersion", "UnsupportedVersion", "the controller says it, who sees the CRDs"),
     ("Listener", "Accepted", "Pending", KNOWN),
-    ("Listener", "Accepted", "PortUnavailable", PORTS),
     ("Listener", "Detached", "Attached", OBSOLETE),
     ("Listener", "Ready", "Invalid", OBSOLETE),
     ("Listener", "Ready", "Pending", OBSOLETE),
