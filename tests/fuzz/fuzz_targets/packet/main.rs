@@ -12,7 +12,7 @@ use gateway_common::headers::{
     ACK, ETHERNET, FIN, IPV4, IPV6, Packet, Ports, RST, SYN, TCP_HEADER, UDP_HEADER, timestamp,
 };
 use gateway_common::maps::{Address, FlowKey, TCP};
-use gateway_common::rewrite::{Rewrite, checksum_at, fold, is_partial, pseudo_header};
+use gateway_common::rewrite::{Ipv4, Ipv6, Rewrite, checksum_at, fold, is_partial, pseudo_header};
 use libfuzzer_sys::fuzz_target;
 
 use oracle::Fields;
@@ -136,14 +136,22 @@ fn answer_frame(packet: &Packet, protocol: u8, payload: &[u8]) -> Vec<u8> {
 /// Writes the words as the programs do and looks at the packet anew.
 fn rewrite_is_right(frame: &[u8], packet: &Packet, ends: &[u8; ENDS]) {
     let Some(reversed) = reversed_key(packet, ends) else { return };
-    let rewrite = Rewrite::new(packet, &reversed);
-    let (at, count) = if packet.is_ipv6 {
-        (Rewrite::AT_V6, Rewrite::WORDS_V6)
+    if packet.is_ipv6 {
+        written_is_right(frame, packet, &reversed, Ipv6::AT, &Ipv6::new(packet, &reversed));
     } else {
-        (Rewrite::AT_V4, Rewrite::WORDS_V4)
-    };
+        written_is_right(frame, packet, &reversed, Ipv4::AT, &Ipv4::new(packet, &reversed));
+    }
+}
+
+fn written_is_right<const WORDS: usize>(
+    frame: &[u8],
+    packet: &Packet,
+    reversed: &FlowKey,
+    at: usize,
+    rewrite: &Rewrite<WORDS>,
+) {
     let mut written = frame.to_vec();
-    for (bytes, word) in written[at..].chunks_exact_mut(4).zip(&rewrite.words[..count]) {
+    for (bytes, word) in written[at..].chunks_exact_mut(size_of::<u64>()).zip(&rewrite.words) {
         bytes.copy_from_slice(&word.to_ne_bytes());
     }
     let checksum = checksum_at(packet);
@@ -165,11 +173,11 @@ fn rewrite_is_right(frame: &[u8], packet: &Packet, ends: &[u8; ENDS]) {
     if oracle::checksums_are_right(frame) {
         assert!(oracle::checksums_are_right(&written), "transport checksum of {written:02x?}");
     }
-    let end = at + 4 * count;
+    let end = at + size_of_val(&rewrite.words);
     assert_eq!(frame[..at], written[..at]);
     assert_eq!(frame[end..checksum], written[end..checksum]);
     assert_eq!(frame[checksum + 2..], written[checksum + 2..]);
-    partial_stays_partial(packet, &reversed, &rewrite);
+    partial_stays_partial(packet, reversed, rewrite);
 }
 
 /// In the packet's own family. None: an IPv4-mapped address in an IPv6 packet, which no flow has.
@@ -202,7 +210,7 @@ fn mend(checksum: u16, delta: u32, packet: &Packet) -> u16 {
 }
 
 /// CHECKSUM_PARTIAL: the field holds the pseudo header's sum before and after. 0 and 0xffff are the same number.
-fn partial_stays_partial(packet: &Packet, reversed: &FlowKey, rewrite: &Rewrite) {
+fn partial_stays_partial<const WORDS: usize>(packet: &Packet, reversed: &FlowKey, rewrite: &Rewrite<WORDS>) {
     let to = reversed.words();
     let length = packet.ip_length.wrapping_sub(packet.transport() as u32 - ETHERNET as u32);
     let [a, b, c, d, _] = packet.key;
