@@ -105,7 +105,7 @@ pub struct Devices {
 #[serde(rename_all = "camelCase")]
 pub struct Kernel {
     /// Flows that a node holds at once, 253 bytes of memory each; a node whose tables hold another number keeps them
-    /// until it is drained. Default: as many as fit a 64th of the node's memory.
+    /// until it is drained. Default: as many as fit a 64th of the node's memory, at most 629142.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000_000))]
     pub flows: Option<i32>,
