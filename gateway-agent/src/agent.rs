@@ -20,9 +20,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{debug, info};
 
 use crate::admin;
-use crate::commands::Failure;
-use crate::compile::{Compiler, now};
+use crate::clock::{self, rfc3339};
+use crate::compile::Compiler;
 use crate::devices::{self, Devices, DevicesError};
+use crate::failure::Failure;
 use crate::input::Input;
 use crate::node::forwarding_problems;
 use crate::node_writer::NodeWriter;
@@ -279,7 +280,7 @@ impl Agent {
     }
 
     fn time_to_recheck(&self) -> bool {
-        self.recheck_at.is_some_and(|at| now() >= at)
+        self.recheck_at.is_some_and(|at| clock::minutes() >= at)
     }
 }
 
@@ -291,9 +292,4 @@ enum Step {
     /// The netlink connection broke.
     Reconnect,
     Reconcile,
-}
-
-/// As Kubernetes writes times: whole seconds, UTC.
-pub fn rfc3339(time: jiff::Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

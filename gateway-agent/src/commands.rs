@@ -15,11 +15,8 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-pub use gateway_agent_kernel::one_line;
-
 use crate::cli::Command;
-
-pub type Failure = Box<dyn Error>;
+use crate::failure::Failure;
 
 /// Executes a command; the exit code is documented at [`crate::cli::Cli`].
 pub fn execute(command: Command) -> Result<ExitCode, Failure> {

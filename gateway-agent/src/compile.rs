@@ -1,10 +1,10 @@
 //! From objects to an outcome: the part that `run`, `controller` and `check` share.
 
 use std::net::IpAddr;
-use std::time::SystemTime;
 
-use gateway_agent_routing::{self as routing, Minutes, Node, Outcome, Snapshot, translate};
+use gateway_agent_routing::{self as routing, Node, Outcome, Snapshot, translate};
 
+use crate::clock;
 use crate::source::{Change, Found, Problem, Store};
 
 /// The objects of files or of a cluster, as the pure core sees them.
@@ -64,7 +64,7 @@ impl Compiler {
 
     /// From now on, certificates are judged by the present time.
     pub fn set_time(&mut self) {
-        self.snapshot.now = Some(now());
+        self.snapshot.now = Some(clock::minutes());
     }
 
     pub fn outcome(&self) -> Outcome {
@@ -91,9 +91,4 @@ impl Compiler {
     pub fn problems(&self) -> Vec<Problem> {
         self.store.problems()
     }
-}
-
-/// The present time as the pure core takes it.
-pub fn now() -> Minutes {
-    Minutes(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs() / 60)
 }

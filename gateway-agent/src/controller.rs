@@ -28,9 +28,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, info, warn};
 
-use crate::agent::rfc3339;
-use crate::commands::Failure;
-use crate::compile::{Compiler, now};
+use crate::clock::{self, rfc3339};
+use crate::compile::Compiler;
+use crate::failure::Failure;
 use crate::notices::{Notice, Notices, Origin};
 use crate::source::Change;
 use crate::source::cluster::{Cluster, Role, cause, has_our_status, receive};
@@ -370,7 +370,7 @@ impl Controller {
     }
 
     fn tick(&mut self) {
-        if self.recheck_at.is_some_and(|at| now() >= at) {
+        if self.recheck_at.is_some_and(|at| clock::minutes() >= at) {
             self.stale = true;
             self.compile_by(Instant::now());
         }

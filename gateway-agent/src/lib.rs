@@ -6,10 +6,12 @@ mod admin;
 mod agent;
 mod burst;
 mod cli;
+mod clock;
 mod commands;
 mod compile;
 mod controller;
 mod devices;
+mod failure;
 mod input;
 mod logging;
 mod node;
@@ -24,13 +26,14 @@ mod unserved;
 use std::process::ExitCode;
 
 use clap::Parser;
+use gateway_agent_kernel::one_line;
 
 /// Parses the command line and executes its command.
 pub fn main() -> ExitCode {
     match commands::execute(cli::Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", commands::one_line(error.as_ref()));
+            eprintln!("error: {}", one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }

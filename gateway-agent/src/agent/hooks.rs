@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gateway_agent_kernel::{Device, Kernel};
+use gateway_agent_kernel::{Device, Kernel, one_line};
 use tracing::{info, warn};
 
 use crate::devices::Attachable;
@@ -67,7 +67,7 @@ impl Hooks {
 }
 
 fn attach(kernel: &mut Kernel, device: &Device) -> Hook {
-    let error = kernel.attach(device).err().map(|error| crate::commands::one_line(&error));
+    let error = kernel.attach(device).err().map(|error| one_line(&error));
     if error.is_none() {
         info!(
             event = "attached",

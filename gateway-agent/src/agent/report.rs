@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use gateway_agent_kernel::DeviceKind;
 use serde_json::{Value, json};
 
+use super::Agent;
 use super::hooks::Hook;
-use super::{Agent, rfc3339};
+use crate::clock::rfc3339;
 
 impl Agent {
     pub(super) fn as_report(&self) -> Value {

@@ -11,10 +11,11 @@ use gateway_agent_api::{Gateway, Object};
 use gateway_agent_routing::{Node, Outcome};
 use serde_json::{Value, json};
 
-use super::{Failure, print, print_json, print_yaml, tables};
-use crate::agent::rfc3339;
+use super::{print, print_json, print_yaml, tables};
 use crate::cli::{Check, CheckForm};
+use crate::clock::rfc3339;
 use crate::compile::Compiler;
+use crate::failure::Failure;
 use crate::source::{self, Found, Problem, Scan};
 use crate::statuses::{Statuses, conditions};
 

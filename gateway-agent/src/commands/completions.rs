@@ -2,8 +2,9 @@
 
 use clap::CommandFactory;
 
-use super::{Failure, print};
+use super::print;
 use crate::cli::{Cli, Completions};
+use crate::failure::Failure;
 
 pub fn execute(arguments: &Completions) -> Result<(), Failure> {
     let mut script = Vec::new();

@@ -2,8 +2,8 @@
 
 use semver::Version;
 
-use super::Failure;
 use crate::controller::{Candidate, Controller, Setup};
+use crate::failure::Failure;
 use crate::source::cluster;
 use crate::{cli, logging, node};
 

@@ -1,7 +1,8 @@
 //! `gateway-agent detach`
 
-use super::{Failure, print};
+use super::print;
 use crate::cli::Detach;
+use crate::failure::Failure;
 
 pub fn execute(arguments: &Detach) -> Result<(), Failure> {
     let pin = &arguments.pin.path;

@@ -7,8 +7,9 @@ use gateway_common::flow::State;
 use serde_json::{Value, json};
 
 use super::table::Table;
-use super::{Failure, print, print_json};
+use super::{print, print_json};
 use crate::cli::{FlowProtocol, FlowState, Flows, Form};
+use crate::failure::Failure;
 
 pub fn execute(arguments: &Flows) -> Result<(), Failure> {
     let mut flows = Pins::open(&arguments.pin.path)?.flows();

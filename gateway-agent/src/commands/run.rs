@@ -6,8 +6,8 @@ use gateway_agent_kernel::{Kernel, Options, Pins, Sizes, Summary, Timeouts};
 use gateway_agent_routing::Node;
 use tracing::info;
 
-use super::Failure;
 use crate::agent::{Agent, Setup};
+use crate::failure::Failure;
 use crate::input::Input;
 use crate::node_writer::NodeWriter;
 use crate::source::cluster;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use gateway_agent_kernel::{Pins, Stats, Traffic};
 
 use super::table::{NONE, Table};
-use super::{Failure, print, print_json};
+use super::{print, print_json};
 use crate::cli::{self, Form};
+use crate::failure::Failure;
 
 /// Between two pictures of `--watch`; rates are per second.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -5,9 +5,10 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::table::{NONE, Table};
-use super::{Failure, print, print_json};
+use super::{print, print_json};
 use crate::admin;
 use crate::cli::{Form, Status};
+use crate::failure::Failure;
 use crate::statuses::summary;
 
 pub fn execute(arguments: &Status) -> Result<(), Failure> {

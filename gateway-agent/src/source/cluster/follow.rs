@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures_util::{Stream, StreamExt};
+use gateway_agent_kernel::one_line;
 use kube::Client;
 use kube::core::params::{ListParams, WatchParams};
 use kube::core::{ObjectList, Request, Status, WatchEvent};
@@ -15,8 +16,6 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
-
-use crate::commands::one_line;
 
 /// What is followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
