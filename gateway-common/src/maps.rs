@@ -135,8 +135,8 @@ pub struct Frontend {
 /// maxItems of backendRefs in the CRDs.
 pub const MAX_BACKENDS: usize = 16;
 
-/// A frontend's share of the tables: the weighted backends of its rule. From `count` on, `cumulative` holds the total and `ring` [`RING_REFUSE`]: the
-/// program looks at all sixteen.
+/// A frontend's share of the tables: the weighted backends of its rule. From `count` on, `cumulative` holds the total
+/// and `ring` [`RING_REFUSE`]: the program looks at all sixteen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Split {
