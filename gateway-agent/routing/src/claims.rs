@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gateway_agent_api::own::gateway_config::AddressSharing;
 use gateway_agent_tables::FrontendKey;
 
 use crate::Snapshot;
@@ -91,10 +92,12 @@ fn settle_between(gateways: &mut [Gateway<'_>], snapshot: &Snapshot) {
             let keys = gateways[index].claimed_by(&gateways[index].listeners[place]);
             let listener = &gateways[index].listeners[place];
             let conflict = keys.iter().find_map(|key| {
-                let holders = claims.get(key)?.iter().filter(|(holder, _)| *holder != index);
-                holders
-                    .map(|&(holder, held)| &gateways[holder].listeners[held])
-                    .find_map(|holder| lost(listener, holder, key, snapshot))
+                let mut holders = claims.get(key)?.iter().filter(|(holder, _)| *holder != index);
+                holders.find_map(|&(holder, held)| {
+                    let (other, holder) = (&gateways[holder], &gateways[holder].listeners[held]);
+                    lost(listener, holder, key, snapshot)
+                        .or_else(|| stranger((&gateways[index], listener), (other, holder), key))
+                })
             });
             if conflict.is_some() {
                 gateways[index].listeners[place].conflict = conflict;
@@ -113,9 +116,7 @@ fn lost(
     key: &FrontendKey,
     snapshot: &Snapshot,
 ) -> Option<Conflict> {
-    let Some(reason) = listener.excludes(holder, snapshot) else {
-        return stranger(listener, holder, key, snapshot);
-    };
+    let reason = listener.excludes(holder, snapshot)?;
     let message = format!(
         "port {} of {} belongs to listener {} of Gateway {}, which comes first by age and name; give listener {} another \
          port, or its Gateway another address",
@@ -124,25 +125,39 @@ fn lost(
     Some(Conflict { reason, message })
 }
 
-/// Host names keep Gateways of one namespace apart. One of another namespace could take names that aren't its own, so it
-/// may not unless that is allowed.
+/// Host names keep Gateways of one namespace apart. One of another namespace could take names that aren't its own, so both
+/// must allow it, and even then nobody gets names of one that comes first. The messages don't name the others: they may
+/// belong to people who share nothing but the address.
 fn stranger(
-    listener: &Listener<'_>,
-    holder: &Listener<'_>,
+    (gateway, listener): (&Gateway<'_>, &Listener<'_>),
+    (other, holder): (&Gateway<'_>, &Listener<'_>),
     key: &FrontendKey,
-    snapshot: &Snapshot,
 ) -> Option<Conflict> {
-    let (mine, others) = (&listener.name.gateway, &holder.name.gateway);
-    let apart = listener.protocol?.transport() != holder.protocol?.transport();
-    if snapshot.sharing || apart || mine.namespace == others.namespace {
+    if gateway.name.namespace == other.name.namespace {
         return None;
     }
-    let message = format!(
-        "port {} of {} belongs to a Gateway of another namespace; give listener {} another port, or its Gateway another \
-         address",
-        key.port, key.address, listener.spec.name
-    );
-    Some(Conflict { reason: "PortUnavailable", message })
+    let name = listener.spec.name;
+    if !shares_addresses(gateway) || !shares_addresses(other) {
+        let message = format!(
+            "port {} of {} belongs to a Gateway of another namespace; give listener {name} another port, or its Gateway \
+             another address, or let both Gateways share theirs (addresses.sharing of their GatewayConfig)",
+            key.port, key.address
+        );
+        return Some(Conflict { reason: "PortUnavailable", message });
+    }
+    let wanted = listener.hostname.as_ref()?;
+    holder.hostname.as_ref()?.covers(wanted).then(|| {
+        let message = format!(
+            "hostname {wanted} on port {} of {} belongs to a Gateway of another namespace, which comes first by age and \
+             name; give listener {name} another hostname or port, or its Gateway another address",
+            key.port, key.address
+        );
+        Conflict { reason: "HostnameConflict", message }
+    })
+}
+
+fn shares_addresses(gateway: &Gateway<'_>) -> bool {
+    gateway.settings.address_sharing() == AddressSharing::Cluster
 }
 
 fn or_hostname(reason: &str) -> &'static str {

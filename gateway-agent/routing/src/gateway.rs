@@ -1,5 +1,6 @@
 //! Our Gateways: addresses, and the listeners of each with those of its ListenerSets.
 
+use gateway_agent_api::own::gateway_config::GatewayConfigSpec;
 use gateway_agent_api::{self as api, Kind, ObjectMeta, ObjectRef};
 use gateway_agent_tables::{FrontendKey, ObjectName};
 
@@ -11,7 +12,7 @@ use crate::listener_spec::ListenerSpec;
 use crate::precedence::Precedence;
 use crate::status::Condition;
 use crate::tls::Fault;
-use crate::{Outcome, Problem, Snapshot};
+use crate::{Outcome, Problem, Snapshot, settings};
 
 /// A Gateway whose class is ours.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Gateway<'a> {
     pub(crate) name: ObjectName,
     pub(crate) metadata: &'a ObjectMeta,
     pub(crate) spec: &'a api::gateway::GatewaySpec,
+    /// What holds for it, of its own GatewayConfig and that of its class; the defaults, if one of them is invalid.
+    pub(crate) settings: GatewayConfigSpec,
     pub(crate) addresses: Addresses,
     /// Its own, then those of its ListenerSets.
     pub(crate) listeners: Vec<Listener<'a>>,
@@ -38,11 +41,11 @@ pub(crate) fn ours<'a>(
     let mut gateways: Vec<_> = snapshot
         .all::<api::Gateway>()
         .filter_map(|gateway| {
-            let Some(accepted) = classes.get(gateway.spec.gateway_class_name.as_str()) else {
+            let Some(class) = classes.get(gateway.spec.gateway_class_name.as_str()) else {
                 outcome.problems.extend(missing_class(gateway, snapshot));
                 return None;
             };
-            Some(Gateway::parse(gateway, *accepted, snapshot))
+            Some(Gateway::parse(gateway, class.as_ref(), snapshot))
         })
         .collect();
     gateways.sort_by(|a, b| Precedence::of(a.metadata).cmp(&Precedence::of(b.metadata)));
@@ -68,13 +71,18 @@ fn missing_class(gateway: &api::Gateway, snapshot: &Snapshot) -> Option<Problem>
 }
 
 impl<'a> Gateway<'a> {
-    fn parse(gateway: &'a api::Gateway, class_accepted: bool, snapshot: &Snapshot) -> Self {
+    /// `class` is None if the class is not accepted.
+    fn parse(gateway: &'a api::Gateway, class: Option<&GatewayConfigSpec>, snapshot: &Snapshot) -> Self {
         let namespace = gateway.metadata.namespace.as_deref().unwrap_or_default();
         let name = ObjectName {
             namespace: namespace.to_owned(),
             name: gateway.metadata.name.clone().unwrap_or_default(),
         };
         let addresses = address::assign(gateway, &name, &snapshot.node);
+        let (settings, fault) = match settings(gateway, &name, class, snapshot) {
+            Ok(settings) => (settings, unsupported(&addresses)),
+            Err(fault) => (GatewayConfigSpec::default(), Some(fault)),
+        };
         let owner = Owner { namespace, set: None };
         let listeners = gateway.spec.listeners.iter().map(ListenerSpec::from);
         Self {
@@ -83,7 +91,8 @@ impl<'a> Gateway<'a> {
             client_certificate: Ok(None),
             metadata: &gateway.metadata,
             spec: &gateway.spec,
-            fault: fault(gateway, &name, class_accepted, &addresses),
+            fault,
+            settings,
             addresses,
             name,
         }
@@ -114,25 +123,22 @@ impl<'a> Gateway<'a> {
     }
 }
 
-fn fault(
+/// What holds for the Gateway, or why it can't be accepted.
+fn settings(
     gateway: &api::Gateway,
     name: &ObjectName,
-    class_accepted: bool,
-    addresses: &Addresses,
-) -> Option<Condition> {
-    let parameters = gateway.spec.infrastructure.as_ref().and_then(|it| it.parameters_ref.as_ref());
-    let (reason, message) = if !class_accepted {
+    class: Option<&GatewayConfigSpec>,
+    snapshot: &Snapshot,
+) -> Result<GatewayConfigSpec, Condition> {
+    let Some(class) = class else {
         let class = &gateway.spec.gateway_class_name;
-        ("Invalid", format!("GatewayClass {class} is not accepted; see its status"))
-    } else if let Some(parameters) = parameters {
-        let message = format!(
-            "infrastructure.parametersRef of Gateway {name} names {} {}, a kind that holds no settings for this \
-             controller; remove parametersRef",
-            parameters.kind, parameters.name
-        );
-        ("InvalidParameters", message)
-    } else {
-        ("UnsupportedAddress", addresses.unsupported.clone()?)
+        let message = format!("GatewayClass {class} is not accepted; see its status");
+        return Err(Condition::no("Accepted", "Invalid", message));
     };
-    Some(Condition::no("Accepted", reason, message))
+    settings::of_gateway(gateway, name, class, snapshot)
+        .map_err(|message| Condition::no("Accepted", "InvalidParameters", message))
+}
+
+fn unsupported(addresses: &Addresses) -> Option<Condition> {
+    addresses.unsupported.as_deref().map(|message| Condition::no("Accepted", "UnsupportedAddress", message))
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use gateway_agent_api::own::gateway_config::GatewayConfigSpec;
 use gateway_agent_api::{GatewayClass, Kind, ObjectRef};
 use serde_json::json;
 
 use crate::status::{self, Condition};
-use crate::{CONTROLLER_NAME, Outcome, Snapshot};
+use crate::{CONTROLLER_NAME, Outcome, Snapshot, settings};
 
 /// What data planes serve today, as the conformance suite names it; sorted, as the API demands.
 const SUPPORTED_FEATURES: &[&str] = &[
@@ -19,8 +20,8 @@ const SUPPORTED_FEATURES: &[&str] = &[
     "UDPRoute",
 ];
 
-/// Our classes by name; the value says whether the class is accepted.
-pub(crate) type Classes<'a> = BTreeMap<&'a str, bool>;
+/// Our classes by name, with what they set for their Gateways; None: the class is not accepted.
+pub(crate) type Classes<'a> = BTreeMap<&'a str, Option<GatewayConfigSpec>>;
 
 /// Finds our classes and writes their statuses.
 pub(crate) fn ours<'a>(snapshot: &'a Snapshot, outcome: &mut Outcome) -> Classes<'a> {
@@ -29,10 +30,9 @@ pub(crate) fn ours<'a>(snapshot: &'a Snapshot, outcome: &mut Outcome) -> Classes
         .filter(|class| class.spec.controller_name == CONTROLLER_NAME)
         .filter_map(|class| {
             let name = class.metadata.name.as_deref()?;
-            let accepted = accepted(class, name);
-            let usable = accepted.status;
+            let settings = settings::of_class(class, name, snapshot);
             let conditions = [
-                accepted,
+                accepted(name, settings.as_ref().err().map(String::as_str)),
                 Condition::yes(
                     "SupportedVersion",
                     "SupportedVersion",
@@ -49,26 +49,18 @@ pub(crate) fn ours<'a>(snapshot: &'a Snapshot, outcome: &mut Outcome) -> Classes
                     "supportedFeatures": features,
                 }),
             );
-            Some((name, usable))
+            Some((name, settings.ok()))
         })
         .collect()
 }
 
-fn accepted(class: &GatewayClass, name: &str) -> Condition {
-    match &class.spec.parameters_ref {
+fn accepted(name: &str, fault: Option<&str>) -> Condition {
+    match fault {
         None => Condition::yes(
             "Accepted",
             "Accepted",
             format!("GatewayClass {name} is served by {CONTROLLER_NAME}"),
         ),
-        Some(parameters) => Condition::no(
-            "Accepted",
-            "InvalidParameters",
-            format!(
-                "spec.parametersRef of GatewayClass {name} names {} {}, a kind that holds no settings for this \
-                 controller; remove parametersRef",
-                parameters.kind, parameters.name
-            ),
-        ),
+        Some(message) => Condition::no("Accepted", "InvalidParameters", message),
     }
 }

@@ -30,6 +30,7 @@ mod problem;
 mod route;
 mod route_status;
 mod selector;
+mod settings;
 mod snapshot;
 mod sni;
 mod status;

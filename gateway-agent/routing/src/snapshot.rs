@@ -16,8 +16,6 @@ pub struct Snapshot {
     pub now: Option<Minutes>,
     /// What the running data planes can do; a listener that needs more is not programmed.
     pub served: BTreeSet<Service>,
-    /// Gateways of different namespaces may share an address and port, kept apart by host name.
-    pub sharing: bool,
     objects: BTreeMap<Kind, BTreeMap<ObjectRef, Object>>,
 }
 
@@ -82,7 +80,7 @@ impl Default for Snapshot {
 
 impl Snapshot {
     pub fn new(node: Node) -> Self {
-        Self { node, now: None, served: Service::KERNEL.into(), sharing: false, objects: BTreeMap::new() }
+        Self { node, now: None, served: Service::KERNEL.into(), objects: BTreeMap::new() }
     }
 
     pub fn serves(&self, service: Service) -> bool {

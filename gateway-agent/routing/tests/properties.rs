@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use gateway_agent_api::{Gateway, Kind, Object, ObjectRef};
+use gateway_agent_api::own::gateway_config::AddressSharing;
+use gateway_agent_api::{Gateway, GatewayClass, GatewayConfig, Kind, Object, ObjectRef, Time};
 use gateway_agent_routing::{Minutes, Node, Outcome, Snapshot, translate};
-use gateway_agent_tables::{FrontendKey, Protocol, RouteKind, Split, Target};
+use gateway_agent_tables::{FrontendKey, ObjectName, Protocol, RouteKind, Split, Target};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
@@ -55,6 +56,7 @@ fn api_version(kind: &str) -> &'static str {
     match kind {
         "Service" | "Namespace" | "Secret" | "ConfigMap" => "v1",
         "EndpointSlice" => "discovery.k8s.io/v1",
+        "GatewayConfig" => "gateway-agent.io/v1alpha1",
         _ => "gateway.networking.k8s.io/v1",
     }
 }
@@ -88,7 +90,7 @@ fn metadata() -> impl Strategy<Value = Value> {
 
 fn class() -> impl Strategy<Value = Object> {
     prop_oneof![
-        9 => Just(our_class()),
+        9 => our_class(),
         1 => Just(object(document(
             "GatewayClass",
             &json!({ "name": "other" }),
@@ -102,8 +104,9 @@ fn gateway() -> impl Strategy<Value = Object> {
     let addresses = prop::collection::vec(prop::option::of(select(&ADDRESSES)), 0..3);
     let class = prop_oneof![9 => Just("gateway-agent"), 1 => Just("other")];
     let from = select(&["All", "All", "Same", "None"][..]);
-    let gateway = (metadata(), listeners, addresses, class, from);
-    gateway.prop_map(|(metadata, mut listeners, addresses, class, from)| {
+    let parameters = prop::option::weighted(0.2, parameters());
+    let gateway = (metadata(), listeners, addresses, class, from, parameters);
+    gateway.prop_map(|(metadata, mut listeners, addresses, class, from, parameters)| {
         for (index, listener) in listeners.iter_mut().enumerate() {
             listener["name"] = NAMES[index].into();
         }
@@ -113,8 +116,23 @@ fn gateway() -> impl Strategy<Value = Object> {
             "listeners": listeners,
             "addresses": addresses,
             "allowedListeners": { "namespaces": { "from": from } },
+            "infrastructure": { "parametersRef": parameters },
         });
         object(document("Gateway", &metadata, &spec))
+    })
+}
+
+/// A parametersRef that mostly leads to a GatewayConfig, without namespace.
+fn parameters() -> impl Strategy<Value = Value> {
+    let kind = prop_oneof![12 => Just("GatewayConfig"), 1 => Just("Odd")];
+    (name(), kind).prop_map(|(name, kind)| json!({ "group": "gateway-agent.io", "kind": kind, "name": name }))
+}
+
+fn config() -> impl Strategy<Value = Object> {
+    let sharing = prop::option::weighted(0.8, select(&["Namespace", "Cluster", "Cluster"][..]));
+    (metadata(), sharing, prop::option::of(1..9)).prop_map(|(metadata, sharing, flows)| {
+        let spec = json!({ "addresses": { "sharing": sharing }, "kernel": { "flows": flows } });
+        object(document("GatewayConfig", &metadata, &spec))
     })
 }
 
@@ -336,6 +354,7 @@ fn cluster() -> impl Strategy<Value = Vec<Object>> {
         prop::collection::vec(listener_set(), some(0)),
         prop::collection::vec(secret(), some(1)),
         prop::collection::vec(policy(), some(0)),
+        prop::collection::vec(config(), some(1)),
     );
     let observed = (
         prop::collection::vec(service(), some(2)),
@@ -343,15 +362,46 @@ fn cluster() -> impl Strategy<Value = Vec<Object>> {
         prop::collection::vec(namespace(), some(0)),
     );
     (configured, further, observed).prop_map(
-        |((classes, gateways, routes, grants), (sets, secrets, policies), (services, slices, namespaces))| {
+        |((classes, gateways, routes, grants), further, (services, slices, namespaces))| {
+            let (sets, secrets, policies, configs) = further;
             let mut seen = BTreeSet::new();
-            [classes, gateways, sets, routes, grants, policies, secrets, services, slices, namespaces]
-                .into_iter()
-                .flatten()
-                .filter(|object| seen.insert(object.object_ref()))
-                .collect()
+            [
+                classes, configs, gateways, sets, routes, grants, policies, secrets, services, slices,
+                namespaces,
+            ]
+            .into_iter()
+            .flatten()
+            .filter(|object| seen.insert(object.object_ref()))
+            .collect()
         },
     )
+}
+
+/// Gateways of two namespaces that want the same port by host name.
+fn rivals() -> impl Strategy<Value = Vec<Object>> {
+    let configs = prop::collection::vec(config(), 1..4);
+    let gateways = prop::collection::vec((gateway(), select(&NAMESPACES)), 2..6);
+    (configs, gateways).prop_map(|(configs, gateways)| {
+        let parameters = json!({
+            "group": "gateway-agent.io", "kind": "GatewayConfig", "namespace": NAMESPACES[0], "name": NAMES[0],
+        });
+        let spec = json!({ "controllerName": "gateway-agent.io/controller", "parametersRef": parameters });
+        let class = object(document("GatewayClass", &json!({ "name": "gateway-agent" }), &spec));
+        let gateways = gateways.into_iter().map(|(gateway, namespace)| {
+            let mut json = gateway.to_json().expect("JSON");
+            json["metadata"]["namespace"] = namespace.into();
+            json["spec"]["addresses"] = json!([]);
+            for listener in json["spec"]["listeners"].as_array_mut().expect("listeners") {
+                listener["protocol"] = "HTTP".into();
+                listener["port"] = PORTS[0].into();
+                listener["tls"] = Value::Null;
+            }
+            object(json)
+        });
+        let mut seen = BTreeSet::new();
+        let objects = configs.into_iter().chain(gateways).chain([class]);
+        objects.filter(|object| seen.insert(object.object_ref())).collect()
+    })
 }
 
 /// The same object in another namespace; references keep to it, and the Gateway takes an address of its own.
@@ -412,14 +462,41 @@ fn part_of(outcome: &Outcome, prefix: &str) -> Outcome {
     part
 }
 
+/// What a Gateway's settings, or else those of its class, say.
+fn sharing(gateway: &ObjectName, snapshot: &Snapshot) -> AddressSharing {
+    let config = |namespace: &str, name: &str| {
+        snapshot.named::<GatewayConfig>(namespace, name).expect("a GatewayConfig").spec.addresses.clone()
+    };
+    let of_class = snapshot.all::<GatewayClass>().find_map(|class| class.spec.parameters_ref.as_ref());
+    let of_class = of_class.map(|it| config(it.namespace.as_deref().expect("a namespace"), &it.name));
+    let gateway = snapshot.named::<Gateway>(&gateway.namespace, &gateway.name).expect("the Gateway");
+    let own = gateway.spec.infrastructure.as_ref().and_then(|it| it.parameters_ref.as_ref());
+    let own = own.map(|it| config(gateway.metadata.namespace.as_deref().expect("a namespace"), &it.name));
+    let said = [own, of_class].into_iter().flatten().flatten().find_map(|addresses| addresses.sharing);
+    said.unwrap_or(AddressSharing::Namespace)
+}
+
+/// Greater for a Gateway that comes later.
+fn age(gateway: &ObjectName, snapshot: &Snapshot) -> (Option<Time>, String) {
+    let object = snapshot.named::<Gateway>(&gateway.namespace, &gateway.name).expect("the Gateway");
+    (object.metadata.creation_timestamp.clone(), gateway.to_string())
+}
+
 fn programmed(listener: &Value) -> bool {
     let conditions = listener["conditions"].as_array().expect("conditions");
     conditions.iter().any(|it| it["type"] == "Programmed" && it["status"] == "True")
 }
 
-fn our_class() -> Object {
-    let spec = json!({ "controllerName": "gateway-agent.io/controller" });
-    object(document("GatewayClass", &json!({ "name": "gateway-agent" }), &spec))
+fn our_class() -> impl Strategy<Value = Object> {
+    let namespace = prop::option::weighted(0.9, namespace_name());
+    prop::option::weighted(0.4, (parameters(), namespace)).prop_map(|parameters| {
+        let parameters = parameters.map(|(mut parameters, namespace)| {
+            parameters["namespace"] = namespace.into();
+            parameters
+        });
+        let spec = json!({ "controllerName": "gateway-agent.io/controller", "parametersRef": parameters });
+        object(document("GatewayClass", &json!({ "name": "gateway-agent" }), &spec))
+    })
 }
 
 proptest! {
@@ -444,9 +521,8 @@ proptest! {
     }
 
     #[test]
-    fn what_is_unrelated_changes_nothing(mine in cluster(), others in cluster()) {
-        let class = our_class();
-        let mine: Vec<_> = mine.iter().map(|it| moved(it, "mine", ADDRESSES[0])).chain([class]).collect();
+    fn what_is_unrelated_changes_nothing(mine in cluster(), others in cluster(), class in our_class()) {
+        let mine: Vec<_> = mine.iter().chain([&class]).map(|it| moved(it, "mine", ADDRESSES[0])).collect();
         let others: Vec<_> = others
             .iter()
             .filter(|it| it.kind() != Kind::GatewayClass)
@@ -458,9 +534,10 @@ proptest! {
     }
 
     #[test]
-    fn without_a_grant_nothing_tells_whether_the_target_exists(objects in cluster(), other in select(&NAMESPACES)) {
+    fn without_a_grant_nothing_tells_whether_the_target_exists(
+        objects in cluster(), class in our_class(), other in select(&NAMESPACES),
+    ) {
         let elsewhere = |it: &&Object| it.metadata().namespace.as_deref() != Some(other);
-        let class = our_class();
         // Whether a ListenerSet is accepted may depend on its own Secrets; its Gateway counts it.
         let left_out = |it: &&Object| {
             it.kind() == Kind::ReferenceGrant || it.kind() == Kind::ListenerSet && !elsewhere(it)
@@ -518,6 +595,25 @@ proptest! {
                     prop_assert_eq!(&frontend.listener.listener, &listener.name);
                     prop_assert_eq!(Some(&frontend.listener.gateway.name), gateway.metadata.name.as_ref());
                     prop_assert_eq!(Some(&frontend.listener.gateway.namespace), gateway.metadata.namespace.as_ref());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn namespaces_share_a_place_only_where_all_allow_it(objects in rivals()) {
+        let snapshot = snapshot(&objects);
+        for (key, frontend) in &translate(&snapshot).tables.http.frontends {
+            for (host, name) in &frontend.listeners {
+                let (gateway, listeners) = (&name.gateway, &frontend.listeners);
+                for (narrower, rival) in
+                    listeners.iter().filter(|(_, it)| it.gateway.namespace != gateway.namespace)
+                {
+                    prop_assert_eq!(sharing(gateway, &snapshot), AddressSharing::Cluster, "{} at {}", gateway, key);
+                    prop_assert!(
+                        !host.covers(narrower) || age(gateway, &snapshot) > age(&rival.gateway, &snapshot),
+                        "{} at {}", rival, key
+                    );
                 }
             }
         }
@@ -595,4 +691,18 @@ fn random_clusters_have_traffic_and_faults() {
     let least = [200, 45, 10, 25, 10, 15, 50];
     assert!(counts.iter().zip(least).all(|(count, least)| *count >= least), "{counts:?}");
     assert!(reasons.len() >= 20, "{reasons:?}");
+}
+
+#[test]
+fn random_rivals_share_places() {
+    let mut runner = TestRunner::deterministic();
+    let shared = (0..200).filter(|_| {
+        let objects = rivals().new_tree(&mut runner).expect("rivals").current();
+        translate(&snapshot(&objects)).tables.http.frontends.values().any(|frontend| {
+            let namespaces = frontend.listeners.values().map(|name| &name.gateway.namespace);
+            namespaces.collect::<BTreeSet<_>>().len() > 1
+        })
+    });
+    let shared = shared.count();
+    assert!(shared >= 3, "{shared}");
 }
