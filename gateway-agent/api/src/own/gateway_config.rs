@@ -63,8 +63,8 @@ pub struct Addresses {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_selector: Option<BTreeMap<String, String>>,
     /// Which Gateways may share a node's address and port, told apart by hostname. Namespace: those of one namespace.
-    /// Cluster: all that say so, but none gets a hostname that an older one of another namespace covers. Default:
-    /// Namespace.
+    /// Cluster: all that say so, but none gets a hostname that an older one of another namespace covers.
+    /// Default: Namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sharing: Option<AddressSharing>,
 }
