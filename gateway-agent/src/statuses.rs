@@ -48,6 +48,23 @@ pub struct Condition {
     pub reason: String,
 }
 
+/// The condition Programmed of a Gateway's status, or of one of the listeners in it.
+pub fn programmed(part: &Value) -> Option<&Value> {
+    part.get("conditions")?.as_array()?.iter().find(|condition| condition["type"] == "Programmed")
+}
+
+/// As [`programmed`], to be changed.
+pub fn programmed_mut(part: &mut Value) -> Option<&mut Value> {
+    part.get_mut("conditions")?.as_array_mut()?.iter_mut().find(|condition| condition["type"] == "Programmed")
+}
+
+/// What a condition says when what it stands for is not so.
+pub fn turn_false(condition: &mut Value, reason: &str, message: &str) {
+    condition["status"] = "False".into();
+    condition["reason"] = reason.into();
+    condition["message"] = message.into();
+}
+
 /// All conditions in a status.
 pub fn conditions(status: &Value) -> Vec<Condition> {
     let mut found = Vec::new();

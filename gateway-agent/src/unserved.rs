@@ -7,6 +7,8 @@ use gateway_agent_kernel::ApplyProblem;
 use gateway_agent_tables::{L4Tables, ListenerName};
 use serde_json::Value;
 
+use crate::statuses::{programmed, programmed_mut, turn_false};
+
 /// Turns Programmed to False where a listener lacks one of its frontends, since it must be available on every address
 /// of its Gateway, and where a Gateway has no listener left that carries traffic.
 pub fn tell(statuses: &mut BTreeMap<ObjectRef, Value>, tables: &L4Tables, problems: &[ApplyProblem]) {
@@ -43,14 +45,13 @@ pub fn by_listener<'a>(
 /// The Gateway's own condition follows from those of its listeners.
 fn sum_up(status: &mut Value) {
     let listeners = status["listeners"].as_array().into_iter().flatten();
-    let (carrying, idle): (Vec<_>, Vec<_>) = listeners.partition(|listener| {
-        programmed(listener.get("conditions")).is_some_and(|condition| condition["status"] == "True")
-    });
+    let (carrying, idle): (Vec<_>, Vec<_>) = listeners
+        .partition(|listener| programmed(listener).is_some_and(|condition| condition["status"] == "True"));
     let names = |listeners: &[&Value]| {
         listeners.iter().filter_map(|listener| listener["name"].as_str()).collect::<Vec<_>>().join(", ")
     };
     let (served, unserved) = (names(&carrying), names(&idle));
-    let Some(condition) = programmed_mut(status.get_mut("conditions")) else { return };
+    let Some(condition) = programmed_mut(status) else { return };
     if served.is_empty() {
         let message = format!("no listener carries traffic; see the conditions of {unserved}");
         // The Gateway API's reason for infrastructure that has no room left.
@@ -62,24 +63,10 @@ fn sum_up(status: &mut Value) {
     }
 }
 
-fn turn_false(condition: &mut Value, reason: &str, message: &str) {
-    condition["status"] = "False".into();
-    condition["reason"] = reason.into();
-    condition["message"] = message.into();
-}
-
 fn programmed_of<'a>(status: &'a mut Value, listener: &str) -> Option<&'a mut Value> {
     let listeners = status.get_mut("listeners")?.as_array_mut()?;
     let listener = listeners.iter_mut().find(|candidate| candidate["name"] == listener)?;
-    programmed_mut(listener.get_mut("conditions"))
-}
-
-fn programmed(conditions: Option<&Value>) -> Option<&Value> {
-    conditions?.as_array()?.iter().find(|condition| condition["type"] == "Programmed")
-}
-
-fn programmed_mut(conditions: Option<&mut Value>) -> Option<&mut Value> {
-    conditions?.as_array_mut()?.iter_mut().find(|condition| condition["type"] == "Programmed")
+    programmed_mut(listener)
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use gateway_agent_api::{GatewayNode, Kind, ObjectRef};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::statuses::{programmed, programmed_mut, turn_false};
+
 /// What a node's agent reports about Gateways.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -84,10 +86,10 @@ impl Progress {
         for (name, status) in statuses.iter_mut().filter(|(name, _)| name.kind == Kind::Gateway) {
             let Some(&(generation, version)) = seen.get(name) else { continue };
             let progress = self.state(name, generation, version, now);
-            if !is_programmed(status.get("conditions")) {
+            if !is_programmed(status) {
                 continue;
             }
-            let said = said.get(name).filter(|said| is_programmed(said.get("conditions")));
+            let said = said.get(name).filter(|said| is_programmed(said));
             let mut stage = stage(progress, name, reports, now);
             let patience = progress.since + LAGGARDS;
             if matches!(stage, Stage::Nowhere) && said.is_some() && now < patience {
@@ -155,7 +157,7 @@ fn refuse_listeners(status: &mut Value, gateway: &ObjectRef, reports: &[Report])
         });
         let refusals: Option<Vec<_>> = refusals.collect();
         if let Some((_, _, cause)) = refusals.as_ref().and_then(|refusals| refusals.first()) {
-            turn_false(listener.get_mut("conditions"), cause);
+            turn_pending(listener, cause);
         }
     }
 }
@@ -175,49 +177,38 @@ fn count(applied: usize, nodes: usize, others: Option<&str>) -> String {
 }
 
 fn turn_all(status: &mut Value, cause: &str) {
-    turn_false(status.get_mut("conditions"), cause);
+    turn_pending(status, cause);
     for listener in status.get_mut("listeners").and_then(Value::as_array_mut).into_iter().flatten() {
-        turn_false(listener.get_mut("conditions"), cause);
+        turn_pending(listener, cause);
     }
 }
 
-fn turn_false(conditions: Option<&mut Value>, cause: &str) {
-    if let Some(condition) = programmed(conditions).filter(|condition| condition["status"] == "True") {
-        condition["status"] = "False".into();
-        condition["reason"] = "Pending".into();
-        condition["message"] = cause.into();
+fn turn_pending(part: &mut Value, cause: &str) {
+    if let Some(condition) = programmed_mut(part).filter(|condition| condition["status"] == "True") {
+        turn_false(condition, "Pending", cause);
     }
 }
 
 /// Whether Programmed was said of this generation.
 fn is_about(said: &Value, generation: i64) -> bool {
-    let conditions = said.get("conditions").and_then(Value::as_array).into_iter().flatten();
-    conditions.into_iter().any(|it| it["type"] == "Programmed" && it["observedGeneration"] == generation)
+    programmed(said).is_some_and(|condition| condition["observedGeneration"] == generation)
 }
 
 fn keep_message(status: &mut Value, said: &Value) {
-    let conditions = said.get("conditions").and_then(Value::as_array).into_iter().flatten();
-    let message =
-        conditions.into_iter().find(|it| it["type"] == "Programmed").map(|it| it["message"].clone());
-    if let (Some(condition), Some(message)) = (programmed(status.get_mut("conditions")), message) {
-        condition["message"] = message;
+    if let (Some(condition), Some(said)) = (programmed_mut(status), programmed(said)) {
+        condition["message"] = said["message"].clone();
     }
 }
 
 fn note(status: &mut Value, text: &str) {
-    if let Some(condition) = programmed(status.get_mut("conditions")) {
+    if let Some(condition) = programmed_mut(status) {
         let message = condition["message"].as_str().unwrap_or_default();
         condition["message"] = format!("{message}; {text}").into();
     }
 }
 
-fn is_programmed(conditions: Option<&Value>) -> bool {
-    let conditions = conditions.and_then(Value::as_array).into_iter().flatten();
-    conditions.into_iter().any(|it| it["type"] == "Programmed" && it["status"] == "True")
-}
-
-fn programmed(conditions: Option<&mut Value>) -> Option<&mut Value> {
-    conditions?.as_array_mut()?.iter_mut().find(|condition| condition["type"] == "Programmed")
+fn is_programmed(part: &Value) -> bool {
+    programmed(part).is_some_and(|condition| condition["status"] == "True")
 }
 
 #[cfg(test)]
