@@ -214,7 +214,11 @@ fn the_crds_own_rules_are_checked() {
 fn settings_are_checked() {
     let cases = [
         (json!({ "addresses": { "mode": "Nodes" } }), "spec.addresses.mode", "not a known value"),
-        (json!({ "addresses": { "pools": ["x"] } }), "spec.addresses.pools[0]", "does not match"),
+        (
+            json!({ "addresses": { "pools": [{ "name": "a", "ranges": ["x"] }] } }),
+            "spec.addresses.pools[0].ranges[0]",
+            "does not match",
+        ),
         (json!({ "kernel": { "flows": 0 } }), "spec.kernel.flows", "out of range"),
         (
             json!({ "kernel": { "snatPorts": { "first": 2048, "last": 2050 } } }),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::table::{NONE, Table};
 
 pub fn as_text(tables: &Tables) -> String {
-    let L4Tables { frontends, services, alive } = &tables.l4;
+    let L4Tables { frontends, services, alive, pool } = &tables.l4;
     let mut newcomers = Table::new(&["frontend", "listener", "route", "backend", "weight", "leads to"]);
     for (key, frontend) in frontends {
         let head = || vec![key.to_string(), frontend.listener.to_string()];
@@ -39,11 +39,17 @@ pub fn as_text(tables: &Tables) -> String {
     for (protocol, address) in alive {
         listed.row(vec![protocol.to_string(), address.to_string()]);
     }
-    [newcomers, endpoints, listed].map(|table| table.render()).join("\n")
+    let mut text = [newcomers, endpoints, listed].map(|table| table.render()).join("\n");
+    if !pool.is_empty() {
+        let mut held = Table::new(&["pool address"]);
+        pool.iter().for_each(|address| held.row(vec![address.to_string()]));
+        text = format!("{text}\n{}", held.render());
+    }
+    text
 }
 
 pub fn as_json(tables: &Tables) -> Value {
-    let L4Tables { frontends, services, alive } = &tables.l4;
+    let L4Tables { frontends, services, alive, pool } = &tables.l4;
     let frontends: Vec<_> = frontends
         .iter()
         .map(|(key, frontend)| {
@@ -72,7 +78,7 @@ pub fn as_json(tables: &Tables) -> Value {
         .collect();
     let alive: Vec<_> =
         alive.iter().map(|(p, address)| json!({"protocol": p.to_string(), "address": address})).collect();
-    json!({"frontends": frontends, "services": services, "alive": alive})
+    json!({"frontends": frontends, "services": services, "alive": alive, "pool": pool})
 }
 
 fn split_json(split: &Split) -> Value {

@@ -17,6 +17,9 @@ pub struct L4Tables {
     /// Every address and port of every Service that is still listed by an EndpointSlice, referenced by a route or
     /// not: flows to these live on, flows to others are reset.
     pub alive: BTreeSet<(Protocol, SocketAddr)>,
+    /// Addresses that Gateways hold of pools: they belong to the gateway alone, and every node has their frontends. All
+    /// other frontends have an address of this node.
+    pub pool: BTreeSet<IpAddr>,
 }
 
 /// An address, port and protocol that a listener makes.

@@ -51,14 +51,13 @@ pub struct Addresses {
     /// Pool: an address of a pool, announced by one node. LoadBalancer: what a Service of that type gets. Default: Node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<AddressMode>,
-    /// Ranges of addresses that belong to Gateways alone, as 192.0.2.0/28, 192.0.2.16-192.0.2.31 or an address.
-    /// Default: none.
+    /// Addresses that belong to Gateways alone. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
-        length(max = 64),
-        inner(length(max = 79), regex(pattern = r"^[0-9a-fA-F.:]+([/-][0-9a-fA-F.:]+)?$"))
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
-    pub pools: Option<Vec<String>>,
+    pub pools: Option<Vec<Pool>>,
     /// Labels of the nodes that offer their addresses and announce those of pools. Default: none, which is every node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_selector: Option<BTreeMap<String, String>>,
@@ -67,6 +66,25 @@ pub struct Addresses {
     /// Default: Namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sharing: Option<AddressSharing>,
+}
+
+/// Addresses that belong to Gateways alone, each to one of them.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Pool {
+    /// Names it in messages.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Such as 192.0.2.0/28, 192.0.2.16-192.0.2.31 or 2001:db8::1. Every address of a range counts, the first and the last
+    /// too.
+    #[schemars(
+        length(min = 1, max = 64),
+        inner(length(max = 79), regex(pattern = r"^[0-9a-fA-F.:]+([/-][0-9a-fA-F.:]+)?$"))
+    )]
+    pub ranges: Vec<String>,
+    /// Whether Gateways get its addresses without asking for one by name, in spec.addresses. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_assign: Option<bool>,
 }
 
 /// Where a Gateway's addresses come from.
@@ -243,14 +261,14 @@ mod tests {
         let spec = |json: Value| serde_json::from_value::<GatewayConfigSpec>(json).expect("a spec");
         let class = || {
             spec(json!({
-                "addresses": { "mode": "Pool", "pools": ["192.0.2.0/28"] },
+                "addresses": { "mode": "Pool", "pools": [{ "name": "a", "ranges": ["192.0.2.0/28"] }] },
                 "clientAddress": "Preserve",
                 "devices": { "exclude": ["wg0"] },
             }))
         };
         let own = spec(json!({ "addresses": { "mode": "Node" }, "devices": { "exclude": ["eth0"] } }));
         let expected = json!({
-            "addresses": { "mode": "Node", "pools": ["192.0.2.0/28"] },
+            "addresses": { "mode": "Node", "pools": [{ "name": "a", "ranges": ["192.0.2.0/28"] }] },
             "clientAddress": "Preserve",
             "devices": { "exclude": ["wg0"] },
         });
