@@ -25,7 +25,7 @@ const PROGRAMS: &str = "classifier";
 const INSTRUCTION: u64 = 8;
 
 pub(crate) fn run(toolchain: &Toolchain) -> Result<()> {
-    step(&format!("kernel programs, with {toolchain}"), || programs(toolchain))?;
+    kernel_programs(toolchain)?;
     step("agent (release)", || {
         let mut cargo = Command::new("cargo");
         succeed(cargo.current_dir(checkout::root()).args([
@@ -36,6 +36,11 @@ pub(crate) fn run(toolchain: &Toolchain) -> Result<()> {
             "gateway-agent",
         ]))
     })
+}
+
+/// What user space includes, without user space.
+pub(crate) fn kernel_programs(toolchain: &Toolchain) -> Result<()> {
+    step(&format!("kernel programs, with {toolchain}"), || programs(toolchain))
 }
 
 fn programs(toolchain: &Toolchain) -> Result<()> {

@@ -72,13 +72,13 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
             demo::run(options)
         }
         Task::Test(options) => {
-            let toolchain = setup::run()?;
-            build::run(&toolchain)?;
+            // The agent is built with the tests, in their profile: a release build would double the time.
+            build::kernel_programs(&setup::run()?)?;
             conformance::prepare()?;
             test::run(options)
         }
         Task::Fuzz(options) => {
-            build::run(&setup::run()?)?;
+            build::kernel_programs(&setup::run()?)?;
             fuzz::run(options)
         }
         Task::Bench(options) => {

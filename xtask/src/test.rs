@@ -48,7 +48,6 @@ impl Sum {
     fn cargo(&mut self, arguments: &[&str], filter: Option<&str>) -> Result<()> {
         let mut cargo = Command::new("cargo");
         cargo.current_dir(checkout::root()).args(arguments).args(filter);
-        cargo.env("GATEWAY_AGENT_BIN", checkout::agent());
         // Ubuntu has the one that works in no folder of PATH.
         if let Some(folder) = setup::bpftool().as_deref().and_then(Path::parent) {
             cargo.env("PATH", path_with(folder));
