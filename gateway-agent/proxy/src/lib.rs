@@ -2,3 +2,6 @@
 //!
 //! It needs no capability. Sockets and tables come from the agent; nothing here knows of Kubernetes or of the kernel's
 //! maps.
+#![forbid(unsafe_code)]
+
+pub mod h1;
