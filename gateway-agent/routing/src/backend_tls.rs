@@ -36,6 +36,8 @@ pub(crate) struct Policy<'a> {
     pub(crate) refs: Condition,
     /// None: connections must fail.
     settings: Option<BackendTls>,
+    /// The objects that hold the trust anchors.
+    pub(crate) trust_sources: Vec<ObjectRef>,
 }
 
 /// A Service, or one port of it.
@@ -122,7 +124,7 @@ impl<'a> Policy<'a> {
                 section: target.section_name.as_deref().filter(|section| !section.is_empty()),
             })
             .collect();
-        let (settings, refs) = settings(&policy.spec.validation, namespace, snapshot, grants);
+        let (settings, refs, trust_sources) = settings(&policy.spec.validation, namespace, snapshot, grants);
         let fault = settings.as_ref().err().cloned();
         let accepted = match (fault, missing_target(policy, namespace, &targets, snapshot)) {
             (Some((reason, message)), _) => Condition::no("Accepted", reason, message),
@@ -141,6 +143,7 @@ impl<'a> Policy<'a> {
             accepted,
             refs,
             settings: settings.ok(),
+            trust_sources,
         }
     }
 
@@ -184,13 +187,13 @@ pub(crate) fn port_names(service: &Service) -> Vec<&str> {
     ports.map(|port| port.name.as_deref().unwrap_or_default()).collect()
 }
 
-/// The settings, or reason and message why there are none; and the condition `ResolvedRefs`.
+/// The settings, or reason and message why there are none; the condition `ResolvedRefs`; and where the trust anchors are.
 fn settings(
     validation: &BackendTlsPolicyValidation,
     namespace: &str,
     snapshot: &Snapshot,
     grants: &Grants<'_>,
-) -> (Result<BackendTls, (&'static str, String)>, Condition) {
+) -> (Result<BackendTls, (&'static str, String)>, Condition, Vec<ObjectRef>) {
     let references = validation.ca_certificate_refs.iter().flatten().map(|reference| ObjectReference {
         group: &reference.group,
         kind: &reference.kind,
@@ -223,7 +226,7 @@ fn settings(
     let settings = roots.and_then(|roots| {
         Ok(BackendTls { server_name: validation.hostname.clone(), names: names(validation)?, roots })
     });
-    (settings, refs)
+    (settings, refs, trust.sources)
 }
 
 fn names(validation: &BackendTlsPolicyValidation) -> Result<Vec<SubjectName>, (&'static str, String)> {

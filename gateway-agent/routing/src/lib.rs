@@ -12,6 +12,7 @@ mod backend_tls;
 mod bindings;
 mod claims;
 mod content;
+mod copies;
 mod endpoints;
 mod frontends;
 mod gateway;
@@ -37,7 +38,7 @@ mod status;
 mod stream;
 mod tls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gateway_agent_api::ObjectRef;
 use gateway_agent_tables::Tables;
@@ -49,6 +50,7 @@ use bindings::Bindings;
 use endpoints::Slices;
 use grant::Grants;
 
+pub use copies::copy;
 pub use problem::Problem;
 pub use snapshot::{Node, Service, Snapshot};
 
@@ -67,6 +69,9 @@ pub struct Outcome {
     /// The statuses that belong to us, without `lastTransitionTime`: whoever writes them knows the time, and what was
     /// written before.
     pub statuses: BTreeMap<ObjectRef, Value>,
+    /// Secrets and bundles of trust anchors that data planes need, and the entries of each: what is referred to by what
+    /// is accepted, and granted. Agents get copies of these, since they may not read the originals.
+    pub copies: BTreeMap<ObjectRef, BTreeSet<&'static str>>,
     /// What is wrong with an object, sorted.
     pub problems: Vec<Problem>,
     /// When time alone would change the outcome.
@@ -91,6 +96,7 @@ pub fn translate(snapshot: &Snapshot) -> Outcome {
         gateway.report(&bindings.counts(index), snapshot, &mut outcome);
     }
     route_status::report(&bindings, &mut outcome);
+    copies::of_gateways(&bindings.gateways, snapshot, &mut outcome);
     let slices = Slices::of(snapshot);
     outcome.tables.l4 = frontends::compile(&bindings, &slices, snapshot);
     outcome.tables.tls =

@@ -12,7 +12,7 @@ use crate::content::ServiceUse;
 use crate::listener::ListenerProtocol;
 use crate::listener_spec::TlsMode;
 use crate::status;
-use crate::{CONTROLLER_NAME, Outcome, Problem, Snapshot};
+use crate::{CONTROLLER_NAME, Outcome, Problem, Snapshot, copies, tls};
 
 /// maxItems of status.ancestors in the CRDs of policies.
 const MAX_ANCESTORS: usize = 16;
@@ -35,6 +35,9 @@ pub(crate) fn report(
     encrypt(&uses, policies, &mut outcome.tables.tls);
     for policy in &policies.all {
         let gateways = concerned(policy, &uses, snapshot);
+        if !gateways.is_empty() {
+            copies::add(&policy.trust_sources, &[tls::BUNDLE], outcome);
+        }
         let conditions = [policy.accepted.clone(), policy.refs.clone()];
         outcome.problems.extend(status::problems(&policy.object, None, &conditions));
         let room = MAX_ANCESTORS.saturating_sub(foreign_ancestors(policy, snapshot));

@@ -5,9 +5,9 @@ mod key;
 mod listener;
 mod trust;
 
-pub(crate) use certificate::Certificates;
+pub(crate) use certificate::{CHAIN, Certificates, KEY};
 pub(crate) use listener::{ListenerTls, Resolver, is_insecure};
-pub(crate) use trust::Bundles;
+pub(crate) use trust::{Bundles, KEY as BUNDLE};
 
 /// Why a reference to a certificate or trust anchor can't be used: a condition's reason and message.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gateway_agent_routing::translate;
+use gateway_agent_api::{Kind, ObjectRef};
+use gateway_agent_routing::{copy, translate};
 use serde_json::Value;
 use support::{case, show};
 
@@ -40,6 +41,33 @@ fn golden_files() {
         different.push(format!("{}: now\n{shown}", file.display()));
     }
     assert!(different.is_empty(), "{} golden files differ:\n{}", different.len(), different.join("\n"));
+}
+
+/// What agents get of objects that they may not read is all that tables need of them.
+#[test]
+fn copies_make_the_same_tables() {
+    let mut copied = 0;
+    for file in files() {
+        let text = fs::read_to_string(&file).expect("a readable golden file");
+        let case = case(text.split(SEPARATOR).next().unwrap_or_default()).expect("a case");
+        let outcome = translate(&case.snapshot);
+        let mut snapshot = case.snapshot.clone();
+        let unreadable = [Kind::Secret, Kind::ConfigMap, Kind::ClusterTrustBundle];
+        let all = case.snapshot.objects().filter(|(name, _)| unreadable.contains(&name.kind));
+        all.for_each(|(name, _)| drop(snapshot.remove(name)));
+        for (name, entries) in &outcome.copies {
+            let original = case.snapshot.find(name).expect("what is copied exists");
+            snapshot.insert(copy(original, entries.iter().copied()).expect("it has entries"));
+            copied += 1;
+        }
+        let mut tables = outcome.tables;
+        // That of a listener which isn't accepted is in the tables too, for nobody.
+        tables.tls.certificates.retain(|name, _| {
+            outcome.copies.contains_key(&ObjectRef::new(Kind::Secret, &name.namespace, &name.name))
+        });
+        assert_eq!(translate(&snapshot).tables, tables, "{}", file.display());
+    }
+    assert_ne!(copied, 0);
 }
 
 fn files() -> Vec<PathBuf> {

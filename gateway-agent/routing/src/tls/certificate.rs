@@ -15,8 +15,8 @@ use super::key;
 use crate::{Minutes, Snapshot};
 
 /// The keys of a Secret of type kubernetes.io/tls, and where cert-manager puts the issuer.
-const CHAIN: &str = "tls.crt";
-const KEY: &str = "tls.key";
+pub(crate) const CHAIN: &str = "tls.crt";
+pub(crate) const KEY: &str = "tls.key";
 const ISSUER: &str = "ca.crt";
 
 /// The certificates of the Secrets that were asked for, each read once.

@@ -27,6 +27,8 @@ pub(crate) struct ListenerTls {
     pub(crate) faults: Vec<Fault>,
     /// Of the trust anchors for clients' certificates.
     pub(crate) trust_faults: Vec<Fault>,
+    /// The objects that hold the trust anchors.
+    pub(crate) trust_sources: Vec<ObjectRef>,
     /// Clients are to show certificates, but no trust anchor can be used.
     pub(crate) trusts_nobody: bool,
     /// DNS names that the certificates are for.
@@ -180,6 +182,7 @@ impl<'a> Resolver<'a> {
         let trust = bundles.load(references);
         tls.trusts_nobody = trust.roots.is_empty();
         tls.trust_faults = trust.faults;
+        tls.trust_sources = trust.sources;
         Some(ClientValidation { roots: trust.roots, insecure_fallback })
     }
 

@@ -1,6 +1,6 @@
 //! Trust anchors: bundles of CA certificates in ConfigMaps, Secrets and ClusterTrustBundles.
 
-use gateway_agent_api::{ClusterTrustBundle, ConfigMap, Kind, Secret};
+use gateway_agent_api::{ClusterTrustBundle, ConfigMap, Kind, ObjectRef, Secret};
 use gateway_agent_tables::Der;
 
 use super::Fault;
@@ -10,7 +10,7 @@ use crate::grant::{Grants, Reference};
 use crate::listener_spec::ObjectReference;
 
 /// The key that ConfigMaps and Secrets have the bundle under.
-const KEY: &str = "ca.crt";
+pub(crate) const KEY: &str = "ca.crt";
 
 /// What a reference to a bundle is part of.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct Bundles<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trust {
     pub(crate) roots: Vec<Der>,
+    /// The objects that hold the roots.
+    pub(crate) sources: Vec<ObjectRef>,
     pub(crate) faults: Vec<Fault>,
 }
 
@@ -36,14 +38,17 @@ impl Bundles<'_> {
         let mut trust = Trust::default();
         for reference in references {
             match self.one(reference) {
-                Ok(roots) => trust.roots.extend(roots),
+                Ok((source, roots)) => {
+                    trust.sources.push(source);
+                    trust.roots.extend(roots);
+                }
                 Err(fault) => trust.faults.push(fault),
             }
         }
         trust
     }
 
-    fn one(&self, reference: ObjectReference<'_>) -> Result<Vec<Der>, Fault> {
+    fn one(&self, reference: ObjectReference<'_>) -> Result<(ObjectRef, Vec<Der>), Fault> {
         let ObjectReference { group, kind, name, namespace } = reference;
         let bundles = [Kind::ConfigMap, Kind::Secret, Kind::ClusterTrustBundle];
         let Some(kind) = Kind::find(group, kind).filter(|kind| bundles.contains(kind)) else {
@@ -61,6 +66,7 @@ impl Bundles<'_> {
             self.permit(kind, namespace, name)?;
         }
         self.bundle(kind, namespace, name)
+            .map(|roots| (ObjectRef::new(kind, namespace, name), roots))
             .map_err(|message| Fault { reason: "InvalidCACertificateRef", message })
     }
 

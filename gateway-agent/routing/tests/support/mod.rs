@@ -130,6 +130,10 @@ pub(crate) fn show(case: &Case, outcome: &Outcome) -> Value {
         .requests
         .iter()
         .map(|request| (request.clone(), requests::answer(&outcome.tables.http, request).into()));
+    let copies = outcome.copies.iter().map(|(object, entries)| {
+        let entries: Vec<_> = entries.iter().copied().collect();
+        (object.to_string(), entries.join(", ").into())
+    });
     let mut shown = json!({
         "refusals": refusals,
         "warnings": case.warnings,
@@ -138,6 +142,7 @@ pub(crate) fn show(case: &Case, outcome: &Outcome) -> Value {
         "tls": tls::show(&outcome.tables.tls),
         "http": http::show(&outcome.tables.http),
         "requests": requests.collect::<Map<_, _>>(),
+        "copies": copies.collect::<Map<_, _>>(),
         "statuses": statuses,
     });
     if let Some(Minutes(minute)) = outcome.recheck_at {
