@@ -4,4 +4,6 @@
 //! maps.
 #![forbid(unsafe_code)]
 
+pub mod filter;
 pub mod h1;
+pub mod path;

@@ -59,11 +59,13 @@ pub enum Fault {
     StatusLine,
     #[error("101 Switching Protocols, which nobody asked for")]
     Upgrade,
+    #[error("a path that leaves the root, or has a percent sign without two digits, or NUL")]
+    Path,
 }
 
 impl Fault {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::BareLf,
         Self::BareCr,
         Self::RequestLine,
@@ -90,6 +92,7 @@ impl Fault {
         Self::Trailers,
         Self::StatusLine,
         Self::Upgrade,
+        Self::Path,
     ];
 
     /// What a client is answered whose request has this fault. The connection closes after it.
@@ -114,6 +117,6 @@ mod tests {
         for (index, fault) in Fault::ALL.into_iter().enumerate() {
             assert_eq!(fault as usize, index, "{fault}");
         }
-        assert_eq!(Fault::Upgrade as usize + 1, Fault::ALL.len());
+        assert_eq!(Fault::Path as usize + 1, Fault::ALL.len());
     }
 }

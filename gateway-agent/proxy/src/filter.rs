@@ -1,0 +1,39 @@
+//! Filters of rules and backends, as functions of a head: nothing here reads, waits or sends.
+
+mod cors;
+mod forwarded;
+mod headers;
+mod retry;
+mod rewrite;
+mod timeouts;
+
+pub use cors::{CorsAnswer, is_preflight, preflight};
+pub use forwarded::Forwarded;
+pub use headers::{Outgoing, change_request, change_response};
+pub use retry::{Attempts, may_repeat};
+pub use timeouts::Budget;
+
+use gateway_agent_tables::http::{Cors, Filter, HttpBackend, HttpRule, Mirror};
+
+/// The CORS filter of a rule; the first counts.
+pub fn cors(rule: &HttpRule) -> Option<&Cors> {
+    rule.filters.iter().find_map(|filter| match filter {
+        Filter::Cors(cors) => Some(cors),
+        _ => None,
+    })
+}
+
+/// The mirrors of a rule, and then of its backend, that get a copy of a request. `random` gives numbers that are even
+/// over all of u32.
+pub fn mirrors<'a>(
+    rule: &'a HttpRule,
+    backend: &'a HttpBackend,
+    mut random: impl FnMut() -> u32,
+) -> impl Iterator<Item = &'a Mirror> {
+    let filters = rule.filters.iter().chain(&backend.filters);
+    let mirrors = filters.filter_map(|filter| match filter {
+        Filter::Mirror(mirror) => Some(mirror),
+        _ => None,
+    });
+    mirrors.filter(move |mirror| mirror.share.contains(random()))
+}
