@@ -9,6 +9,7 @@ pub const REVERSE: u64 = 2;
 const REVERSE_GROUP: u64 = 3;
 pub const PORTS: u64 = 4;
 pub const SELECTION: u64 = 5;
+pub const STEER: u64 = 6;
 
 /// Odd, with about half of its bits set: the multiplier of the finalizer of David Stafford's mix 13.
 const MIX: u64 = 0x94d0_49bb_1331_11eb;

@@ -18,10 +18,13 @@
 //! | `frontend_stats` | per-CPU array | frontend id | [`FrontendCounters`] | programs |
 //! | `backend_stats` | per-CPU array | backend id | [`BackendCounters`] | programs |
 //! | `labels` | hash | [`LabelKey`] | [`Label`] | agent, for `stats` without an agent |
+//! | `steered` | per-CPU hash | [`FrontendKey`] | [`SteeredCounters`] | agent; counted by programs |
+//! | `sockets` | sockmap | place | socket | agent |
+//! | `proxy` | array of 1 | 0 | [`Proxy`] | agent |
 //! | `stages` | program array | [`Stage`] | program | agent |
 
 /// Version of this layout; stored in [`Settings::layout`].
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// IPv6, or IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), network byte order.
 pub type Address = [u8; 16];
@@ -305,6 +308,31 @@ pub struct BackendCounters {
     pub bytes_out: u64,
 }
 
+/// Of an address and port whose connections the proxy takes. That an entry is there steers them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SteeredCounters {
+    /// Connections that began and were given a socket of the proxy.
+    pub connections: u64,
+    /// SYNs that were reset, because there was none.
+    pub refused: u64,
+}
+
+/// Whose sockets are in the map `sockets`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Proxy {
+    /// Clients are spread over this many places, from the first on; one aligned word, read as a whole.
+    pub sockets: u32,
+    /// Process id, if an agent started it as its child; 0: not.
+    pub pid: u32,
+    /// Its start in clock ticks since boot (proc_pid_stat(5), field 22): ids are used again.
+    pub started: u64,
+}
+
+/// Places in `sockets`: more than a proxy has workers.
+pub const MAX_SOCKETS: u32 = 64;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct LabelKey {
@@ -347,7 +375,7 @@ mod pod {
     //! (sizes are asserted below), valid for every bit pattern.
     use super::{
         BackendCounters, Bucket, Device, Endpoint, FlowKey, Frontend, FrontendCounters, FrontendKey, Hop,
-        Label, LabelKey, PortSets, Settings, Slot, Split,
+        Label, LabelKey, PortSets, Proxy, Settings, Slot, Split, SteeredCounters,
     };
 
     macro_rules! pod {
@@ -373,6 +401,8 @@ mod pod {
         BackendCounters = 48,
         LabelKey = 8,
         Label = 1280,
-        crate::reason::ReasonCounters = 120,
+        SteeredCounters = 16,
+        Proxy = 16,
+        crate::reason::ReasonCounters = 128,
     }
 }

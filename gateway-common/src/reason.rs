@@ -76,6 +76,8 @@ reasons! {
     TableCorrupt => table_corrupt,
     /// The agent was just replacing the frontend's entry, or the ring of an endpoint that is gone: dropped, the sender repeats it.
     TablesChanging => tables_changing,
+    /// An HTTP, HTTPS or TLS listener's proxy has no socket: the SYN is answered with RST. See `gateway-agent status` for why it isn't running.
+    NoProxy => no_proxy,
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The kernel programs. One for each file: [`ingress`] is attached to devices, the others are the stages that it
-//! hands packets to. What they decide by is in the maps that the agent writes; the rules themselves are in
+//! The kernel programs. One for each file: [`ingress`] is attached to devices, [`steer`] to the network namespace; the
+//! others are the stages that `ingress` hands packets to. What they decide by is in the maps that the agent writes; the rules themselves are in
 //! `gateway_common`.
 #![no_std]
 #![no_main]
@@ -20,8 +20,9 @@ mod maps;
 mod refuse;
 mod reserve;
 mod skb;
+mod steer;
 
-use aya_ebpf::{macros::classifier, programs::TcContext};
+use aya_ebpf::{macros::{classifier, sk_lookup}, programs::{SkLookupContext, TcContext}};
 
 use crate::skb::Skb;
 
@@ -38,6 +39,11 @@ pub fn admit(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn refuse(ctx: TcContext) -> i32 {
     refuse::process(&Skb::new(ctx)).code()
+}
+
+#[sk_lookup]
+pub fn steer(ctx: SkLookupContext) -> u32 {
+    steer::process(&ctx)
 }
 
 /// The routing table and others' helpers are open to GPL-compatible programs only.

@@ -2,13 +2,13 @@
 //! agent replaces when it creates them.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, PerCpuArray, ProgramArray},
+    btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, ProgramArray, SockMap},
     macros::btf_map,
 };
 use gateway_common::{
     maps::{
         BackendCounters, Bucket, Device, Endpoint, Frontend, FrontendCounters, FrontendKey, Hop, Label,
-        LabelKey, PortSets, Ring, Settings, Slot, Split,
+        LabelKey, PortSets, Proxy, Ring, Settings, Slot, Split, SteeredCounters,
     },
     reason::ReasonCounters,
 };
@@ -52,6 +52,13 @@ pub static FRONTEND_STATS: PerCpuArray<FrontendCounters, 16384> = PerCpuArray::n
 pub static BACKEND_STATS: PerCpuArray<BackendCounters, 65536> = PerCpuArray::new();
 #[btf_map(name = "labels")]
 pub static LABELS: HashMap<LabelKey, Label, 131072, NO_PREALLOC> = HashMap::new();
+
+#[btf_map(name = "steered")]
+pub static STEERED: PerCpuHashMap<FrontendKey, SteeredCounters, 16384, NO_PREALLOC> = PerCpuHashMap::new();
+#[btf_map(name = "sockets")]
+pub static SOCKETS: SockMap<64> = SockMap::new();
+#[btf_map(name = "proxy")]
+pub static PROXY: Array<Proxy, 1> = Array::new();
 
 #[btf_map(name = "stages")]
 pub static STAGES: ProgramArray<8> = ProgramArray::new();

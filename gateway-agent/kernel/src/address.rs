@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use gateway_agent_tables::Protocol;
+use gateway_agent_tables::{FrontendKey, Protocol};
 use gateway_common::maps::{self, Address};
 
 /// IPv4 as IPv4-mapped IPv6.
@@ -35,4 +35,21 @@ pub(crate) fn protocol(number: u8) -> Option<Protocol> {
         maps::UDP => Some(Protocol::Udp),
         _ => None,
     }
+}
+
+pub(crate) fn entry_key(key: &FrontendKey) -> maps::FrontendKey {
+    maps::FrontendKey {
+        address: mapped(key.address),
+        port: key.port.get(),
+        protocol: number(key.protocol),
+        reserved: 0,
+    }
+}
+
+pub(crate) fn parse_key(key: &maps::FrontendKey) -> Option<FrontendKey> {
+    Some(FrontendKey {
+        address: unmapped(key.address),
+        port: key.port.try_into().ok()?,
+        protocol: protocol(key.protocol)?,
+    })
 }

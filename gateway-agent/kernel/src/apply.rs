@@ -59,6 +59,8 @@ pub enum ApplyProblem {
         raise("endpoints")
     )]
     EndpointsFull { service: ServicePort, endpoint: SocketAddr, capacity: u32 },
+    #[error("frontend {frontend} is not served: {cause}")]
+    NotSteered { frontend: FrontendKey, cause: String },
     #[error("{object}: the kernel refused a change of map {map}: {cause}; the next change tries again")]
     Map { map: &'static str, object: String, cause: String },
 }
@@ -67,7 +69,9 @@ impl ApplyProblem {
     /// The frontend that is not as the tables say.
     pub fn frontend(&self) -> Option<FrontendKey> {
         match self {
-            Self::FrontendsFull { frontend, .. } | Self::SplitsFull { frontend, .. } => Some(*frontend),
+            Self::FrontendsFull { frontend, .. }
+            | Self::SplitsFull { frontend, .. }
+            | Self::NotSteered { frontend, .. } => Some(*frontend),
             _ => None,
         }
     }
@@ -102,6 +106,12 @@ impl ApplyReport {
             }
         }
         true
+    }
+
+    pub(crate) fn not_steered(&mut self, frontends: &[FrontendKey], cause: &str) {
+        for frontend in frontends {
+            self.problem(ApplyProblem::NotSteered { frontend: *frontend, cause: cause.to_owned() });
+        }
     }
 
     /// There is room that wasn't there before.

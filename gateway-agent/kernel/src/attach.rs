@@ -208,6 +208,6 @@ fn remove_entry(devices: &mut Devices, ifindex: u32) -> Result<(), AttachError> 
     }
 }
 
-fn is_missing(error: &LinkError) -> bool {
+pub(crate) fn is_missing(error: &LinkError) -> bool {
     matches!(error, LinkError::SyscallError(error) if error.io_error.kind() == io::ErrorKind::NotFound)
 }

@@ -9,7 +9,8 @@ use thiserror::Error;
 
 use crate::attach::{self, AttachError, links_folder};
 use crate::load::{generations, lock, stages_path};
-use crate::store::{MAPS, maps_folder};
+use crate::steer::{self, Process};
+use crate::store::{Access, MAPS, Store, maps_folder};
 use crate::{OpenError, sys};
 
 /// What [`detach`] removed.
@@ -20,6 +21,10 @@ pub struct Detached {
     pub maps: usize,
     /// Program arrays.
     pub stages: usize,
+    /// Connections were steered to the proxy.
+    pub steering: bool,
+    /// The proxy that they were steered to, if an agent had started it; whoever detaches ends it.
+    pub proxy: Option<Process>,
 }
 
 /// Why not everything was removed. What comes before it is.
@@ -57,6 +62,10 @@ pub fn detach(pin: &Path) -> Result<Detached, DetachError> {
             detached.links.push(ifindex);
         }
     }
+    detached.steering = steer::detach(pin)?;
+    // Maps of another layout, or half of them: no agent that could have started one knows them.
+    detached.proxy =
+        Store::open(pin, Access::ReadOnly).ok().and_then(|store| steer::process(&store).ok()).flatten();
     for generation in generations(pin)? {
         remove(fs::remove_file, stages_path(pin, generation))?;
         detached.stages += 1;

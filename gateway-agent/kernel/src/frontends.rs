@@ -8,7 +8,7 @@ use aya::{Pod, util::nr_cpus};
 use gateway_agent_tables::{Frontend, FrontendKey, L4Tables, RouteName, Split, Target};
 use gateway_common::maps::{self, LabelKind, MAX_BACKENDS, RING_REFUSE};
 
-use crate::address::{mapped, number, protocol, unmapped};
+use crate::address::{entry_key, parse_key};
 use crate::apply::{ApplyProblem, ApplyReport};
 use crate::ids::Ids;
 use crate::labels::{self, BackendLabel, FrontendLabel};
@@ -67,7 +67,7 @@ impl Frontends {
         for entry in &store.frontends {
             let (key, value) = entry?;
             let split = store.splits.get(&value.split, 0)?;
-            if let Some(key) = parse(&key) {
+            if let Some(key) = parse_key(&key) {
                 let id = split.frontend;
                 keys.insert(id, key);
                 let split = Some((value.split, split));
@@ -332,23 +332,6 @@ fn backend_label(frontend: u32, name: &BackendKey, weight: u32) -> BackendLabel 
         nth: name.nth,
         weight,
     }
-}
-
-fn entry_key(key: &FrontendKey) -> maps::FrontendKey {
-    maps::FrontendKey {
-        address: mapped(key.address),
-        port: key.port.get(),
-        protocol: number(key.protocol),
-        reserved: 0,
-    }
-}
-
-fn parse(key: &maps::FrontendKey) -> Option<FrontendKey> {
-    Some(FrontendKey {
-        address: unmapped(key.address),
-        port: key.port.try_into().ok()?,
-        protocol: protocol(key.protocol)?,
-    })
 }
 
 /// A reused id starts from nothing.

@@ -10,6 +10,7 @@
 //! | `maps/<name>` | the maps of `gateway_common::maps`, but for `stages` |
 //! | `stages-<n>` | the program array of the n-th generation of programs |
 //! | `links/<ifindex>` | the attachment to a device |
+//! | `steer` | the attachment to the network namespace, as long as connections are steered |
 
 mod address;
 mod apply;
@@ -31,6 +32,7 @@ mod regions;
 mod rings;
 mod seed;
 mod stats;
+mod steer;
 mod store;
 mod sys;
 
@@ -42,7 +44,10 @@ pub use load::{Kernel, OpenError};
 pub use object::OBJECT;
 pub use options::{Options, PortRange, PortRangeError, SizeError, Sizes, TimeoutError, Timeouts};
 pub use pins::{Pins, PinsError, Summary};
-pub use stats::{BackendStats, FrontendStats, ReasonStats, RouteStats, Stats, TableFill, Traffic};
+pub use stats::{
+    BackendStats, FrontendStats, ReasonStats, RouteStats, Stats, SteeredStats, TableFill, Traffic,
+};
+pub use steer::{MOST_SOCKETS, Process};
 pub use store::StoreError;
 
 /// An error and what caused it, in one line.

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{MapError, MapInfo, ProgramArray};
-use aya::programs::{ProgramError, SchedClassifier};
+use aya::programs::{ProgramError, SchedClassifier, SkLookup};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use gateway_agent_tables::L4Tables;
+use gateway_agent_tables::{FrontendKey, L4Tables};
 use gateway_common::maps::{HashKey, LAYOUT, Settings, Stage};
 use thiserror::Error;
 
@@ -17,6 +18,7 @@ use crate::attach::{self, AttachError, Device};
 use crate::object::OBJECT;
 use crate::options::{Options, Sizes};
 use crate::seed::selection_key;
+use crate::steer::{self, Process};
 use crate::store::{Access, MAPS, Store, StoreError, maps_folder};
 use crate::sys;
 
@@ -86,6 +88,8 @@ impl Kernel {
             let program = classifier_mut(&mut programs, name)?;
             program.load().map_err(|cause| OpenError::Program { name, cause })?;
         }
+        let program = steer_program(&mut programs)?;
+        program.load().map_err(|cause| OpenError::Program { name: steer::PROGRAM, cause })?;
         let mut store = Store::open(pin, Access::Feed)?;
         let settings = settings(options, former.map(|s| s.flow_key))?;
         store.settings.set(0, settings, 0).map_err(|cause| OpenError::Map { what: "settings", cause })?;
@@ -118,6 +122,39 @@ impl Kernel {
         self.feed.apply(tables)
     }
 
+    /// Gives connections to these addresses and ports to the proxy, in the network namespace of this thread, and no
+    /// others.
+    pub fn steer(&mut self, frontends: &[FrontendKey]) -> ApplyReport {
+        let mut report = ApplyReport::default();
+        let attached = if frontends.is_empty() {
+            steer::detach(&self.pin).map(drop)
+        } else {
+            let program = steer_program(&mut self.programs).map_err(|_| AttachError::NoProgram);
+            program.and_then(|program| steer::attach(&self.pin, program))
+        };
+        match attached {
+            Ok(()) => steer::write(&mut self.feed.store, frontends, &mut report),
+            Err(error) => report.not_steered(frontends, &crate::one_line(&error)),
+        }
+        report
+    }
+
+    /// Connections that are steered begin at these sockets from now on. `process` is the proxy's, if it is a child of
+    /// the agent, so that others can end it when the agent is gone.
+    pub fn switch_proxy(
+        &mut self,
+        sockets: &[BorrowedFd<'_>],
+        process: Option<Process>,
+    ) -> Result<(), OpenError> {
+        steer::switch(&mut self.feed.store, sockets, process)
+            .map_err(|cause| OpenError::Map { what: "sockets of the proxy", cause })
+    }
+
+    /// The proxy whose sockets have the connections, if it is the child of an agent, alive or dead.
+    pub fn proxy_process(&self) -> Result<Option<Process>, OpenError> {
+        steer::process(&self.feed.store).map_err(|cause| OpenError::Map { what: "proxy", cause })
+    }
+
     /// `ingress`, `admit` or `refuse`, loaded. Tests and benches run it by `BPF_PROG_TEST_RUN`
     /// ([`aya::programs::TestRun`]).
     pub fn program(&self, name: &str) -> Option<&SchedClassifier> {
@@ -141,6 +178,7 @@ impl Kernel {
 
         let program = classifier_mut(&mut self.programs, ENTRY)?;
         attach::replace_all(&self.pin, program, &mut self.feed.store.devices)?;
+        steer::replace(&self.pin, steer_program(&mut self.programs)?)?;
         if !former.is_empty() {
             sys::wait_for_programs();
         }
@@ -293,6 +331,11 @@ fn classifier_mut<'a>(
 ) -> Result<&'a mut SchedClassifier, OpenError> {
     let program = programs.program_mut(name).ok_or(OpenError::NoProgram(name))?;
     program.try_into().map_err(|_| OpenError::NoProgram(name))
+}
+
+fn steer_program(programs: &mut Ebpf) -> Result<&mut SkLookup, OpenError> {
+    let program = programs.program_mut(steer::PROGRAM).ok_or(OpenError::NoProgram(steer::PROGRAM))?;
+    program.try_into().map_err(|_| OpenError::NoProgram(steer::PROGRAM))
 }
 
 /// Numbers of the pinned program arrays, in ascending order.

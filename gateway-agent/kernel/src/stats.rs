@@ -11,6 +11,7 @@ use gateway_common::reason::Reason;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::address::parse_key;
 use crate::labels::{self, BackendLabel, FrontendLabel, RingLabel};
 use crate::pins::PinsError;
 use crate::rings::region_of;
@@ -22,6 +23,8 @@ use crate::{flows, sys};
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
     pub frontends: Vec<FrontendStats>,
+    /// By address and port.
+    pub steered: Vec<SteeredStats>,
     /// Sums over the backends of each route.
     pub routes: Vec<RouteStats>,
     pub backends: Vec<BackendStats>,
@@ -44,6 +47,18 @@ pub struct FrontendStats {
     /// Newcomers that were given an endpoint.
     pub flows: u64,
     /// Newcomers that were refused, for any reason.
+    pub refused: u64,
+}
+
+/// Connections that the proxy takes, of one address and port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SteeredStats {
+    pub address: IpAddr,
+    pub port: u16,
+    /// Connections that began.
+    pub connections: u64,
+    /// SYNs that were reset, because no proxy had a socket.
     pub refused: u64,
 }
 
@@ -110,6 +125,7 @@ pub(crate) fn read(store: &Store) -> Result<Stats, PinsError> {
         reasons: reasons(store)?,
         tables: tables(store, frontends.len(), backends.len())?,
         frontends,
+        steered: steered(store)?,
         backends,
     })
 }
@@ -130,6 +146,21 @@ fn frontends(store: &Store) -> Result<Vec<FrontendStats>, PinsError> {
         });
     }
     Ok(frontends)
+}
+
+fn steered(store: &Store) -> Result<Vec<SteeredStats>, PinsError> {
+    let mut steered = Vec::new();
+    for entry in store.steered.iter() {
+        let (key, counters) = entry.map_err(|e| map_error("steered", e))?;
+        steered.extend(parse_key(&key).map(|key| SteeredStats {
+            address: key.address,
+            port: key.port.get(),
+            connections: counters.iter().map(|c| c.connections).sum(),
+            refused: counters.iter().map(|c| c.refused).sum(),
+        }));
+    }
+    steered.sort();
+    Ok(steered)
 }
 
 fn backends(store: &Store) -> Result<Vec<BackendStats>, PinsError> {

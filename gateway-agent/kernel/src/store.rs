@@ -4,10 +4,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, SockMap};
 use gateway_common::maps::{
     BackendCounters, Bucket, Device, Endpoint, Frontend, FrontendCounters, FrontendKey, Hop, Label, LabelKey,
-    PortSets, Ring, Settings, Slot, Split, WAYS,
+    MAX_SOCKETS, PortSets, Proxy, Ring, Settings, Slot, Split, SteeredCounters, WAYS,
 };
 use gateway_common::reason::ReasonCounters;
 
@@ -46,7 +46,7 @@ macro_rules! kinds {
 
 /// All but `stages`, which each generation of programs has its own of. `settings` comes last: what it says holds of
 /// the others.
-pub(crate) const MAPS: [MapKind; 16] = kinds! {
+pub(crate) const MAPS: [MapKind; 19] = kinds! {
     "ports": Array<PortSets> = |_| 1,
     "devices": Hash<Device> = |_| DEVICES,
     "frontends": Preallocated<Frontend> = |s| s.frontends,
@@ -62,6 +62,9 @@ pub(crate) const MAPS: [MapKind; 16] = kinds! {
     "frontend_stats": PerCpu<FrontendCounters> = |s| s.frontends,
     "backend_stats": PerCpu<BackendCounters> = |s| s.backends,
     "labels": Hash<Label> = Sizes::labels,
+    "steered": Hash<SteeredCounters> = |s| s.frontends,
+    "sockets": Array<u32> = |_| MAX_SOCKETS,
+    "proxy": Array<Proxy> = |_| 1,
     "settings": Array<Settings> = |_| 1,
 };
 
@@ -93,6 +96,9 @@ pub(crate) struct Store {
     pub(crate) frontend_stats: PerCpuArray<MapData, FrontendCounters>,
     pub(crate) backend_stats: PerCpuArray<MapData, BackendCounters>,
     pub(crate) labels: HashMap<MapData, LabelKey, Label>,
+    pub(crate) steered: PerCpuHashMap<MapData, FrontendKey, SteeredCounters>,
+    pub(crate) sockets: SockMap<MapData>,
+    pub(crate) proxy: Array<MapData, Proxy>,
     /// A word for each ring: stored as a whole, which a map update doesn't promise.
     pub(crate) rings: Words,
     /// A word for each place; the endpoint's id in its lower half.
@@ -149,6 +155,9 @@ impl Store {
             frontend_stats: typed!("frontend_stats"),
             backend_stats: typed!("backend_stats"),
             labels: typed!("labels"),
+            steered: typed!("steered"),
+            sockets: typed!("sockets"),
+            proxy: typed!("proxy"),
             rings: words("rings", 1)?,
             maglev: words("maglev", 1)?,
             forward: words("forward", WAYS)?,

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::thread;
@@ -52,4 +53,50 @@ pub(crate) fn wait_for_programs() {
         // Kernels with nohz_full CPUs refuse it. Programs run for microseconds, at most milliseconds when preempted.
         thread::sleep(Duration::from_secs(1));
     }
+}
+
+/// Opens an object that is pinned on a bpffs.
+pub(crate) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attributes {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attributes = Attributes { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    let fd = bpf(BPF_OBJ_GET, &attributes)?;
+    // SAFETY: the kernel has just made it, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Puts another program into a link; packets meet the one or the other.
+pub(crate) fn replace_program(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    #[repr(C)]
+    struct Attributes {
+        link: u32,
+        new_program: u32,
+        flags: u32,
+        old_program: u32,
+    }
+    let number = |fd: BorrowedFd<'_>| fd.as_raw_fd().cast_unsigned();
+    let attributes =
+        Attributes { link: number(link), new_program: number(program), flags: 0, old_program: 0 };
+    bpf(BPF_LINK_UPDATE, &attributes).map(drop)
+}
+
+/// Commands of bpf(2) in linux/bpf.h.
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_LINK_UPDATE: libc::c_long = 29;
+
+/// `attributes` are what linux/bpf.h has for the command, or the beginning of it.
+fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
+    // SAFETY: the kernel reads as many bytes as it is told, and takes what isn't there for zeroes.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Descriptors and 0.
+    i32::try_from(result).map_err(io::Error::other)
 }

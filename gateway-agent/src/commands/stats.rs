@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use gateway_agent_kernel::{Pins, Stats, Traffic};
+use gateway_agent_kernel::{Pins, Stats, SteeredStats, Traffic};
 
 use super::table::{NONE, Table};
 use super::{print, print_json};
@@ -44,6 +44,7 @@ fn show(stats: &Stats, before: Option<&Stats>, arguments: &cli::Stats) -> Result
 fn as_text(stats: &Stats, before: Option<&Stats>) -> String {
     let sections = [
         ("Frontends", frontends(stats, before)),
+        ("Connections steered to the proxy", steered(stats, before)),
         ("Routes", routes(stats, before)),
         ("Backends", backends(stats, before)),
         ("Packets refused or dropped, by reason", reasons(stats, before)),
@@ -69,6 +70,21 @@ fn frontends(stats: &Stats, before: Option<&Stats>) -> Table {
             rate(frontend.flows, old.map(|old| old.flows)),
             frontend.refused.to_string(),
             rate(frontend.refused, old.map(|old| old.refused)),
+        ]);
+    }
+    table
+}
+
+fn steered(stats: &Stats, before: Option<&Stats>) -> Table {
+    let mut table = Table::new(&["address", "connections", "connections/s", "refused"]);
+    for steered in &stats.steered {
+        let address = |of: &SteeredStats| std::net::SocketAddr::new(of.address, of.port);
+        let old = before.and_then(|b| b.steered.iter().find(|old| address(old) == address(steered)));
+        table.row(vec![
+            address(steered).to_string(),
+            steered.connections.to_string(),
+            rate(steered.connections, old.map(|old| old.connections)),
+            steered.refused.to_string(),
         ]);
     }
     table
