@@ -326,7 +326,7 @@ pub struct Proxy {
     pub sockets: u32,
     /// Process id, if an agent started it as its child; 0: not.
     pub pid: u32,
-    /// Its start in clock ticks since boot (proc_pid_stat(5), field 22): ids are used again.
+    /// Its start in clock ticks since boot (`proc_pid_stat(5)`, field 22): ids are used again.
     pub started: u64,
 }
 

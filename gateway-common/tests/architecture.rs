@@ -53,7 +53,11 @@ fn reasons() -> String {
 /// Fields of the counters' structs, with their comments.
 fn counters() -> String {
     let mut table = "| map | field | counts |\n|---|---|---|\n".to_owned();
-    for (map, name) in [("frontend_stats", "FrontendCounters"), ("backend_stats", "BackendCounters")] {
+    for (map, name) in [
+        ("frontend_stats", "FrontendCounters"),
+        ("backend_stats", "BackendCounters"),
+        ("steered", "SteeredCounters"),
+    ] {
         let body = MAPS.split_once(&format!("pub struct {name} {{")).unwrap().1.split_once("\n}").unwrap().0;
         let mut comment = Vec::new();
         for line in body.lines().map(str::trim) {

@@ -150,7 +150,7 @@ fn frontends(store: &Store) -> Result<Vec<FrontendStats>, PinsError> {
 
 fn steered(store: &Store) -> Result<Vec<SteeredStats>, PinsError> {
     let mut steered = Vec::new();
-    for entry in store.steered.iter() {
+    for entry in &store.steered {
         let (key, counters) = entry.map_err(|e| map_error("steered", e))?;
         steered.extend(parse_key(&key).map(|key| SteeredStats {
             address: key.address,

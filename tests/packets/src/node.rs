@@ -1,11 +1,12 @@
 //! A node with the real programs, and packets that arrive at it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use aya::maps::{Map, MapData, MapError, ProgramArray};
 use aya::programs::{TestRun, TestRunOptions};
 use gateway_agent_kernel::{Device, DeviceKind, Flow, Kernel, Options, Pins, PortRange, Sizes, Stats};
+use gateway_agent_tables::{FrontendKey, Protocol};
 use gateway_common::maps::Stage;
 use lab::{Lab, Namespace};
 
@@ -113,6 +114,13 @@ impl Node {
     pub fn apply(&mut self, plan: &Plan) {
         let report = self.kernel.apply(&plan.0);
         assert_eq!(report.problems, [], "the tables fit");
+    }
+
+    /// Connections to a frontend go to the proxy.
+    pub fn steer(&mut self, frontend: SocketAddr) {
+        let port = frontend.port().try_into().expect("a port");
+        let key = FrontendKey { address: frontend.ip(), port, protocol: Protocol::Tcp };
+        assert_eq!(self.kernel.steer(&[key]).problems, [], "the program can be attached");
     }
 
     /// The programs no longer see the device.
