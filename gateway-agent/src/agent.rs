@@ -91,13 +91,18 @@ impl Agent {
     /// Applies the first tables and attaches to the devices that are there.
     pub async fn start(setup: Setup, kernel: Kernel) -> Result<Self, Failure> {
         let (requests, reports) = mpsc::channel(1);
+        let compiler = if setup.input.judges_objects() {
+            Compiler::new(setup.node)
+        } else {
+            Compiler::following(setup.node)
+        };
         let mut agent = Self {
             input: setup.input,
             node_writer: setup.node_writer,
             devices: Devices::open()?,
             patterns: setup.patterns,
             pin: setup.pin,
-            compiler: Compiler::new(setup.node),
+            compiler,
             kernel,
             hooks: Hooks::default(),
             found: devices::Found::default(),

@@ -2,7 +2,11 @@
 
 use std::net::IpAddr;
 
-use gateway_agent_routing::{self as routing, Node, Outcome, Snapshot, translate};
+use gateway_agent_api::Object;
+use gateway_agent_routing::{
+    self as routing, Address, Assigner, Assignments, Node, OfferingNode, Outcome, Snapshot, translate,
+};
+use gateway_agent_tables::ObjectName;
 
 use crate::clock;
 use crate::source::{Change, Found, Problem, Store};
@@ -19,6 +23,13 @@ impl Compiler {
         Self { store: Store::default(), snapshot: Snapshot::new(node) }
     }
 
+    /// Of an agent in a cluster, whose controller gives Gateways their addresses.
+    pub fn following(node: Node) -> Self {
+        let mut compiler = Self::new(node);
+        compiler.snapshot.assigner = Assigner::Controller;
+        compiler
+    }
+
     /// Takes over what a look at the files found. True if that changes any object.
     pub fn update(&mut self, found: Found) -> bool {
         let changes = self.store.update(found);
@@ -31,6 +42,7 @@ impl Compiler {
         for change in changes {
             any |= match change {
                 Change::Put(object) => {
+                    self.note_assignment(&object);
                     let differs = self.snapshot.find(&object.object_ref()) != Some(&object);
                     if differs {
                         self.snapshot.insert(object);
@@ -53,13 +65,17 @@ impl Compiler {
         changed
     }
 
-    /// Replaces the addresses that Gateways get which ask for none. True if they are others than before.
-    pub fn set_gateway_addresses(&mut self, addresses: Vec<IpAddr>) -> bool {
-        let node = &mut self.snapshot.node;
-        let changed = addresses != node.gateway_addresses;
-        node.addresses.clone_from(&addresses);
-        node.gateway_addresses = addresses;
+    /// Replaces the nodes whose addresses Gateways may get. True if they are others than before.
+    pub fn set_nodes(&mut self, nodes: Vec<OfferingNode>) -> bool {
+        let nodes = Some(nodes);
+        let changed = nodes != self.snapshot.nodes;
+        self.snapshot.nodes = nodes;
         changed
+    }
+
+    /// Begins with what others have assigned.
+    pub fn set_assignments(&mut self, assignments: Assignments) {
+        self.snapshot.assignments = assignments;
     }
 
     /// From now on, certificates are judged by the present time.
@@ -67,8 +83,28 @@ impl Compiler {
         self.snapshot.now = Some(clock::minutes());
     }
 
-    pub fn outcome(&self) -> Outcome {
-        translate(&self.snapshot)
+    /// What follows from the objects. Addresses that are assigned for the first time are Gateways' own from then on.
+    pub fn outcome(&mut self) -> Outcome {
+        let outcome = translate(&self.snapshot);
+        if self.snapshot.assigner == Assigner::Here {
+            self.snapshot.assignments.clone_from(&outcome.assignments);
+        }
+        outcome
+    }
+
+    /// The status of a Gateway holds what the controller has assigned; elsewhere it is left out.
+    fn note_assignment(&mut self, object: &Object) {
+        let Object::Gateway(gateway) = object else { return };
+        if self.snapshot.assigner == Assigner::Controller {
+            let name = ObjectName {
+                namespace: gateway.metadata.namespace.clone().unwrap_or_default(),
+                name: gateway.metadata.name.clone().unwrap_or_default(),
+            };
+            let addresses = gateway.status.iter().flat_map(|status| status.addresses.iter().flatten());
+            let addresses = addresses
+                .filter_map(|it| Address::parse(it.r#type.as_deref().unwrap_or("IPAddress"), &it.value));
+            self.snapshot.assignments.insert(name, addresses.collect());
+        }
     }
 
     pub fn snapshot(&self) -> &Snapshot {

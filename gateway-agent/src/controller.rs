@@ -19,7 +19,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use gateway_agent_api::{GatewayNode, Kind, Node as ClusterNode, ObjectRef};
-use gateway_agent_routing::{Minutes, Node};
+use gateway_agent_routing::{Address, Assignments, Minutes, Node, OfferingNode};
+use gateway_agent_tables::ObjectName;
 use kube::Client;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -197,9 +198,12 @@ impl Controller {
     fn compile(&mut self) {
         self.compile_at = None;
         let at = Instant::now();
-        let (reports, addresses) = self.nodes();
+        let (reports, offering) = self.nodes();
         let first = self.desired.is_none();
-        let all = self.compiler.set_gateway_addresses(addresses) | self.stale | first;
+        if first {
+            self.compiler.set_assignments(self.assigned());
+        }
+        let all = self.compiler.set_nodes(offering) | self.stale | first;
         if all {
             self.translate();
         }
@@ -245,24 +249,41 @@ impl Controller {
         self.compile_at = Some(self.compile_at.map_or(at, |already| already.min(at)));
     }
 
-    /// What the nodes report that serve, and the addresses that Gateways get from them, in the order of their names.
-    fn nodes(&self) -> (Vec<Report>, Vec<IpAddr>) {
+    /// What the nodes report that serve, and the addresses that all have.
+    fn nodes(&self) -> (Vec<Report>, Vec<OfferingNode>) {
         let snapshot = self.compiler.snapshot();
         let serves = |name: &str| snapshot.named::<ClusterNode>("", name).is_some_and(nodes::may_serve);
-        let nodes = snapshot
+        let forwarding = snapshot
             .all::<GatewayNode>()
             .filter(|node| nodes::forwards(node) && node.metadata.name.as_deref().is_some_and(serves));
-        let mut addresses = self.addresses.clone();
-        let mut reports = Vec::new();
-        for node in nodes {
-            if self.addresses.is_empty() {
-                let told = node.status.iter().flat_map(|status| &status.addresses);
-                addresses.extend(told.filter_map(|address| address.parse::<IpAddr>().ok()));
-            }
-            reports.push(Report::of(node));
+        let reports: Vec<_> = forwarding.map(Report::of).collect();
+        let is_published =
+            |name: &str| self.addresses.is_empty() && reports.iter().any(|report| report.node == name);
+        let mut offering: Vec<_> = snapshot
+            .all::<ClusterNode>()
+            .map(|node| {
+                nodes::offering(node, snapshot.named("", node.metadata.name.as_deref().unwrap_or_default()))
+            })
+            .map(|node| OfferingNode { published: is_published(&node.name), ..node })
+            .collect();
+        if !self.addresses.is_empty() {
+            let addresses = self.addresses.clone();
+            offering.push(OfferingNode { addresses, published: true, ..OfferingNode::default() });
         }
-        addresses.truncate(MOST_ADDRESSES);
-        (reports, addresses)
+        (reports, offering)
+    }
+
+    /// What statuses say that Gateways have.
+    fn assigned(&self) -> Assignments {
+        let said = self.said().into_iter();
+        said.map(|(gateway, status)| {
+            let name = ObjectName { namespace: gateway.namespace.unwrap_or_default(), name: gateway.name };
+            let addresses = status["addresses"].as_array().into_iter().flatten();
+            let addresses =
+                addresses.filter_map(|it| Address::parse(it["type"].as_str()?, it["value"].as_str()?));
+            (name, addresses.collect())
+        })
+        .collect()
     }
 
     /// Generation and resourceVersion of an object.
@@ -382,9 +403,6 @@ impl Controller {
         self.notices.update(problems.map(|message| Notice { origin: Origin::Cluster, message }).collect());
     }
 }
-
-/// As many as the status of a Gateway takes.
-const MOST_ADDRESSES: usize = 16;
 
 /// At some time, or never.
 async fn at(time: Option<Instant>) {

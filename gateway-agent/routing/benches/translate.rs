@@ -54,6 +54,7 @@ fn cluster() -> Snapshot {
             .map(|index| format!("192.0.2.{}", index + 1).parse().expect("an address"))
             .collect(),
         gateway_addresses: Vec::new(),
+        ..Node::default()
     });
     snapshot.served = Service::ALL.into();
     let class = json!({ "controllerName": "gateway-agent.io/controller" });

@@ -1,10 +1,12 @@
 //! Our Gateways: addresses, and the listeners of each with those of its ListenerSets.
 
+use std::net::IpAddr;
+
 use gateway_agent_api::own::gateway_config::GatewayConfigSpec;
 use gateway_agent_api::{self as api, Kind, ObjectMeta, ObjectRef};
 use gateway_agent_tables::{FrontendKey, ObjectName};
 
-use crate::address::{self, Addresses};
+use crate::address::{self, Addresses, Origin, Pools, Wishes};
 use crate::gateway_class::Classes;
 use crate::listener::{Listener, Owner};
 use crate::listener_set::ListenerSet;
@@ -12,7 +14,7 @@ use crate::listener_spec::ListenerSpec;
 use crate::precedence::Precedence;
 use crate::status::Condition;
 use crate::tls::Fault;
-use crate::{Outcome, Problem, Snapshot, settings};
+use crate::{Outcome, Problem, Snapshot, infrastructure, settings};
 
 /// A Gateway whose class is ours.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(crate) struct Gateway<'a> {
     pub(crate) spec: &'a api::gateway::GatewaySpec,
     /// What holds for it, of its own GatewayConfig and that of its class; the defaults, if one of them is invalid.
     pub(crate) settings: GatewayConfigSpec,
+    pub(crate) pools: Pools,
+    pub(crate) wishes: Wishes,
     pub(crate) addresses: Addresses,
     /// Its own, then those of its ListenerSets.
     pub(crate) listeners: Vec<Listener<'a>>,
@@ -49,6 +53,7 @@ pub(crate) fn ours<'a>(
         })
         .collect();
     gateways.sort_by(|a, b| Precedence::of(a.metadata).cmp(&Precedence::of(b.metadata)));
+    address::settle(&mut gateways, snapshot, outcome);
     gateways
 }
 
@@ -78,11 +83,14 @@ impl<'a> Gateway<'a> {
             namespace: namespace.to_owned(),
             name: gateway.metadata.name.clone().unwrap_or_default(),
         };
-        let addresses = address::assign(gateway, &name, &snapshot.node);
         let (settings, fault) = match settings(gateway, &name, class, snapshot) {
-            Ok(settings) => (settings, unsupported(&addresses)),
+            Ok(settings) => (settings, None),
             Err(fault) => (GatewayConfigSpec::default(), Some(fault)),
         };
+        let wishes = Wishes::parse(&gateway.spec, settings.address_mode(), &name);
+        let unsupported =
+            |message: &String| Condition::no("Accepted", "UnsupportedAddress", message.as_str());
+        let fault = fault.or_else(|| wishes.as_ref().err().map(unsupported));
         let owner = Owner { namespace, set: None };
         let listeners = gateway.spec.listeners.iter().map(ListenerSpec::from);
         Self {
@@ -92,25 +100,38 @@ impl<'a> Gateway<'a> {
             metadata: &gateway.metadata,
             spec: &gateway.spec,
             fault,
+            pools: Pools::of(&settings),
             settings,
-            addresses,
+            wishes: wishes.unwrap_or(Wishes::Default),
+            addresses: Addresses::default(),
             name,
         }
     }
 
-    /// The places that a listener wants.
+    /// The places that a listener wants, on all nodes.
     pub(crate) fn claimed_by(&self, listener: &Listener<'_>) -> Vec<FrontendKey> {
         let socket = listener.socket().filter(|_| self.fault.is_none());
-        let addresses = self.addresses.assigned.iter();
         let keys = socket.into_iter().flat_map(|(port, protocol)| {
-            addresses.clone().map(move |&address| FrontendKey { address, port, protocol })
+            self.addresses.ips().map(move |address| FrontendKey { address, port, protocol })
         });
         keys.collect()
     }
 
-    /// The places where a listener is served: all it wants, if it carries traffic.
+    /// The places where this node serves a listener: all it wants here, if it carries traffic.
     pub(crate) fn frontends_of(&self, listener: &Listener<'_>, snapshot: &Snapshot) -> Vec<FrontendKey> {
-        if self.programmed(listener, snapshot).status { self.claimed_by(listener) } else { Vec::new() }
+        let Some((port, protocol)) = listener.socket().filter(|_| self.programmed(listener, snapshot).status)
+        else {
+            return Vec::new();
+        };
+        let node = &snapshot.node;
+        let is_here = |ip: &IpAddr| node.addresses.contains(ip) || node.gateway_addresses.contains(ip);
+        let here = self
+            .addresses
+            .assigned
+            .iter()
+            .filter_map(|it| it.address.ip().filter(|ip| it.origin != Origin::Node || is_here(ip)));
+        let keys = here.map(|address| FrontendKey { address, port, protocol });
+        keys.chain(infrastructure::balanced_frontends(self, (port, protocol), snapshot)).collect()
     }
 
     pub(crate) fn object(&self) -> ObjectRef {
@@ -137,8 +158,4 @@ fn settings(
     };
     settings::of_gateway(gateway, name, class, snapshot)
         .map_err(|message| Condition::no("Accepted", "InvalidParameters", message))
-}
-
-fn unsupported(addresses: &Addresses) -> Option<Condition> {
-    addresses.unsupported.as_deref().map(|message| Condition::no("Accepted", "UnsupportedAddress", message))
 }

@@ -35,13 +35,10 @@ impl<'a> Gateway<'a> {
         let listeners: Vec<_> = listeners
             .map(|(it, count)| self.listener_status(it, *count, (&object, self.metadata), snapshot, outcome))
             .collect();
-        let addresses = self.addresses.assigned.iter().filter(|_| self.fault.is_none());
-        let addresses: Vec<_> =
-            addresses.map(|ip| json!({ "type": "IPAddress", "value": ip.to_string() })).collect();
         outcome.statuses.insert(
             object,
             json!({
-                "addresses": addresses,
+                "addresses": self.addresses.as_status(),
                 "attachedListenerSets": self.attached_sets(snapshot),
                 "conditions": status::conditions(&own, self.metadata),
                 "listeners": listeners,

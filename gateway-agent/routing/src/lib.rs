@@ -20,6 +20,7 @@ mod gateway_class;
 mod gateway_status;
 mod grant;
 mod http;
+mod infrastructure;
 mod listener;
 mod listener_set;
 mod listener_spec;
@@ -50,9 +51,10 @@ use bindings::Bindings;
 use endpoints::Slices;
 use grant::Grants;
 
+pub use address::{Address, Assignments};
 pub use copies::copy;
 pub use problem::Problem;
-pub use snapshot::{Node, Service, Snapshot};
+pub use snapshot::{Assigner, Node, OfferingNode, Service, Snapshot};
 
 /// The spec.controllerName of every GatewayClass that is ours.
 pub const CONTROLLER_NAME: &str = "gateway-agent.io/controller";
@@ -74,6 +76,8 @@ pub struct Outcome {
     pub copies: BTreeMap<ObjectRef, BTreeSet<&'static str>>,
     /// What is wrong with an object, sorted.
     pub problems: Vec<Problem>,
+    /// What Gateways have been given: the input of the next translation, where addresses are assigned.
+    pub assignments: Assignments,
     /// When time alone would change the outcome.
     pub recheck_at: Option<Minutes>,
 }
@@ -99,6 +103,7 @@ pub fn translate(snapshot: &Snapshot) -> Outcome {
     copies::of_gateways(&bindings.gateways, snapshot, &mut outcome);
     let slices = Slices::of(snapshot);
     outcome.tables.l4 = frontends::compile(&bindings, &slices, snapshot);
+    outcome.tables.l4.pool = address::of_pools(&bindings.gateways);
     outcome.tables.tls =
         sni::compile(&bindings, &resolver.certificates, &slices, &mut outcome.tables.l4, snapshot);
     outcome.tables.http = http::tables(&bindings, &slices, snapshot);

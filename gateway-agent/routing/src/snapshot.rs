@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use gateway_agent_api::{Kind, Object, ObjectRef, Typed};
 
 use crate::Minutes;
+use crate::address::Assignments;
 
 /// The state of the cluster, or of the files, as one node sees it.
 #[derive(Clone, Debug)]
@@ -16,6 +17,11 @@ pub struct Snapshot {
     pub now: Option<Minutes>,
     /// What the running data planes can do; a listener that needs more is not programmed.
     pub served: BTreeSet<Service>,
+    pub assigner: Assigner,
+    /// What Gateways have been given, as their statuses say.
+    pub assignments: Assignments,
+    /// The nodes of the cluster, by name, for whoever assigns addresses in it; None: [`Self::node`] is the only one.
+    pub nodes: Option<Vec<OfferingNode>>,
     objects: BTreeMap<Kind, BTreeMap<ObjectRef, Object>>,
 }
 
@@ -28,6 +34,27 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// What a Gateway without spec.addresses gets.
     pub gateway_addresses: Vec<IpAddr>,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A node of the cluster, as the controller sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OfferingNode {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub addresses: Vec<IpAddr>,
+    /// It serves, so that Gateways may get its addresses.
+    pub published: bool,
+}
+
+/// Who gives Gateways their addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Assigner {
+    /// Whoever compiles the snapshot: what was assigned before is kept as far as it is still right.
+    #[default]
+    Here,
+    /// The cluster's controller: [`Snapshot::assignments`] is what counts.
+    Controller,
 }
 
 /// Something that a data plane can do for a listener.
@@ -80,7 +107,15 @@ impl Default for Snapshot {
 
 impl Snapshot {
     pub fn new(node: Node) -> Self {
-        Self { node, now: None, served: Service::KERNEL.into(), objects: BTreeMap::new() }
+        Self {
+            node,
+            now: None,
+            served: Service::KERNEL.into(),
+            assigner: Assigner::default(),
+            assignments: Assignments::new(),
+            nodes: None,
+            objects: BTreeMap::new(),
+        }
     }
 
     pub fn serves(&self, service: Service) -> bool {

@@ -200,6 +200,7 @@ fn outcome(kind: Kind, rules: &[Value]) -> Outcome {
         name: "node-a".to_owned(),
         addresses: vec![address],
         gateway_addresses: vec![address],
+        ..Node::default()
     });
     snapshot.served.insert(Service::Http);
     let listener = json!({ "name": "http", "protocol": "HTTP", "port": 80 });

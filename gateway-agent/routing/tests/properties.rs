@@ -32,6 +32,7 @@ fn node() -> Node {
         name: "node-a".to_owned(),
         addresses: ADDRESSES[..3].iter().map(|text| address(text)).collect(),
         gateway_addresses: vec![address(ADDRESSES[0]), address(ADDRESSES[2])],
+        ..Node::default()
     }
 }
 
@@ -440,6 +441,8 @@ fn part_of(outcome: &Outcome, prefix: &str) -> Outcome {
     let mut part = outcome.clone();
     part.statuses.retain(|object, _| named(object));
     part.problems.retain(|problem| named(&problem.object));
+    part.copies.retain(|object, _| named(object));
+    part.assignments.retain(|gateway, _| mine(&gateway.namespace));
     part.tables.l4.frontends.retain(|_, frontend| mine(&frontend.listener.gateway.namespace));
     part.tables.l4.services.retain(|port, _| mine(&port.service.namespace));
     part.tables.l4.alive.clear();

@@ -96,11 +96,17 @@ impl Verdict {
         };
         let given = arguments.node.node_addresses.clone();
         let addresses = if given.is_empty() { ASSUMED.to_vec() } else { given.clone() };
-        let mut compiler =
-            Compiler::new(Node { name, addresses: addresses.clone(), gateway_addresses: addresses });
+        let mut compiler = Compiler::new(Node {
+            name,
+            addresses: addresses.clone(),
+            gateway_addresses: addresses,
+            ..Node::default()
+        });
         compiler.update(found(&arguments.sources.paths)?);
         if given.is_empty() {
-            compiler.set_node_addresses(wanted_addresses(&compiler));
+            let of_pools: BTreeSet<_> = compiler.outcome().tables.l4.pool;
+            let wanted = wanted_addresses(&compiler).into_iter().filter(|ip| !of_pools.contains(ip));
+            compiler.set_node_addresses(wanted.collect());
         }
         let outcome = compiler.outcome();
         let mut statuses = Statuses::default();

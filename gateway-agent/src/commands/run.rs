@@ -42,6 +42,7 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
                 name,
                 addresses: Vec::new(),
                 gateway_addresses: arguments.node.node_addresses.clone(),
+                ..Node::default()
             },
             input,
             node_writer,

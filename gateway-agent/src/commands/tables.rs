@@ -42,7 +42,9 @@ pub fn as_text(tables: &Tables) -> String {
     let mut text = [newcomers, endpoints, listed].map(|table| table.render()).join("\n");
     if !pool.is_empty() {
         let mut held = Table::new(&["pool address"]);
-        pool.iter().for_each(|address| held.row(vec![address.to_string()]));
+        for address in pool {
+            held.row(vec![address.to_string()]);
+        }
         text = format!("{text}\n{}", held.render());
     }
     text

@@ -1,6 +1,9 @@
-//! Which nodes serve.
+//! Which nodes serve, and which addresses they have.
+
+use std::net::IpAddr;
 
 use gateway_agent_api::{GatewayNode, Node};
+use gateway_agent_routing::OfferingNode;
 
 /// Nodes with this label are left out (well-known labels of Kubernetes).
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
@@ -16,6 +19,28 @@ pub fn may_serve(node: &Node) -> bool {
 pub fn forwards(node: &GatewayNode) -> bool {
     let conditions = node.status.iter().flat_map(|status| &status.conditions);
     conditions.into_iter().any(|it| it.type_ == "Ready" && it.status == "True")
+}
+
+/// A node's addresses: those that its agent reports, or what Kubernetes calls internal. Whether Gateways may get them is
+/// left open.
+pub fn offering(node: &Node, report: Option<&GatewayNode>) -> OfferingNode {
+    let reported = report.into_iter().flat_map(|report| &report.status).flat_map(|status| &status.addresses);
+    let mut addresses: Vec<_> = reported.filter_map(|address| address.parse().ok()).collect();
+    if addresses.is_empty() {
+        addresses = internal_addresses(node);
+    }
+    OfferingNode {
+        name: node.metadata.name.clone().unwrap_or_default(),
+        labels: node.metadata.labels.clone().unwrap_or_default(),
+        addresses,
+        published: false,
+    }
+}
+
+/// In Kubernetes' order.
+pub fn internal_addresses(node: &Node) -> Vec<IpAddr> {
+    let all = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+    all.filter(|it| it.type_ == "InternalIP").filter_map(|it| it.address.parse().ok()).collect()
 }
 
 #[cfg(test)]

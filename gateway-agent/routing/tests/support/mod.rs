@@ -4,13 +4,14 @@ mod http;
 mod requests;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use gateway_agent_api::admission::{Refusal, admit};
 use gateway_agent_api::{Kind, Object, Time};
-use gateway_agent_routing::{Minutes, Node, Outcome, Service, Snapshot};
-use gateway_agent_tables::{Endpoint, Frontend, L4Tables, Split, Target};
+use gateway_agent_routing::{Address, Assigner, Minutes, Node, OfferingNode, Outcome, Service, Snapshot};
+use gateway_agent_tables::{Endpoint, Frontend, L4Tables, ObjectName, Split, Target};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -30,6 +31,14 @@ struct CaseFile {
     _about: String,
     #[serde(default)]
     node: NodeFile,
+    /// The nodes of a cluster, for a case of its controller.
+    nodes: Option<Vec<OfferingFile>>,
+    /// What Gateways had before, by namespace/name.
+    #[serde(default)]
+    assignments: BTreeMap<String, Vec<String>>,
+    /// The controller assigns, and this is an agent.
+    #[serde(default)]
+    follows: bool,
     /// When the case takes place.
     now: Option<Time>,
     /// What data planes can do, as `HTTP` or `TlsPassthrough`; without it what the kernel does.
@@ -49,12 +58,29 @@ struct NodeFile {
     name: String,
     addresses: Vec<std::net::IpAddr>,
     gateway_addresses: Vec<std::net::IpAddr>,
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfferingFile {
+    name: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    addresses: Vec<std::net::IpAddr>,
+    #[serde(default)]
+    unpublished: bool,
 }
 
 impl Default for NodeFile {
     fn default() -> Self {
         let addresses = vec!["192.0.2.1".parse().expect("an address")];
-        Self { name: "node-a".to_owned(), gateway_addresses: addresses.clone(), addresses }
+        Self {
+            name: "node-a".to_owned(),
+            gateway_addresses: addresses.clone(),
+            addresses,
+            labels: BTreeMap::new(),
+        }
     }
 }
 
@@ -62,9 +88,9 @@ impl Default for NodeFile {
 pub(crate) fn case(text: &str) -> Result<Case, String> {
     let mut file: CaseFile = serde_saphyr::from_str(text).map_err(|cause| cause.to_string())?;
     file.objects.iter_mut().for_each(insert_certificates);
-    let NodeFile { name, addresses, gateway_addresses } = file.node;
+    let NodeFile { name, addresses, gateway_addresses, labels } = file.node;
     let mut case = Case {
-        snapshot: Snapshot::new(Node { name, addresses, gateway_addresses }),
+        snapshot: Snapshot::new(Node { name, addresses, gateway_addresses, labels }),
         refusals: Vec::new(),
         warnings: Vec::new(),
         requests: file.requests,
@@ -75,6 +101,11 @@ pub(crate) fn case(text: &str) -> Result<Case, String> {
     }
     if let Some(served) = file.served {
         case.snapshot.served = served.iter().map(|name| service(name)).collect();
+    }
+    case.snapshot.nodes = file.nodes.map(|nodes| nodes.into_iter().map(OfferingNode::from).collect());
+    case.snapshot.assignments = file.assignments.iter().map(assignment).collect();
+    if file.follows {
+        case.snapshot.assigner = Assigner::Controller;
     }
     for object in file.received {
         case.snapshot.insert(received(object)?);
@@ -90,6 +121,20 @@ pub(crate) fn case(text: &str) -> Result<Case, String> {
         }
     }
     Ok(case)
+}
+
+impl From<OfferingFile> for OfferingNode {
+    fn from(file: OfferingFile) -> Self {
+        let OfferingFile { name, labels, addresses, unpublished } = file;
+        Self { name, labels, addresses, published: !unpublished }
+    }
+}
+
+fn assignment((gateway, addresses): (&String, &Vec<String>)) -> (ObjectName, Vec<Address>) {
+    let (namespace, name) = gateway.split_once('/').expect("namespace/name");
+    let address = |text: &String| text.parse().map_or_else(|_| Address::Hostname(text.clone()), Address::Ip);
+    let name = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
+    (name, addresses.iter().map(address).collect())
 }
 
 /// `pem:a.crt+b.crt` stands for the text of these files in tests/certificates.
@@ -187,7 +232,8 @@ fn show_tables(tables: &L4Tables) -> Value {
         .collect();
     let alive: Vec<_> =
         tables.alive.iter().map(|(protocol, address)| format!("{address}/{protocol}")).collect();
-    let mut shown = json!({ "frontends": frontends, "services": services, "alive": alive });
+    let mut shown =
+        json!({ "frontends": frontends, "services": services, "alive": alive, "pool": tables.pool });
     if let Some(parts) = shown.as_object_mut() {
         parts.retain(|_, part| !is_empty(part));
     }

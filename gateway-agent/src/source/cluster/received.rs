@@ -1,7 +1,7 @@
 //! One object as an API server gives it: raw JSON first, then the type.
 
 use gateway_agent_api::{DecodeError, Kind, Object, ObjectRef};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// An object that was received.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +24,13 @@ pub fn receive(kind: Kind, mut document: Value, keep_status: bool) -> Received {
     };
     let name = ObjectRef::new(kind, &metadata("namespace"), &metadata("name"));
     let (uid, resource_version) = (metadata("uid"), metadata("resourceVersion"));
+    let addresses = document.pointer("/status/addresses").cloned();
     let status =
         if has_our_status(kind) { take(&mut document, "status").filter(|_| keep_status) } else { None };
+    if kind == Kind::Gateway && !keep_status {
+        // What the controller has assigned; nothing else that it writes shall wake an agent's compiler.
+        document["status"] = json!({ "addresses": addresses });
+    }
     trim(kind, &mut document);
     let mut unknown = Vec::new();
     let object = Object::decode(kind, document, &mut |path| unknown.push(path));
@@ -93,7 +98,6 @@ fn keep(value: Option<&mut Value>, fields: &[&str]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn route(filter: &Value) -> Value {
         json!({
