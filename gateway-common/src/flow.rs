@@ -10,7 +10,7 @@
 //! emptying the word: a program that still holds the slot must not write into a successor.
 
 use crate::{
-    headers::Timestamp,
+    headers::{FIN, RST, SYN, Timestamp},
     maps::{TCP, Timeouts, UDP},
 };
 
@@ -170,6 +170,17 @@ impl Word {
         }
         Self(self.0 & 0xffff_ffff | (deadline as u64) << 32)
     }
+
+    /// As [`Self::refreshed`] for a flow whose idleness nobody judges by its deadline.
+    #[inline(always)]
+    #[must_use]
+    fn extended(self, now: u32, timeout: u32) -> Self {
+        let deadline = now.wrapping_add(timeout);
+        if (deadline.wrapping_sub(self.deadline()) as i32) < REFRESH {
+            return self;
+        }
+        Self(self.0 & 0xffff_ffff | (deadline as u64) << 32)
+    }
 }
 
 /// Generations wrap after 4,096 uses of a slot. An old reverse word may then look current, which is harmless since
@@ -240,6 +251,24 @@ pub const fn after(state: State, event: Event, sender: Sender) -> State {
         (State::Closed | State::ClosedByEndpoint, Event::Reopened, Sender::Client) => State::Opening,
         (state, _, _) => state,
     }
+}
+
+/// The word of a flow that is handed on, after the client's packet with those TCP flags at `now`. No answer passes
+/// here, so nothing confirms it: it stays in a class that newcomers may evict, and then the packet's Maglev choice is
+/// taken, as it was in the first place. But it may be silent for as long as any other.
+#[inline(always)]
+pub fn handed_on(word: Word, flags: u8, now: u32, timeouts: &Timeouts) -> Word {
+    if word.protocol() != TCP {
+        return word.extended(now, timeouts.udp_established);
+    }
+    if flags & (FIN | RST) != 0 && !word.state().is_closed() {
+        return word.with_state(State::Closed, now.wrapping_add(timeouts.tcp_half_closed));
+    }
+    if word.state().is_closed() {
+        return word.extended(now, timeouts.tcp_half_closed);
+    }
+    let timeout = if flags & SYN != 0 { timeouts.tcp_opening } else { timeouts.tcp_established };
+    word.extended(now, timeout)
 }
 
 /// What the last words of a closed connection and the first of a new one on the same addresses and ports say.

@@ -3,7 +3,7 @@
 //!
 //! Nothing here does I/O, so the same code runs in programs, in unit tests and under the fuzzer. Read in this order:
 //! [`maps`] (what is stored), [`headers`] (what a packet says), [`select`] (who gets it), [`flow`] (what is remembered),
-//! [`rewrite`] (what changes in it), [`reason`] (what is counted when it goes nowhere).
+//! [`rewrite`] (what changes in it), [`neighbour`] (who has a pool address), [`reason`] (what is counted when it goes nowhere).
 #![cfg_attr(not(test), no_std)]
 #![allow(clippy::inline_always, reason = "a call costs a program stack and a second look of the verifier")]
 #![allow(
@@ -22,6 +22,7 @@ pub mod flow;
 pub mod hash;
 pub mod headers;
 pub mod maps;
+pub mod neighbour;
 pub mod reason;
 pub mod rewrite;
 pub mod select;

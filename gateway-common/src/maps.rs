@@ -21,10 +21,15 @@
 //! | `steered` | per-CPU hash | [`FrontendKey`] | [`SteeredCounters`] | agent; counted by programs |
 //! | `sockets` | sockmap | place | socket | agent |
 //! | `proxy` | array of 1 | 0 | [`Proxy`] | agent |
+//! | `pool` | hash | [`Address`] | [`PoolAddress`] | agent |
+//! | `lease` | array of 1 | 0 | [`Lease`] | agent, several times a second |
+//! | `peers` | array | peer id | [`Peer`] | agent |
+//! | `peer_macs` | hash | [`PeerMac`] | peer id | agent |
+//! | `pool_stats` | per-CPU array of 1 | 0 | [`PoolCounters`] | programs |
 //! | `stages` | program array | [`Stage`] | program | agent |
 
 /// Version of this layout; stored in [`Settings::layout`].
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// IPv6, or IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), network byte order.
 pub type Address = [u8; 16];
@@ -113,6 +118,8 @@ pub struct Device {
 pub mod device_flags {
     /// A veth whose peer is in another network namespace: `bpf_redirect_peer` reaches the pod directly.
     pub const PEER: u32 = 1;
+    /// On a link with others, who ask there for pool addresses, and whose packets may be handed on to other nodes.
+    pub const UPLINK: u32 = 2;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -150,12 +157,20 @@ pub struct Split {
     /// Sum of weights; 0: nothing takes newcomers.
     pub total: u32,
     pub count: u32,
+    /// [`split_flags`]
+    pub flags: u32,
     /// Sum of the weights up to and including this backend.
     pub cumulative: [u32; MAX_BACKENDS],
     /// Index in `backend_stats`.
     pub backend: [u32; MAX_BACKENDS],
     /// Index in `rings`, or [`RING_REFUSE`].
     pub ring: [u32; MAX_BACKENDS],
+}
+
+/// Bits of [`Split::flags`].
+pub mod split_flags {
+    /// The frontend's address is of a pool: it belongs to the gateway alone, and every node has the frontend.
+    pub const POOL: u32 = 1;
 }
 
 /// In [`Split::ring`]: the reference is invalid, its share is refused.
@@ -178,7 +193,8 @@ pub struct Endpoint {
     pub generation: u32,
     /// 1: runs on this node, so that its answers pass one of our devices and the client's address is kept.
     pub local: u32,
-    pub reserved: u32,
+    /// Index in `peers` of the node that it runs on; 0: this one, or not known.
+    pub peer: u32,
 }
 
 /// Values of [`Endpoint::state`].
@@ -277,6 +293,10 @@ pub mod slot_flags {
     pub const ANSWERED: u32 = 2;
     /// The reverse key's destination is the node's own.
     pub const SNAT: u32 = 4;
+    /// The endpoint's node has the flow; this one hands its packets on, and sees no answers: there is no reverse key.
+    pub const HANDED_ON: u32 = 8;
+    /// The connection was there before the flow: it came by another node, or had been silent for too long.
+    pub const MIDSTREAM: u32 = 16;
 }
 
 /// SNAT ports are handed out from groups of this many, whose state two cache lines show.
@@ -333,6 +353,50 @@ pub struct Proxy {
 /// Places in `sockets`: more than a proxy has workers.
 pub const MAX_SOCKETS: u32 = 64;
 
+/// An address that Gateways hold of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PoolAddress {
+    /// 1: this node announces it as long as the [`Lease`] lasts. 0: another one does.
+    pub announced: u32,
+}
+
+/// A node whose agent is dead or wedged stops announcing by itself, before others take over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Lease {
+    /// Tick until which the node may announce.
+    pub until: u32,
+}
+
+/// Another node, on a link that this one is on. Its name is in `labels`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Peer {
+    /// The device that leads to it; 0: none does without a router, so that nothing is handed on.
+    pub ifindex: u32,
+    /// Its address on the link, and the device's own.
+    pub mac: [u8; 6],
+    pub own_mac: [u8; 6],
+}
+
+/// The link address of a peer, which tells packets that it has handed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct PeerMac {
+    pub mac: [u8; 6],
+    pub reserved: [u8; 2],
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PoolCounters {
+    /// ARP requests and neighbour solicitations for pool addresses that this node answered.
+    pub answered: u64,
+    /// Packets that were handed on to the endpoint's node, which counts them by their backend.
+    pub handed_on: u64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct LabelKey {
@@ -348,6 +412,7 @@ pub enum LabelKind {
     Frontend = 1,
     Backend = 2,
     Ring = 3,
+    Peer = 4,
 }
 
 /// JSON of what an id stands for; unused bytes are 0.
@@ -367,6 +432,10 @@ pub enum Stage {
     Admit = 0,
     /// Answer RST or port unreachable.
     Refuse = 1,
+    /// ARP or neighbour discovery: answer for pool addresses.
+    Neighbour = 2,
+    /// Hand the packet on to its endpoint's node.
+    HandOn = 3,
 }
 
 #[cfg(feature = "user")]
@@ -375,7 +444,8 @@ mod pod {
     //! (sizes are asserted below), valid for every bit pattern.
     use super::{
         BackendCounters, Bucket, Device, Endpoint, FlowKey, Frontend, FrontendCounters, FrontendKey, Hop,
-        Label, LabelKey, PortSets, Proxy, Settings, Slot, Split, SteeredCounters,
+        Label, LabelKey, Lease, Peer, PeerMac, PoolAddress, PoolCounters, PortSets, Proxy, Settings, Slot,
+        Split, SteeredCounters,
     };
 
     macro_rules! pod {
@@ -391,7 +461,7 @@ mod pod {
         Device = 48,
         FrontendKey = 20,
         Frontend = 4,
-        Split = 224,
+        Split = 228,
         Endpoint = 32,
         Hop = 32,
         FlowKey = 40,
@@ -403,6 +473,11 @@ mod pod {
         Label = 1280,
         SteeredCounters = 16,
         Proxy = 16,
-        crate::reason::ReasonCounters = 128,
+        PoolAddress = 4,
+        Lease = 4,
+        Peer = 16,
+        PeerMac = 8,
+        PoolCounters = 16,
+        crate::reason::ReasonCounters = 144,
     }
 }

@@ -74,10 +74,14 @@ reasons! {
     StageMissing => stage_missing,
     /// A frontend, split, ring or endpoint index points outside its map: dropped. The agent's fault; restart it.
     TableCorrupt => table_corrupt,
-    /// The agent was just replacing the frontend's entry, or the ring of an endpoint that is gone: dropped, the sender repeats it.
+    /// The agent was just replacing the frontend's entry, or the ring of an endpoint that is gone; or another node handed on a packet by tables that this one doesn't have yet: dropped, the sender repeats it.
     TablesChanging => tables_changing,
     /// An HTTP, HTTPS or TLS listener's proxy has no socket: the SYN is answered with RST. See `gateway-agent status` for why it isn't running.
     NoProxy => no_proxy,
+    /// An ARP request or neighbour solicitation for a pool address that another node announces: dropped, that node answers.
+    PoolElsewhere => pool_elsewhere,
+    /// Somebody else announced a pool address that this node announces: dropped. For moments while an address moves, it is another node; if it goes on, two nodes don't hear each other, or a stranger uses the address.
+    PoolConflict => pool_conflict,
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ mod tests {
             frontend: 0,
             total: weights.iter().sum(),
             count: weights.len() as u32,
+            flags: 0,
             cumulative: [weights.iter().sum(); MAX_BACKENDS],
             backend: [0; MAX_BACKENDS],
             ring: [0; MAX_BACKENDS],

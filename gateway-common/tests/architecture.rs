@@ -57,6 +57,7 @@ fn counters() -> String {
         ("frontend_stats", "FrontendCounters"),
         ("backend_stats", "BackendCounters"),
         ("steered", "SteeredCounters"),
+        ("pool_stats", "PoolCounters"),
     ] {
         let body = MAPS.split_once(&format!("pub struct {name} {{")).unwrap().1.split_once("\n}").unwrap().0;
         let mut comment = Vec::new();

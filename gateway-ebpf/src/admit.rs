@@ -7,6 +7,7 @@ use gateway_common::{
     headers::{ETHERNET, Packet, Ports, timestamp, unmapped},
     maps::{
         Address, Device, Endpoint, EndpointState, FlowKey, MAX_BACKENDS, RING_REFUSE, Settings, Slot, Split,
+        Stage, slot_flags, split_flags,
     },
     reason::Reason,
     select,
@@ -15,7 +16,8 @@ use gateway_common::{
 use crate::{
     bits::hide,
     count,
-    deliver::{deliver, refuse},
+    deliver::{deliver, hand_to, refuse},
+    hand_on::{self, Way},
     hop::{self, Exit},
     ingress::frontend_key,
     insert::{self, Blocked, NewFlow},
@@ -36,6 +38,9 @@ pub fn process(skb: &Skb) -> Verdict {
     if !select::is_for(split, &packet) {
         return Verdict::Drop(Reason::TablesChanging);
     }
+    if is_midstream(&packet) && split.flags & split_flags::POOL == 0 {
+        return Verdict::Pass;
+    }
     if packet.hop_limit <= 1 {
         return Verdict::Drop(Reason::HopLimit);
     }
@@ -44,6 +49,21 @@ pub fn process(skb: &Skb) -> Verdict {
         Ok(choice) => choice,
         Err(refusal) => return refused(skb, split, refusal),
     };
+    if split.flags & split_flags::POOL != 0 && choice.endpoint.local == 0 {
+        match hand_on::way(skb, choice.endpoint) {
+            Way::Peer => {
+                skb.leave(hand_on::ENDPOINT, choice.endpoint_id);
+                skb.leave(hand_on::IS_NEW, 1);
+                return hand_to(skb, Stage::HandOn);
+            }
+            // The node that handed it on has other tables than this one, or soon will have the same.
+            Way::Disputed if is_midstream(&packet) => {
+                let (backend, reason) = (Some(choice.backend), Reason::TablesChanging);
+                return refused(skb, split, Refusal { backend, reason });
+            }
+            Way::Disputed | Way::Own => (),
+        }
+    }
     let mut exit = Exit::unknown();
     match connect(skb, &packet, &choice, settings, now, &mut exit) {
         Ok(slot) => {
@@ -54,11 +74,22 @@ pub fn process(skb: &Skb) -> Verdict {
                 counters.packets_in += 1;
                 counters.bytes_in += bytes as u64;
             });
+            if is_midstream(&packet) {
+                // SAFETY: a value of an array map; no answer comes before this packet has left.
+                unsafe { (*slot).flags |= slot_flags::MIDSTREAM };
+            }
             // SAFETY: a value of an array map; keys don't change while the flow lives.
             send(skb, &packet, unsafe { &(*slot).reverse }, &exit)
         }
         Err(reason) => refused(skb, split, Refusal { backend: Some(choice.backend), reason }),
     }
+}
+
+/// No packet to begin a connection with. A node address has connections of its own; to an address of a pool, it belongs
+/// to one that another node had.
+#[inline(always)]
+fn is_midstream(packet: &Packet) -> bool {
+    packet.is_tcp() && !packet.opens()
 }
 
 /// What the entry of the packet's frontend names.

@@ -101,7 +101,9 @@ fn choose(place: &Place, first: Scan, second: Scan) -> u32 {
 fn is_evictable(word: Word, settings: &Settings, now: u32) -> bool {
     let state = word.state();
     let timeout = state.timeout(word.protocol(), &settings.timeouts);
-    matches!(state, State::Opening | State::Closed) && word.left(now) + GUARD as i32 <= timeout as i32
+    let left = word.left(now);
+    matches!(state, State::Opening | State::Closed)
+        && (left + GUARD as i32 <= timeout as i32 || left > timeout as i32 + GRACE as i32)
 }
 
 /// Whether another CPU is making, or has made, a flow of the same key in another way.
@@ -190,9 +192,11 @@ extern "C" fn scan(bucket: u32, tag: u32, now: u32) -> u64 {
         let timeout = pick(is_opening & is_udp, timeouts.udp_opening as u64)
             | pick(is_opening & (1 - is_udp), timeouts.tcp_opening as u64)
             | pick(is_closed, timeouts.tcp_closed as u64);
-        // Idle for GUARD: left <= timeout - GUARD.
-        let is_victim =
-            (is_opening | is_closed) & (1 - is_free) & sign(left + GUARD as i64 - 1 - timeout as i64);
+        // Idle for GUARD: left <= timeout - GUARD. Or handed on: its time-out is longer than its class has, its slot is
+        // never written, and whoever reads it looks at the word again.
+        let is_idle = sign(left + GUARD as i64 - 1 - timeout as i64);
+        let is_handed_on = sign(timeout as i64 + GRACE as i64 - left);
+        let is_victim = (is_opening | is_closed) & (1 - is_free) & (is_idle | is_handed_on);
         let value = ((left + VICTIM_BIAS) as u64) << 3 | way as u64;
         let candidate = pick(is_victim, value) | pick(1 - is_victim, NO_VICTIM);
         let gain = candidate as i64 - best as i64;

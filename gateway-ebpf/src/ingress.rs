@@ -5,12 +5,14 @@ use gateway_common::{
     flow::{Event, Sender, State, after},
     headers::{ACK, ETHERNET, FIN, Packet, Ports, RST, SYN, timestamp},
     maps::{EndpointState, FlowKey, FrontendKey, PortSet, Settings, Slot, Stage, slot_flags},
+    neighbour,
     reason::Reason,
 };
 
 use crate::{
     atomic, count,
     deliver::{deliver, hand_to, refuse},
+    hand_on,
     hop::{self, Exit},
     lookup::{self, Found},
     maps::{DEVICES, ENDPOINTS, FRONTENDS, PORTS},
@@ -22,7 +24,7 @@ pub fn process(skb: &Skb) -> Verdict {
     skb.pull_headers();
     let (seen, Some(sets)) = (Ports::of(skb), PORTS.get(0)) else { return Verdict::Pass };
     if !seen.is_known() {
-        return Verdict::Pass;
+        return if neighbour::is_candidate(skb) { hand_to(skb, Stage::Neighbour) } else { Verdict::Pass };
     }
     let (frontends, endpoints) = if seen.is_tcp() {
         (&sets.frontend_tcp, &sets.endpoint_tcp)
@@ -57,8 +59,7 @@ pub fn process(skb: &Skb) -> Verdict {
     if let Some(reversed) = reversed {
         return deliver(skb, &packet, reversed, &exit);
     }
-    // Nothing but a SYN or a datagram starts a flow: a node address has connections of its own.
-    if may_ask && (packet.opens() || !packet.is_tcp()) && is_frontend(&packet) {
+    if may_ask && is_frontend(&packet) {
         return hand_to(skb, Stage::Admit);
     }
     Verdict::Pass
@@ -90,6 +91,10 @@ fn request(
         count::backend(backend, |counters| counters.refused += 1);
         return Err(refuse(skb, Reason::EndpointGone));
     }
+    // SAFETY: as above.
+    if unsafe { (*slot).flags } & slot_flags::HANDED_ON != 0 {
+        return Err(to_other_node(skb, packet, found, id, settings, now));
+    }
     advance(skb, packet, found, settings, now, Sender::Client);
     hop::to_endpoint(skb, id, endpoint, now, exit).map_err(Verdict::Drop)?;
     let bytes = skb.length() - ETHERNET as u32;
@@ -99,6 +104,28 @@ fn request(
     });
     // SAFETY: a value of an array map; keys don't change while the flow lives.
     Ok(unsafe { &(*slot).reverse })
+}
+
+/// A packet of a flow that another node serves. One from a peer means that the address has moved: it chooses anew.
+#[inline(always)]
+fn to_other_node(
+    skb: &Skb,
+    packet: &Packet,
+    found: &Found,
+    endpoint: u32,
+    settings: &Settings,
+    now: u32,
+) -> Verdict {
+    if hand_on::came_from_peer(skb) {
+        end(found, now);
+        return hand_to(skb, Stage::Admit);
+    }
+    if !hand_on::note(packet, found, settings, now) {
+        return Verdict::Drop(Reason::Busy);
+    }
+    skb.leave(hand_on::ENDPOINT, endpoint);
+    skb.leave(hand_on::IS_NEW, 0);
+    hand_to(skb, Stage::HandOn)
 }
 
 /// A packet of a flow's endpoint. One that is gone from the tables may still say its last words.
@@ -161,6 +188,9 @@ fn tcp_state(skb: &Skb, packet: &Packet, slot: *mut Slot, old: State, sender: Se
                 (*slot).flags |= slot_flags::ANSWERED;
             }
         }
+        if old == State::Opening && knows_connection(flags, slot) {
+            return after(old, Event::Confirmed, sender);
+        }
         return after(old, closing(flags), sender);
     }
     let mut state = old;
@@ -190,6 +220,13 @@ fn closing(flags: u8) -> Event {
     } else {
         Event::Other
     }
+}
+
+/// The endpoint goes on with a connection that is older than the flow, so there is one.
+#[inline(always)]
+fn knows_connection(flags: u8, slot: *mut Slot) -> bool {
+    // SAFETY: a value of an array map.
+    flags & (SYN | FIN | RST | ACK) == ACK && unsafe { (*slot).flags } & slot_flags::MIDSTREAM != 0
 }
 
 /// The client acknowledges the endpoint's SYN: it is where it says it is. Data that was sent early (RFC 7413) may be

@@ -78,6 +78,20 @@ pub fn with_source(
     publish(flow, &claim, outcome, settings, now)
 }
 
+/// Makes a flow whose packets another node translates: its answers don't come by here, so it takes no reverse key.
+/// Whether there was room makes no difference to the packet.
+#[inline(always)]
+pub fn handed_on(flow: &NewFlow, settings: &Settings, now: u32) {
+    let Ok(claim) = claim(flow, now) else { return };
+    // SAFETY: the slot is ours until it is published.
+    unsafe {
+        hop::copy(&flow.forward.source, &raw mut (*claim.slot).reverse.destination);
+        (*claim.slot).reverse.destination_port = flow.forward.source_port;
+        (*claim.slot).flags = slot_flags::HANDED_ON;
+    }
+    let _ = publish(flow, &claim, RESERVED, settings, now);
+}
+
 /// A way that is ours and that look-ups don't see yet.
 struct Claim {
     id: u32,

@@ -7,8 +7,9 @@ use aya_ebpf::{
 };
 use gateway_common::{
     maps::{
-        BackendCounters, Bucket, Device, Endpoint, Frontend, FrontendCounters, FrontendKey, Hop, Label,
-        LabelKey, PortSets, Proxy, Ring, Settings, Slot, Split, SteeredCounters,
+        Address, BackendCounters, Bucket, Device, Endpoint, Frontend, FrontendCounters, FrontendKey, Hop,
+        Label, LabelKey, Lease, Peer, PeerMac, PoolAddress, PoolCounters, PortSets, Proxy, Ring, Settings,
+        Slot, Split, SteeredCounters,
     },
     reason::ReasonCounters,
 };
@@ -59,6 +60,17 @@ pub static STEERED: PerCpuHashMap<FrontendKey, SteeredCounters, 16384, NO_PREALL
 pub static SOCKETS: SockMap<64> = SockMap::new();
 #[btf_map(name = "proxy")]
 pub static PROXY: Array<Proxy, 1> = Array::new();
+
+#[btf_map(name = "pool")]
+pub static POOL: HashMap<Address, PoolAddress, 4096, NO_PREALLOC> = HashMap::new();
+#[btf_map(name = "lease")]
+pub static LEASE: Array<Lease, 1> = Array::new();
+#[btf_map(name = "peers")]
+pub static PEERS: Array<Peer, 1024> = Array::new();
+#[btf_map(name = "peer_macs")]
+pub static PEER_MACS: HashMap<PeerMac, u32, 1024, NO_PREALLOC> = HashMap::new();
+#[btf_map(name = "pool_stats")]
+pub static POOL_STATS: PerCpuArray<PoolCounters, 1> = PerCpuArray::new();
 
 #[btf_map(name = "stages")]
 pub static STAGES: ProgramArray<8> = ProgramArray::new();

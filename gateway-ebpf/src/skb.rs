@@ -77,6 +77,13 @@ impl Skb {
         unsafe { core::ptr::read_volatile(&raw const (*self.raw()).pkt_type) == PACKET_HOST }
     }
 
+    /// The frame has a VLAN tag: it belongs to another device on top of this one.
+    #[inline(always)]
+    pub fn is_tagged(&self) -> bool {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { core::ptr::read_volatile(&raw const (*self.raw()).vlan_present) != 0 }
+    }
+
     /// Brings the headers into the linear part, where windows look. Most packets have them there, and often nothing
     /// else, so no more is asked for than the packet's family needs.
     #[inline(always)]
@@ -174,7 +181,12 @@ impl Skb {
     /// Sends the frame out as it is: an answer, back to where its cause came from.
     #[inline(always)]
     pub fn send_back(&self) -> Verdict {
-        let ifindex = self.ifindex();
+        self.send_out(self.ifindex())
+    }
+
+    /// Sends the frame out as it is.
+    #[inline(always)]
+    pub fn send_out(&self, ifindex: u32) -> Verdict {
         self.leave(4, ifindex);
         // SAFETY: a plain call.
         Verdict::Redirected(unsafe { bpf_redirect(ifindex, 0) })

@@ -4,6 +4,7 @@
 //! removed from the outside in: frontends, and only when every program that read them has finished, splits, rings and
 //! endpoints.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 
@@ -13,6 +14,7 @@ use thiserror::Error;
 
 use crate::endpoints::Endpoints;
 use crate::frontends::Frontends;
+use crate::peers::{PeerLink, Peers};
 use crate::ports::Ports;
 use crate::rings::Rings;
 use crate::store::Store;
@@ -132,12 +134,14 @@ pub(crate) struct Feed {
     rings: Rings,
     frontends: Frontends,
     ports: Ports,
+    peers: Peers,
 }
 
 impl Feed {
     /// Continues where an earlier agent stopped: everything keeps its id.
     pub(crate) fn recover(mut store: Store, node: &str) -> Result<Self, MapError> {
         let endpoints = Endpoints::recover(&store.endpoints, node)?;
+        let peers = Peers::recover(&mut store, &endpoints)?;
         let rings = Rings::recover(&mut store)?;
         let frontends = Frontends::recover(&mut store)?;
         let mut ports = Ports::new();
@@ -152,7 +156,11 @@ impl Feed {
             ports.add_endpoint(flow.protocol, flow.endpoint.port());
         }
         ports.write(&mut store.ports)?;
-        Ok(Self { store, endpoints, rings, frontends, ports })
+        Ok(Self { store, endpoints, rings, frontends, ports, peers })
+    }
+
+    pub(crate) fn set_peers(&mut self, links: &BTreeMap<String, PeerLink>) -> Result<(), MapError> {
+        self.peers.set(&mut self.store, links)
     }
 
     pub(crate) fn apply(&mut self, tables: &L4Tables) -> ApplyReport {
@@ -168,9 +176,9 @@ impl Feed {
 
     fn pass(&mut self, tables: &L4Tables) -> ApplyReport {
         let mut report = ApplyReport::default();
-        let Self { store, endpoints, rings, frontends, ports } = self;
+        let Self { store, endpoints, rings, frontends, ports, peers } = self;
 
-        endpoints.raise(&mut store.endpoints, tables, &mut report);
+        endpoints.raise(store, tables, peers, &mut report);
         for key in tables.frontends.keys() {
             ports.add_frontend(key.protocol, key.port.get());
         }

@@ -34,6 +34,8 @@ pub struct Device {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceKind {
     Ordinary,
+    /// On a link with others: neighbours ask there for pool addresses, and clients' packets may be handed on from there.
+    Uplink,
     /// A veth whose peer is in another network namespace: packets can be handed to the peer directly.
     Pod,
 }
@@ -191,6 +193,7 @@ fn entry(device: &Device) -> maps::Device {
         l3_ifindex: device.l3_ifindex,
         flags: match device.kind {
             DeviceKind::Ordinary => 0,
+            DeviceKind::Uplink => device_flags::UPLINK,
             DeviceKind::Pod => device_flags::PEER,
         },
         mac: device.mac,

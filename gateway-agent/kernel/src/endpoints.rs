@@ -10,6 +10,8 @@ use gateway_common::maps::{self, EndpointState};
 use crate::address::{mapped, number, protocol, socket};
 use crate::apply::{ApplyProblem, ApplyReport};
 use crate::ids::Ids;
+use crate::peers::{NO_PEER, Peers};
+use crate::store::Store;
 
 pub(crate) type EndpointKey = (Protocol, SocketAddr);
 type EndpointMap = Array<MapData, maps::Endpoint>;
@@ -49,13 +51,32 @@ impl Endpoints {
         self.known.keys()
     }
 
+    /// Whether one runs on the node with this id.
+    pub(crate) fn has_peer(&self, peer: u32) -> bool {
+        self.known.values().any(|known| known.value.peer == peer)
+    }
+
     pub(crate) fn id(&self, key: &EndpointKey) -> Option<u32> {
         self.known.get(key).map(|known| known.id)
     }
 
     /// Makes every endpoint ready that a ring will have.
-    pub(crate) fn raise(&mut self, map: &mut EndpointMap, tables: &L4Tables, report: &mut ApplyReport) {
-        for (key, (service, local)) in ready(tables, &self.node) {
+    pub(crate) fn raise(
+        &mut self,
+        store: &mut Store,
+        tables: &L4Tables,
+        peers: &mut Peers,
+        report: &mut ApplyReport,
+    ) {
+        let Store { endpoints: map, labels, .. } = store;
+        for (key, Place { service, local, node }) in ready(tables, &self.node) {
+            let peer = match node.filter(|_| !local).map_or(Ok(NO_PEER), |node| peers.id(labels, node)) {
+                Ok(peer) => peer,
+                Err(error) => {
+                    report.map_problem("labels", &key.1, &error);
+                    NO_PEER
+                }
+            };
             let (id, generation, new) = match self.known.get(&key) {
                 Some(known) => (known.id, known.value.generation, false),
                 None => match self.allocate(map) {
@@ -71,7 +92,7 @@ impl Endpoints {
                     }
                 },
             };
-            let value = endpoint(&key, EndpointState::Ready, generation, local);
+            let value = endpoint(&key, EndpointState::Ready, generation, local, peer);
             if !new && self.known[&key].value == value {
                 continue;
             }
@@ -131,13 +152,25 @@ impl Endpoints {
     }
 }
 
-/// Every endpoint that a ring will have, one Service port that has it, and whether it runs on `node`.
-fn ready<'a>(tables: &'a L4Tables, node: &str) -> BTreeMap<EndpointKey, (&'a ServicePort, bool)> {
+/// Where an endpoint belongs.
+struct Place<'a> {
+    /// One Service port that has it.
+    service: &'a ServicePort,
+    /// Whether it runs on this node.
+    local: bool,
+    /// The node that it runs on, where a slice says so.
+    node: Option<&'a str>,
+}
+
+/// Every endpoint that a ring will have.
+fn ready<'a>(tables: &'a L4Tables, here: &str) -> BTreeMap<EndpointKey, Place<'a>> {
     let mut ready = BTreeMap::new();
     for (service, set) in &tables.services {
         for endpoint in &set.ready {
-            let (_, local) = ready.entry(key(service, endpoint)).or_insert((service, false));
-            *local |= endpoint.node.as_deref() == Some(node);
+            let node = endpoint.node.as_deref();
+            let place = ready.entry(key(service, endpoint)).or_insert(Place { service, local: false, node });
+            place.local |= node == Some(here);
+            place.node = place.node.or(node);
         }
     }
     ready
@@ -147,7 +180,13 @@ pub(crate) fn key(service: &ServicePort, endpoint: &Endpoint) -> EndpointKey {
     (service.protocol, SocketAddr::new(endpoint.address.ip(), endpoint.address.port()))
 }
 
-fn endpoint(key: &EndpointKey, state: EndpointState, generation: u32, local: bool) -> maps::Endpoint {
+fn endpoint(
+    key: &EndpointKey,
+    state: EndpointState,
+    generation: u32,
+    local: bool,
+    peer: u32,
+) -> maps::Endpoint {
     maps::Endpoint {
         address: mapped(key.1.ip()),
         port: key.1.port(),
@@ -155,6 +194,6 @@ fn endpoint(key: &EndpointKey, state: EndpointState, generation: u32, local: boo
         state: state as u8,
         generation,
         local: u32::from(local),
-        reserved: 0,
+        peer,
     }
 }

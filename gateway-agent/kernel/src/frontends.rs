@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::{Pod, util::nr_cpus};
 use gateway_agent_tables::{Frontend, FrontendKey, L4Tables, RouteName, Split, Target};
-use gateway_common::maps::{self, LabelKind, MAX_BACKENDS, RING_REFUSE};
+use gateway_common::maps::{self, LabelKind, MAX_BACKENDS, RING_REFUSE, split_flags};
 
 use crate::address::{entry_key, parse_key};
 use crate::apply::{ApplyProblem, ApplyReport};
@@ -127,6 +127,8 @@ impl Frontends {
                 Some(split) => self.split(store, key, split, rings, report),
                 None => self.empty_split(key),
             };
+            let is_pool = tables.pool.contains(&key.address);
+            let split = maps::Split { flags: if is_pool { split_flags::POOL } else { 0 }, ..split };
             self.switch(store, key, split, report);
             self.retire_backends(store, key, frontend.split.as_ref(), report);
         }
@@ -232,6 +234,7 @@ impl Frontends {
             frontend: self.known.get(key).map_or(u32::MAX, |known| known.id),
             total: 0,
             count: 0,
+            flags: 0,
             cumulative: [0; MAX_BACKENDS],
             backend: [NAMELESS_BACKEND; MAX_BACKENDS],
             ring: [RING_REFUSE; MAX_BACKENDS],

@@ -13,6 +13,7 @@
 //! | `steer` | the attachment to the network namespace, as long as connections are steered |
 
 mod address;
+mod announce;
 mod apply;
 mod attach;
 mod detach;
@@ -26,6 +27,7 @@ mod maglev;
 mod mmap;
 mod object;
 mod options;
+mod peers;
 mod pins;
 mod ports;
 mod regions;
@@ -36,6 +38,7 @@ mod steer;
 mod store;
 mod sys;
 
+pub use announce::{AnnounceError, Announcements, Term};
 pub use apply::{ApplyProblem, ApplyReport};
 pub use attach::{AttachError, Device, DeviceKind};
 pub use detach::{DetachError, Detached, detach};
@@ -43,9 +46,10 @@ pub use flows::Flow;
 pub use load::{Kernel, OpenError};
 pub use object::OBJECT;
 pub use options::{Options, PortRange, PortRangeError, SizeError, Sizes, TimeoutError, Timeouts};
+pub use peers::PeerLink;
 pub use pins::{Pins, PinsError, Summary};
 pub use stats::{
-    BackendStats, FrontendStats, ReasonStats, RouteStats, Stats, SteeredStats, TableFill, Traffic,
+    BackendStats, FrontendStats, PoolStats, ReasonStats, RouteStats, Stats, SteeredStats, TableFill, Traffic,
 };
 pub use steer::{MOST_SOCKETS, Process};
 pub use store::StoreError;

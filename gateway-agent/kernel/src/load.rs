@@ -1,5 +1,6 @@
 //! Opening the pin folder: the first agent makes the maps, later ones take them over.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -17,6 +18,7 @@ use crate::apply::{ApplyReport, Feed};
 use crate::attach::{self, AttachError, Device};
 use crate::object::OBJECT;
 use crate::options::{Options, Sizes};
+use crate::peers::PeerLink;
 use crate::seed::selection_key;
 use crate::steer::{self, Process};
 use crate::store::{Access, MAPS, Store, StoreError, maps_folder};
@@ -71,7 +73,12 @@ pub enum OpenError {
 
 /// The entry program, and those that it hands packets to.
 const ENTRY: &str = "ingress";
-const STAGES: [(Stage, &str); 2] = [(Stage::Admit, "admit"), (Stage::Refuse, "refuse")];
+const STAGES: [(Stage, &str); 4] = [
+    (Stage::Admit, "admit"),
+    (Stage::Refuse, "refuse"),
+    (Stage::Neighbour, "neighbour"),
+    (Stage::HandOn, "hand_on"),
+];
 
 impl Kernel {
     /// Makes the maps, or takes over those that an earlier agent pinned; loads the programs and puts them into the
@@ -155,7 +162,16 @@ impl Kernel {
         steer::process(&self.feed.store).map_err(|cause| OpenError::Map { what: "proxy", cause })
     }
 
-    /// `ingress`, `admit` or `refuse`, loaded. Tests and benches run it by `BPF_PROG_TEST_RUN`
+    /// Says how other nodes are reached: on a link with this one, or, if they are not named, not.
+    pub fn set_peers(&mut self, links: &BTreeMap<String, PeerLink>) -> Result<(), OpenError> {
+        self.feed.set_peers(links).map_err(|cause| OpenError::Map { what: "the maps of peers", cause })
+    }
+
+    pub(crate) fn pin(&self) -> &Path {
+        &self.pin
+    }
+
+    /// `ingress` or a stage such as `admit`, loaded. Tests and benches run it by `BPF_PROG_TEST_RUN`
     /// ([`aya::programs::TestRun`]).
     pub fn program(&self, name: &str) -> Option<&SchedClassifier> {
         self.programs.program(name)?.try_into().ok()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gateway_common::maps;
 use thiserror::Error;
 
-use crate::store::{MAPS, MapKind};
+use crate::store::{MAPS, MapKind, PEERS};
 
 /// How [`crate::Kernel::open`] sets the kernel up.
 #[derive(Clone, Debug)]
@@ -312,7 +312,7 @@ impl Sizes {
     }
 
     pub(crate) fn labels(&self) -> u32 {
-        self.frontends.saturating_add(self.backends).saturating_add(self.services)
+        self.frontends.saturating_add(self.backends).saturating_add(self.services).saturating_add(PEERS)
     }
 
     /// Bytes of kernel memory for all maps on a machine with that many possible CPUs, without labels (about 1.4 kB

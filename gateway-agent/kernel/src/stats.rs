@@ -30,7 +30,18 @@ pub struct Stats {
     pub backends: Vec<BackendStats>,
     /// All reasons, also those never met.
     pub reasons: Vec<ReasonStats>,
+    pub pool: PoolStats,
     pub tables: Vec<TableFill>,
+}
+
+/// What was done for pool addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolStats {
+    /// ARP requests and neighbour solicitations that this node answered.
+    pub answered: u64,
+    /// Packets that were handed on to their endpoint's node, which counts them by their backend.
+    pub handed_on: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -123,10 +134,19 @@ pub(crate) fn read(store: &Store) -> Result<Stats, PinsError> {
     Ok(Stats {
         routes: routes(&backends),
         reasons: reasons(store)?,
+        pool: pool(store)?,
         tables: tables(store, frontends.len(), backends.len())?,
         frontends,
         steered: steered(store)?,
         backends,
+    })
+}
+
+fn pool(store: &Store) -> Result<PoolStats, PinsError> {
+    let counters = store.pool_stats.get(&0, 0).map_err(|e| map_error("pool_stats", e))?;
+    Ok(PoolStats {
+        answered: counters.iter().map(|c| c.answered).sum(),
+        handed_on: counters.iter().map(|c| c.handed_on).sum(),
     })
 }
 

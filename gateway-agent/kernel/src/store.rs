@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, SockMap};
 use gateway_common::maps::{
     BackendCounters, Bucket, Device, Endpoint, Frontend, FrontendCounters, FrontendKey, Hop, Label, LabelKey,
-    MAX_SOCKETS, PortSets, Proxy, Ring, Settings, Slot, Split, SteeredCounters, WAYS,
+    Lease, MAX_SOCKETS, Peer, PoolAddress, PoolCounters, PortSets, Proxy, Ring, Settings, Slot, Split,
+    SteeredCounters, WAYS,
 };
 use gateway_common::reason::ReasonCounters;
 
 use crate::mmap::Words;
 use crate::options::Sizes;
+use crate::peers::{PeerMacs, PeerMap};
 
 /// A map of the pin folder.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ macro_rules! kinds {
 
 /// All but `stages`, which each generation of programs has its own of. `settings` comes last: what it says holds of
 /// the others.
-pub(crate) const MAPS: [MapKind; 19] = kinds! {
+pub(crate) const MAPS: [MapKind; 24] = kinds! {
     "ports": Array<PortSets> = |_| 1,
     "devices": Hash<Device> = |_| DEVICES,
     "frontends": Preallocated<Frontend> = |s| s.frontends,
@@ -65,11 +67,22 @@ pub(crate) const MAPS: [MapKind; 19] = kinds! {
     "steered": Hash<SteeredCounters> = |s| s.frontends,
     "sockets": Array<u32> = |_| MAX_SOCKETS,
     "proxy": Array<Proxy> = |_| 1,
+    "pool": Hash<PoolAddress> = |_| POOL_ADDRESSES,
+    "lease": Array<Lease> = |_| 1,
+    "peers": Array<Peer> = |_| PEERS,
+    "peer_macs": Hash<u32> = |_| PEERS,
+    "pool_stats": PerCpu<PoolCounters> = |_| 1,
     "settings": Array<Settings> = |_| 1,
 };
 
 /// Devices of a node: more than the 110 pods that Kubernetes recommends, and some bridges.
 const DEVICES: u32 = 1024;
+
+/// More than a link has nodes, since each tells all others that it lives.
+pub(crate) const PEERS: u32 = 1024;
+
+/// Pool addresses that Gateways hold: a few hundred Gateways with an address of each family, several times over.
+const POOL_ADDRESSES: u32 = 4096;
 
 /// The folder of a pin folder that holds the maps.
 pub(crate) fn maps_folder(pin: &Path) -> PathBuf {
@@ -99,6 +112,9 @@ pub(crate) struct Store {
     pub(crate) steered: PerCpuHashMap<MapData, FrontendKey, SteeredCounters>,
     pub(crate) sockets: SockMap<MapData>,
     pub(crate) proxy: Array<MapData, Proxy>,
+    pub(crate) peers: PeerMap,
+    pub(crate) peer_macs: PeerMacs,
+    pub(crate) pool_stats: PerCpuArray<MapData, PoolCounters>,
     /// A word for each ring: stored as a whole, which a map update doesn't promise.
     pub(crate) rings: Words,
     /// A word for each place; the endpoint's id in its lower half.
@@ -158,6 +174,9 @@ impl Store {
             steered: typed!("steered"),
             sockets: typed!("sockets"),
             proxy: typed!("proxy"),
+            peers: typed!("peers"),
+            peer_macs: typed!("peer_macs"),
+            pool_stats: typed!("pool_stats"),
             rings: words("rings", 1)?,
             maglev: words("maglev", 1)?,
             forward: words("forward", WAYS)?,

@@ -305,7 +305,7 @@ fn detach_leaves_nothing() {
         let _ = kernel.apply(&tables(&[frontend(80, &[("web", 1, &[endpoint(1, "here")])])]));
         drop(kernel);
         let detached = detach(&node.pin()).unwrap();
-        assert_eq!((detached.links, detached.maps, detached.stages), (vec![node::ifindex("lan")], 16, 1));
+        assert_eq!((detached.links, detached.maps, detached.stages), (vec![node::ifindex("lan")], 24, 1));
         assert_eq!(programs("lan"), Vec::<String>::new());
         assert!(!node.pin().exists());
         assert!(matches!(detach(&node.pin()), Err(DetachError::Nothing { .. })));

@@ -56,6 +56,7 @@ fn hook(hook: &Hook) -> Value {
         "mac": device.mac.map(|byte| format!("{byte:02x}")).join(":"),
         "kind": match device.kind {
             DeviceKind::Ordinary => "ordinary",
+            DeviceKind::Uplink => "uplink",
             DeviceKind::Pod => "pod",
         },
         "sourceV4": device.source_v4,

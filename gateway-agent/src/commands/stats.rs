@@ -48,6 +48,7 @@ fn as_text(stats: &Stats, before: Option<&Stats>) -> String {
         ("Routes", routes(stats, before)),
         ("Backends", backends(stats, before)),
         ("Packets refused or dropped, by reason", reasons(stats, before)),
+        ("Pool addresses", pool(stats, before)),
         ("Tables", tables(stats)),
     ];
     let text = sections.map(|(title, table)| {
@@ -144,6 +145,20 @@ fn reasons(stats: &Stats, before: Option<&Stats>) -> Table {
             rate(reason.packets, old.map(|old| old.packets)),
             reason.description.trim().to_owned(),
         ]);
+    }
+    table
+}
+
+fn pool(stats: &Stats, before: Option<&Stats>) -> Table {
+    let mut table = Table::new(&["for pool addresses", "number", "number/s"]);
+    let old = before.map(|before| before.pool);
+    for (what, now, old) in [
+        ("neighbours' questions answered", stats.pool.answered, old.map(|old| old.answered)),
+        ("packets handed on to other nodes", stats.pool.handed_on, old.map(|old| old.handed_on)),
+    ] {
+        if now > 0 {
+            table.row(vec![what.to_owned(), now.to_string(), rate(now, old)]);
+        }
     }
     table
 }

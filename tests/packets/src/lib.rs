@@ -11,6 +11,7 @@
 
 pub mod checksum;
 pub mod connection;
+pub mod neighbours;
 pub mod net;
 mod node;
 mod outcome;

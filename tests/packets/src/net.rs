@@ -48,6 +48,11 @@ impl Net {
         self.socket([10, 9, 0, 9], [0xfd00, 9, 0], 9, Self::ENDPOINT_PORT)
     }
 
+    /// An address of a pool, on the clients' link.
+    pub fn pool(self, port: u16) -> SocketAddr {
+        self.socket([198, 51, 100, 200], [0x2001, 0xdb8, 1], 200, port)
+    }
+
     pub const ENDPOINT_PORT: u16 = 8080;
 
     fn socket(self, v4: [u8; 4], v6: [u16; 3], host: u8, port: u16) -> SocketAddr {

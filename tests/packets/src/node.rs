@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use aya::maps::{Map, MapData, MapError, ProgramArray};
 use aya::programs::{TestRun, TestRunOptions};
-use gateway_agent_kernel::{Device, DeviceKind, Flow, Kernel, Options, Pins, PortRange, Sizes, Stats};
+use gateway_agent_kernel::{
+    Announcements, Device, DeviceKind, Flow, Kernel, Options, PeerLink, Pins, PortRange, Sizes, Stats,
+};
 use gateway_agent_tables::{FrontendKey, Protocol};
 use gateway_common::maps::Stage;
 use lab::{Lab, Namespace};
@@ -137,6 +139,17 @@ impl Node {
         let mut device = device(port);
         change(&mut device);
         self.kernel.attach(&device).expect("the device takes the program");
+    }
+
+    /// How other nodes are reached.
+    pub fn set_peers(&mut self, links: &[(&str, PeerLink)]) {
+        let links = links.iter().map(|(name, link)| ((*name).to_owned(), *link)).collect();
+        self.kernel.set_peers(&links).expect("the peers are written");
+    }
+
+    /// A handle to announce pool addresses with.
+    pub fn announcements(&self) -> Announcements {
+        self.kernel.announcements(gateway_agent_kernel::OBJECT).expect("the program loads")
     }
 
     /// A packet arrives at a device, in a frame addressed to it.
@@ -279,7 +292,7 @@ fn device(port: Port) -> Device {
         name: port.name().to_owned(),
         l3_ifindex: ifindex,
         mac: port.mac(),
-        kind: DeviceKind::Ordinary,
+        kind: if port == Port::Pods { DeviceKind::Ordinary } else { DeviceKind::Uplink },
         source_v4: Some(v4),
         source_v6: Some(v6),
     }

@@ -42,6 +42,14 @@ impl Outcome {
         self.assert_counted(None);
     }
 
+    /// That frame leaves by that device.
+    #[track_caller]
+    pub fn leaves_as(self, port: Port, frame: &[u8]) {
+        assert_eq!((self.verdict, self.left_by), (REDIRECT, Some(port)), "{self:#?}");
+        self.assert_bytes(frame);
+        self.assert_counted(None);
+    }
+
     /// The sender gets that packet back, for that reason.
     #[track_caller]
     pub fn is_answered(self, reason: Reason, packet: &Packet) {
@@ -57,6 +65,11 @@ impl Outcome {
     pub fn is_dropped(self, reason: Reason) {
         assert_eq!(self.verdict, SHOT, "{self:?} should be dropped");
         self.assert_counted(Some(reason));
+    }
+
+    /// Something goes back to the sender.
+    pub fn is_answer(&self) -> bool {
+        self.verdict == REDIRECT && self.left_by == Some(self.arrived_at)
     }
 
     pub fn is_redirected(&self) -> bool {

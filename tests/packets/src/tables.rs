@@ -14,6 +14,9 @@ pub use gateway_agent_tables::Protocol::{self, Tcp, Udp};
 /// The node that the tests' agent runs on.
 pub const HERE: &str = "here";
 
+/// Another node.
+pub const THERE: &str = "there";
+
 /// A backendRef: its Service's name and weight, and what is behind it.
 #[derive(Clone, Debug)]
 pub struct Share {
@@ -39,7 +42,7 @@ pub fn here(address: SocketAddr) -> Endpoint {
 
 /// An endpoint on another node.
 pub fn there(address: SocketAddr) -> Endpoint {
-    Endpoint { address, node: Some("there".to_owned()) }
+    Endpoint { address, node: Some(THERE.to_owned()) }
 }
 
 /// Tables in the making.
@@ -65,6 +68,13 @@ impl Plan {
     #[must_use]
     pub fn draining(mut self, protocol: Protocol, endpoint: SocketAddr) -> Self {
         self.0.alive.insert((protocol, endpoint));
+        self
+    }
+
+    /// The address is of a pool.
+    #[must_use]
+    pub fn pool(mut self, address: SocketAddr) -> Self {
+        self.0.pool.insert(address.ip());
         self
     }
 

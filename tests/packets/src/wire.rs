@@ -119,6 +119,13 @@ impl Wire {
         assert_eq!(sent, message.len());
     }
 
+    /// Sends a finished frame.
+    pub fn sends_frame(&self, frame: &[u8]) {
+        let message = [&Header::default().bytes(), frame].concat();
+        let sent = (&self.socket).send(&message).expect("the frame is sent");
+        assert_eq!(sent, message.len());
+    }
+
     /// Waits for the next frame that is addressed to this end.
     pub fn receives(&self) -> Captured {
         self.receives_for(self.mac)

@@ -1,0 +1,172 @@
+//! Which pool addresses this node announces, and for how long: written several times a second by a thread of its own,
+//! so that no work of the agent delays it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, MapError};
+use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
+use gateway_common::maps::{self, Address, Lease, PoolAddress, TICK_SHIFT, device_flags};
+use gateway_common::neighbour::{arp_announcement, unsolicited_advertisement, words};
+use thiserror::Error;
+
+use crate::address::{mapped, unmapped};
+use crate::store::maps_folder;
+use crate::{Kernel, OpenError, sys};
+
+/// The maps `pool` and `lease`, and the program that sends announcements.
+pub struct Announcements {
+    programs: Ebpf,
+    pool: HashMap<MapData, Address, PoolAddress>,
+    lease: Array<MapData, Lease>,
+    devices: HashMap<MapData, u32, maps::Device>,
+}
+
+/// What could not be announced.
+#[derive(Debug, Error)]
+pub enum AnnounceError {
+    #[error("map {map}: {}", crate::one_line(cause))]
+    Map { map: &'static str, cause: MapError },
+    #[error("{address} can't be announced through device {ifindex}: {}", crate::one_line(cause))]
+    Send { address: IpAddr, ifindex: u32, cause: ProgramError },
+    #[error("{address} can't be announced through device {ifindex}: the kernel answers {answer}")]
+    Refused { address: IpAddr, ifindex: u32, answer: i32 },
+    #[error("the object has no program {PROGRAM}; build it again: `cargo xtask build`")]
+    NoProgram,
+}
+
+/// How long a node may announce without saying so again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Term {
+    /// Not at all, from now on.
+    Over,
+    /// Rounded down to ticks of 67 ms.
+    For(Duration),
+    /// Until somebody says otherwise: no other node could take over.
+    Endless,
+}
+
+const PROGRAM: &str = "announce";
+
+impl Kernel {
+    /// A further handle for the thread that announces.
+    pub fn announcements(&self, object: &[u8]) -> Result<Announcements, OpenError> {
+        let mut programs = self.load(object)?;
+        let program: &mut SchedClassifier = programs
+            .program_mut(PROGRAM)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(OpenError::NoProgram(PROGRAM))?;
+        program.load().map_err(|cause| OpenError::Program { name: PROGRAM, cause })?;
+        Announcements::open(self.pin(), programs)
+            .map_err(|cause| OpenError::Map { what: "the maps of pool addresses", cause })
+    }
+}
+
+impl Announcements {
+    fn open(pin: &Path, programs: Ebpf) -> Result<Self, MapError> {
+        let map =
+            |name| MapData::from_pin(maps_folder(pin).join(name)).and_then(aya::maps::Map::from_map_data);
+        Ok(Self {
+            programs,
+            pool: map("pool")?.try_into()?,
+            lease: map("lease")?.try_into()?,
+            devices: map("devices")?.try_into()?,
+        })
+    }
+
+    /// Pool addresses, and whether this node announces them. Of all others nothing is answered or dropped any more.
+    pub fn set(&mut self, addresses: &BTreeMap<IpAddr, bool>) -> Result<(), AnnounceError> {
+        let error = |cause| AnnounceError::Map { map: "pool", cause };
+        let present: BTreeMap<IpAddr, PoolAddress> = self
+            .pool
+            .iter()
+            .map(|entry| entry.map(|(address, value)| (unmapped(address), value)))
+            .collect::<Result<_, _>>()
+            .map_err(error)?;
+        for address in present.keys().filter(|address| !addresses.contains_key(address)) {
+            self.pool.remove(&mapped(*address)).map_err(error)?;
+        }
+        for (address, announced) in addresses {
+            let value = PoolAddress { announced: u32::from(*announced) };
+            if present.get(address) != Some(&value) {
+                self.pool.insert(mapped(*address), value, 0).map_err(error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on, and until this is called again.
+    pub fn set_term(&mut self, term: Term) -> Result<(), AnnounceError> {
+        /// Two years, far from the sign bit of a difference of ticks.
+        const ENDLESS: u32 = 1 << 30;
+        let ticks = match term {
+            Term::Over => 0,
+            Term::For(time) => u32::try_from(time.as_nanos() >> TICK_SHIFT).unwrap_or(ENDLESS),
+            Term::Endless => ENDLESS,
+        };
+        let lease = Lease { until: sys::tick().wrapping_add(ticks) };
+        self.lease.set(0, lease, 0).map_err(|cause| AnnounceError::Map { map: "lease", cause })
+    }
+
+    /// Tells the neighbours on every uplink that this node has the address. What fails on one is told after all others.
+    pub fn send(&self, address: IpAddr) -> Result<(), AnnounceError> {
+        let program: &SchedClassifier = self
+            .programs
+            .program(PROGRAM)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(AnnounceError::NoProgram)?;
+        let uplinks = self.uplinks().map_err(|cause| AnnounceError::Map { map: "devices", cause })?;
+        let sent = uplinks.into_iter().map(|(ifindex, mac)| {
+            let frame = frame(address, mac);
+            let context = context(ifindex);
+            let options =
+                TestRunOptions { data_in: Some(&frame), ctx_in: Some(&context), ..TestRunOptions::default() };
+            let result =
+                program.test_run(options).map_err(|cause| AnnounceError::Send { address, ifindex, cause })?;
+            match result.return_value.cast_signed() {
+                0 => Ok(()),
+                answer => Err(AnnounceError::Refused { address, ifindex, answer }),
+            }
+        });
+        sent.fold(Ok(()), Result::and)
+    }
+
+    /// Devices that announcements leave by, with their link addresses: those with routes, once for all their ports.
+    pub fn uplinks(&self) -> Result<BTreeSet<(u32, [u8; 6])>, MapError> {
+        let mut uplinks = BTreeSet::new();
+        for entry in &self.devices {
+            let (_, device) = entry?;
+            if device.flags & device_flags::UPLINK != 0 && device.mac != [0; 6] {
+                uplinks.insert((device.l3_ifindex, device.mac));
+            }
+        }
+        Ok(uplinks)
+    }
+}
+
+impl fmt::Debug for Announcements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Announcements").finish_non_exhaustive()
+    }
+}
+
+fn frame(address: IpAddr, mac: [u8; 6]) -> Vec<u8> {
+    let words = words(mapped(address));
+    match address {
+        IpAddr::V4(_) => arp_announcement(mac, words).to_vec(),
+        IpAddr::V6(_) => unsolicited_advertisement(mac, words).to_vec(),
+    }
+}
+
+/// `struct __sk_buff` of linux/bpf.h, at a device.
+fn context(ifindex: u32) -> [u8; 192] {
+    /// Offset of `ifindex`.
+    const IFINDEX: usize = 40;
+    let mut context = [0; 192];
+    context[IFINDEX..IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
+    context
+}
