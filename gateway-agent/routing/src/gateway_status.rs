@@ -14,7 +14,6 @@ impl<'a> Gateway<'a> {
         if let Some(obstacle) = listener.obstacle(snapshot) {
             return obstacle;
         }
-        let name = listener.spec.name;
         if self.fault.is_some() {
             let message = format!("Gateway {} is not accepted; see its Accepted condition", self.name);
             Condition::no("Programmed", "Invalid", message).derived()
@@ -22,7 +21,7 @@ impl<'a> Gateway<'a> {
             let message = format!("Gateway {} has no address; see its Programmed condition", self.name);
             Condition::no("Programmed", "Pending", message).derived()
         } else {
-            Condition::yes("Programmed", "Programmed", format!("listener {name} carries traffic"))
+            Condition::yes("Programmed", "Programmed", listener.service_message(snapshot))
         }
     }
 
@@ -111,13 +110,27 @@ impl<'a> Gateway<'a> {
         if let Some((reason, message)) = &self.addresses.missing {
             return Condition::no("Programmed", reason, message.as_str());
         }
-        let programmed = self.list(|listener| self.programmed(listener, snapshot).status);
-        if programmed.is_empty() {
+        let programmed = |served| {
+            self.list(|listener| {
+                self.programmed(listener, snapshot).status && listener.is_served(snapshot) == served
+            })
+        };
+        let (served, accepted) = (programmed(true), programmed(false));
+        if served.is_empty() && accepted.is_empty() {
             let message =
                 format!("no listener of Gateway {} carries traffic; see their conditions", self.name);
             return Condition::no("Programmed", "Pending", message).derived();
         }
-        Condition::yes("Programmed", "Programmed", format!("listeners that carry traffic: {programmed}"))
+        let parts = [
+            (served, "listeners that carry traffic"),
+            (
+                accepted,
+                "listeners that accept connections, and say in their conditions what they don't do yet",
+            ),
+        ];
+        let parts = parts.iter().filter(|(names, _)| !names.is_empty());
+        let message = parts.map(|(names, what)| format!("{what}: {names}")).collect::<Vec<_>>().join("; ");
+        Condition::yes("Programmed", "Programmed", message)
     }
 
     fn resolved_refs(&self) -> Condition {

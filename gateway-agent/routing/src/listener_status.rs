@@ -138,7 +138,7 @@ impl Listener<'_> {
             return Some(Condition::no("Programmed", "Invalid", message).derived());
         }
         let service = protocol.service();
-        if !snapshot.serves(service) {
+        if !snapshot.accepts(service) {
             let message = format!(
                 "no data plane for {service} is running, so listener {listener} carries no traffic; use another \
                  protocol until this one is served"
@@ -151,6 +151,27 @@ impl Listener<'_> {
             );
             Condition::no("Programmed", "Invalid", message).derived()
         })
+    }
+
+    /// Whether the listener does all that its protocol is for, once it is programmed.
+    pub(crate) fn is_served(&self, snapshot: &Snapshot) -> bool {
+        self.protocol.is_some_and(|protocol| snapshot.serves(protocol.service()))
+    }
+
+    /// What clients of a programmed listener meet.
+    pub(crate) fn service_message(&self, snapshot: &Snapshot) -> String {
+        let listener = self.spec.name;
+        if self.is_served(snapshot) {
+            format!("listener {listener} carries traffic")
+        } else if self.protocol == Some(ListenerProtocol::Http) {
+            format!(
+                "listener {listener} accepts connections; HTTP routes are not served yet: requests get 404"
+            )
+        } else {
+            format!(
+                "listener {listener} accepts connections; TLS is not served yet: they are closed after the ClientHello"
+            )
+        }
     }
 
     pub(crate) fn supported_kinds(&self) -> Vec<Value> {

@@ -17,6 +17,8 @@ pub struct Snapshot {
     pub now: Option<Minutes>,
     /// What the running data planes can do; a listener that needs more is not programmed.
     pub served: BTreeSet<Service>,
+    /// What they take connections for at least: such a listener is programmed, and says what it doesn't do yet.
+    pub accepted: BTreeSet<Service>,
     pub assigner: Assigner,
     /// What Gateways have been given, as their statuses say.
     pub assignments: Assignments,
@@ -83,6 +85,9 @@ impl Service {
 
     /// What the kernel's programs do.
     pub const KERNEL: [Self; 2] = [Self::Tcp, Self::Udp];
+
+    /// What the proxy accepts connections for.
+    pub const PROXY: [Self; 4] = [Self::Http, Self::Https, Self::TlsPassthrough, Self::TlsTerminate];
 }
 
 impl fmt::Display for Service {
@@ -111,6 +116,7 @@ impl Snapshot {
             node,
             now: None,
             served: Service::KERNEL.into(),
+            accepted: Service::PROXY.into(),
             assigner: Assigner::default(),
             assignments: Assignments::new(),
             nodes: None,
@@ -120,6 +126,10 @@ impl Snapshot {
 
     pub fn serves(&self, service: Service) -> bool {
         self.served.contains(&service)
+    }
+
+    pub fn accepts(&self, service: Service) -> bool {
+        self.accepted.contains(&service) || self.serves(service)
     }
 
     /// Adds an object, or replaces the one of the same name.

@@ -6,6 +6,7 @@
 mod host;
 pub mod http;
 mod l4;
+mod steered;
 mod tls;
 
 pub use host::{HostPattern, InvalidHostPattern};
@@ -13,6 +14,7 @@ pub use l4::{
     Backend, Endpoint, EndpointSet, Family, Frontend, FrontendKey, L4Tables, ListenerName, ObjectName,
     Protocol, Refusal, RouteKind, RouteName, ServicePort, Split, SplitError, Target,
 };
+pub use steered::{Application, Steered};
 pub use tls::{
     BackendTls, Certificate, ClientValidation, Der, KeyForm, PrivateKey, Roots, SniRoutes, SubjectName,
     Termination, TlsFrontend, TlsListener, TlsService, TlsTables,

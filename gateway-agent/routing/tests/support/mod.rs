@@ -43,6 +43,8 @@ struct CaseFile {
     now: Option<Time>,
     /// What data planes can do, as `HTTP` or `TlsPassthrough`; without it what the kernel does.
     served: Option<Vec<String>>,
+    /// What they accept connections for; without it what the proxy does.
+    accepted: Option<Vec<String>>,
     objects: Vec<Value>,
     /// Objects that an API server let in, whatever our schemas say: it may know values that we don't.
     #[serde(default)]
@@ -101,6 +103,9 @@ pub(crate) fn case(text: &str) -> Result<Case, String> {
     }
     if let Some(served) = file.served {
         case.snapshot.served = served.iter().map(|name| service(name)).collect();
+    }
+    if let Some(accepted) = file.accepted {
+        case.snapshot.accepted = accepted.iter().map(|name| service(name)).collect();
     }
     case.snapshot.nodes = file.nodes.map(|nodes| nodes.into_iter().map(OfferingNode::from).collect());
     case.snapshot.assignments = file.assignments.iter().map(assignment).collect();
