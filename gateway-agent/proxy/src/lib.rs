@@ -2,8 +2,35 @@
 //!
 //! It needs no capability. Sockets and tables come from the agent; nothing here knows of Kubernetes or of the kernel's
 //! maps.
+//!
+//! [`Server`] is the process: tables, limits, counters. Each thread has a [`Worker`] with its own runtime, connections to
+//! endpoints and memory. A connection is one task, which also drives the endpoint's socket while it forwards a request;
+//! [`h1`], [`filter`] and [`path`] are the pure parts of that.
 #![forbid(unsafe_code)]
 
+mod connection;
+mod counters;
+mod deadline;
+mod exchange;
 pub mod filter;
+mod forward;
 pub mod h1;
 pub mod path;
+mod plan;
+mod reply;
+mod routing;
+mod server;
+mod settings;
+mod socket;
+mod stream;
+mod upstream;
+mod worker;
+
+pub use counters::Counters;
+pub use reply::Reason;
+pub use routing::Routing;
+pub use server::Server;
+pub use settings::Settings;
+pub use socket::{Connect, Socket, Tcp};
+pub use upstream::{Endpoint, Endpoints};
+pub use worker::Worker;

@@ -85,8 +85,6 @@ pub enum BodyWriter {
     /// As it is: the head has its length, or the connection ends with it.
     Plain,
     Chunked,
-    /// Not at all.
-    Dropped,
 }
 
 impl BodyWriter {
@@ -100,7 +98,6 @@ impl BodyWriter {
                 out.extend_from_slice(data);
                 out.extend_from_slice(b"\r\n");
             }
-            Self::Dropped => {}
         }
     }
 

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use gateway_agent_tables::http::RequestFields;
 use http::HeaderName;
-use smallvec::SmallVec;
 
 use super::Fault;
 
@@ -13,8 +12,7 @@ use super::Fault;
 pub struct Fields<'a> {
     /// The message they came in; empty for a head that nobody sent.
     source: &'a [u8],
-    /// Browsers send 10 to 20.
-    lines: SmallVec<[Field<'a>; 24]>,
+    lines: Vec<Field<'a>>,
 }
 
 /// One field line.
@@ -43,8 +41,9 @@ pub(super) enum Kind {
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn with_source(source: &'a [u8]) -> Self {
-        Self { source, lines: SmallVec::new() }
+    /// For so many lines of this message, and a few that are added.
+    pub(super) fn with_source(source: &'a [u8], lines: usize) -> Self {
+        Self { source, lines: Vec::with_capacity(lines + 4) }
     }
 
     pub(super) fn keep(&mut self, name: &'a str, value: &'a [u8], at: Range<usize>) {
@@ -188,7 +187,7 @@ mod tests {
     #[test]
     fn kept_lines_are_copied_and_added_ones_written() {
         let source = b"a: 1\r\nb:2 \r\nc: 3\r\nd: 4\r\n";
-        let mut fields = Fields::with_source(source);
+        let mut fields = Fields::with_source(source, 4);
         fields.keep("a", b"1", 0..6);
         fields.keep("b", b"2", 6..12);
         fields.keep("d", b"4", 18..24);

@@ -127,7 +127,7 @@ struct Gathered<'a> {
 
 impl<'a> Gathered<'a> {
     fn of(head: &'a [u8], lines: &[httparse::Header<'a>]) -> Result<Self, Fault> {
-        let mut gathered = Self { fields: Fields::with_source(head), ..Self::default() };
+        let mut gathered = Self { fields: Fields::with_source(head, lines.len()), ..Self::default() };
         for (line, at) in lines.iter().zip(places(head, lines)) {
             match Kind::of(line.name) {
                 Kind::Other => gathered.fields.keep(line.name, line.value, at),

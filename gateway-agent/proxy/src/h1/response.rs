@@ -74,7 +74,7 @@ impl<'a> ResponseHead<'a> {
         to: AnswerTo,
     ) -> Result<Self, Fault> {
         let (mut declared, mut options, mut upgrade) = (Declared::default(), Options::default(), None);
-        let mut fields = Fields::with_source(head);
+        let mut fields = Fields::with_source(head, lines.len());
         for (line, at) in lines.iter().zip(places(head, lines)) {
             match Kind::of(line.name) {
                 Kind::ContentLength => declared.content_length(line.value)?,

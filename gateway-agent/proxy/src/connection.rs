@@ -1,0 +1,140 @@
+//! A client's connection: one request after the other.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::forward::{Outcome, forward};
+use crate::h1::{Fault, Persistence};
+use crate::plan::{Answered, Peers, Plan, Planner, ending};
+use crate::reply::{Reason, Reply};
+use crate::socket::{Connect, Socket};
+use crate::stream::{Fed, Stream};
+use crate::worker::Worker;
+
+/// How long a closed connection is read from, so that what the client is still sending doesn't reset it before the
+/// client has read its answer (RFC 9112, 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Serves a client until either side ends the connection.
+pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: S, peers: Peers) {
+    let mut client = Stream::new(socket);
+    let deadline = worker.deadlines.add();
+    loop {
+        let outcome = match next_plan(&worker, &mut client, &deadline, &peers).await {
+            Received::Plan(Plan::Forward(request)) => forward(&worker, &mut client, &deadline, request).await,
+            Received::Plan(Plan::Reply(answered)) => Outcome::Reply(answered),
+            Received::Fault(fault) => {
+                worker.server.counters.count_fault(fault);
+                Outcome::Reply(Answered::and_close(Reply::fault(fault)))
+            }
+            Received::Late => Outcome::Reply(Answered::and_close(Reply::new(Reason::ClientLate))),
+            Received::Nothing => return,
+        };
+        let keeps = match outcome {
+            Outcome::Keep => true,
+            Outcome::Close => false,
+            Outcome::Abort => return,
+            Outcome::Reply(answered) => answer(&worker, &mut client, &answered),
+        };
+        if !keeps {
+            return close(&worker, &mut client, &deadline).await;
+        }
+        client.rest(&worker.buffers);
+    }
+}
+
+/// What came from a client.
+enum Received {
+    Plan(Plan),
+    Fault(Fault),
+    /// A part of a head, and then nothing for too long.
+    Late,
+    /// The end, or nothing at all for too long.
+    Nothing,
+}
+
+/// Reads a request's head and decides about it, all in one go: nothing of it needs to be kept.
+async fn next_plan<S: Socket, C: Connect>(
+    worker: &Worker<C>,
+    client: &mut Stream<S>,
+    deadline: &Deadline,
+    peers: &Peers,
+) -> Received {
+    let settings = &worker.server.settings;
+    let plan = |input: &mut &[u8]| {
+        let routing = worker.server.routing.load();
+        let buffers = &worker.buffers;
+        Planner { peers, routing: &routing, settings, buffers, random: worker.random() }.plan(input)
+    };
+    let mut read = client.feed_received(plan);
+    let mut begun = read.is_some();
+    deadline.set(if begun { settings.head_timeout } else { settings.idle_timeout });
+    poll_fn(|cx| {
+        loop {
+            match read.take() {
+                Some(Ok(Some(plan))) => return Poll::Ready(Received::Plan(plan)),
+                Some(Err(fault)) => return Poll::Ready(Received::Fault(fault)),
+                Some(Ok(None)) if !begun => {
+                    begun = true;
+                    deadline.set(settings.head_timeout);
+                }
+                Some(Ok(None)) | None => {}
+            }
+            // What was answered before goes first.
+            let fed = match client.poll_flush(cx) {
+                Poll::Ready(Ok(())) => client.poll_feed(cx, &worker.buffers, |input, _| plan(input)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => Poll::Pending,
+            };
+            match fed {
+                Poll::Ready(Ok(Fed::Some(made))) => read = Some(made),
+                Poll::Ready(Ok(Fed::End) | Err(_)) => return Poll::Ready(Received::Nothing),
+                Poll::Pending if !begun && worker.is_draining() => return Poll::Ready(Received::Nothing),
+                Poll::Pending => {
+                    ready!(deadline.poll(cx));
+                    return Poll::Ready(if begun { Received::Late } else { Received::Nothing });
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// Writes the proxy's own answer. Whether the connection stays open.
+fn answer<S: Socket, C: Connect>(worker: &Worker<C>, client: &mut Stream<S>, answered: &Answered) -> bool {
+    worker.server.counters.count_reply(answered.reply.reason);
+    let persistence = if worker.is_draining() { Persistence::Close } else { answered.persistence };
+    answered.reply.write(client.waiting(&worker.buffers), answered.to_head, ending(persistence));
+    persistence != Persistence::Close
+}
+
+/// Sends what waits, says that nothing follows, and reads until the client does the same.
+async fn close<S: Socket, C: Connect>(worker: &Worker<C>, client: &mut Stream<S>, deadline: &Deadline) {
+    deadline.set(LINGER);
+    poll_fn(|cx| {
+        let closed = poll_close(worker, client, cx);
+        if closed.is_ready() { closed } else { deadline.poll(cx) }
+    })
+    .await;
+}
+
+fn poll_close<S: Socket, C: Connect>(
+    worker: &Worker<C>,
+    client: &mut Stream<S>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    let sent = ready!(client.poll_flush(cx)).is_ok();
+    if !sent || ready!(Pin::new(&mut client.socket).poll_shutdown(cx)).is_err() {
+        return Poll::Ready(());
+    }
+    loop {
+        match ready!(client.poll_feed(cx, &worker.buffers, |input, _| *input = &[])) {
+            Ok(Fed::Some(())) => {}
+            Ok(Fed::End) | Err(_) => return Poll::Ready(()),
+        }
+    }
+}

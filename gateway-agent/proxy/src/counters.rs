@@ -1,0 +1,54 @@
+//! What went wrong, counted.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::h1::Fault;
+use crate::reply::Reason;
+
+/// Counters of requests that were refused or failed. Workers share them: they are not on the way of requests that
+/// succeed.
+#[derive(Debug)]
+pub struct Counters {
+    faults: [AtomicU64; Fault::ALL.len()],
+    replies: [AtomicU64; Reason::ALL.len()],
+    aborted: AtomicU64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            faults: std::array::from_fn(|_| AtomicU64::new(0)),
+            replies: std::array::from_fn(|_| AtomicU64::new(0)),
+            aborted: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Counters {
+    /// Requests and responses that were refused for this fault.
+    pub fn faults(&self, fault: Fault) -> u64 {
+        self.faults[fault as usize].load(Relaxed)
+    }
+
+    /// Requests that the proxy answered itself for this reason.
+    pub fn replies(&self, reason: Reason) -> u64 {
+        self.replies[reason as usize].load(Relaxed)
+    }
+
+    /// Responses that broke off, since the endpoint failed or a time-out passed.
+    pub fn aborted(&self) -> u64 {
+        self.aborted.load(Relaxed)
+    }
+
+    pub(crate) fn count_fault(&self, fault: Fault) {
+        self.faults[fault as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_reply(&self, reason: Reason) {
+        self.replies[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_abort(&self) {
+        self.aborted.fetch_add(1, Relaxed);
+    }
+}

@@ -1,0 +1,311 @@
+//! One try of one request: it is sent to an endpoint and the answer to the client, both at the same time, and neither
+//! is read faster than the other side takes it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::AsyncWrite as _;
+use tokio::time::Sleep;
+
+use crate::deadline::Deadline;
+use crate::filter::{Attempts, change_response};
+use crate::h1::{
+    BodyReader, BodyWriter, Ending, Fault, Framing, Persistence, Piece, ResponseHead, Version,
+    write_response_head,
+};
+use crate::plan::Forward;
+use crate::socket::{Connect, Socket};
+use crate::stream::{Fed, Stream};
+use crate::worker::Worker;
+
+/// A request on its way to an endpoint, and the answer on its way back.
+pub(crate) struct Exchange<'x, 'r, S, C: Connect> {
+    pub(crate) worker: &'x Worker<C>,
+    pub(crate) client: &'x mut Stream<S>,
+    pub(crate) upstream: &'x mut Stream<C::Socket>,
+    pub(crate) forward: &'x mut Forward,
+    pub(crate) deadline: &'x Deadline,
+    pub(crate) attempts: &'x mut Attempts<'r>,
+    /// Bytes of `forward.request` that are sent.
+    pub(crate) sent: usize,
+    pub(crate) upload: Upload,
+    pub(crate) answer: Answer,
+}
+
+/// How far the request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upload {
+    /// What the client sends is passed on.
+    Open,
+    Done,
+    /// The endpoint takes no more. It may still answer.
+    Broken,
+}
+
+/// How far the answer is.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// Nothing of it is with the client, but perhaps interim responses.
+    Awaited,
+    Body(BodyReader, BodyWriter, Finished),
+    Ended(Finished),
+}
+
+/// What an answer leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Finished {
+    /// The endpoint's connection may be used again, as far as its head said.
+    pub(crate) keeps_upstream: bool,
+    /// The client's connection stays open.
+    pub(crate) keeps_client: bool,
+    /// Both speak another protocol from now on.
+    pub(crate) upgraded: bool,
+}
+
+/// Why there is no whole answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The client closed, or takes nothing more.
+    ClientGone,
+    /// The client's body is malformed.
+    ClientFault(Fault),
+    /// The client stopped sending its body.
+    ClientLate,
+    /// The endpoint closed.
+    Closed,
+    /// What the endpoint sent is malformed.
+    Malformed(Fault),
+    /// The endpoint was silent for too long.
+    Late,
+    /// The answer's code is one that the rule retries, after this pause.
+    Retried(Duration),
+}
+
+impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
+    /// Runs until the answer is with the client. Within `limit`, if there is one.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        limit: Option<Pin<&mut Sleep>>,
+    ) -> Poll<Result<Finished, Broken>> {
+        if self.poll_upload(cx)?.is_ready() && self.upload == Upload::Open {
+            self.upload = Upload::Done;
+        }
+        if let Poll::Ready(result) = self.poll_answer(cx) {
+            return Poll::Ready(result);
+        }
+        if limit.is_some_and(|limit| limit.poll(cx).is_ready()) {
+            return Poll::Ready(Err(Broken::Late));
+        }
+        match self.deadline.poll(cx) {
+            Poll::Ready(()) if self.upload == Upload::Open => Poll::Ready(Err(Broken::ClientLate)),
+            Poll::Ready(()) => Poll::Ready(Err(Broken::Late)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Whether the client has anything of the final answer, so that it can't be told otherwise.
+    pub(crate) fn has_begun(&self) -> bool {
+        !matches!(self.answer, Answer::Awaited)
+    }
+
+    /// Sends the request, and what comes of its body.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        if self.upload != Upload::Open {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            if ready!(self.poll_send(cx)).is_err() {
+                self.upload = Upload::Broken;
+                return Poll::Ready(Ok(()));
+            }
+            if self.forward.body.has_ended() {
+                return Poll::Ready(Ok(()));
+            }
+            let Self { worker, client, upstream, forward, .. } = self;
+            let fed = ready!(client.poll_feed(cx, &worker.buffers, |input, cx| {
+                pass_on_body(input, cx, forward, upstream, worker)
+            }));
+            match fed {
+                Ok(Fed::Some(passed)) => passed?,
+                Ok(Fed::End) | Err(_) => return Poll::Ready(Err(Broken::ClientGone)),
+            }
+            self.deadline.set(self.worker.server.settings.stall_timeout);
+        }
+    }
+
+    /// Sends what there is of the request.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        while let Some(left) = self.forward.request.get(self.sent..).filter(|left| !left.is_empty()) {
+            let written = ready!(Pin::new(&mut self.upstream.socket).poll_write(cx, left))?;
+            if written == 0 {
+                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += written;
+        }
+        self.upstream.poll_flush(cx)
+    }
+
+    /// Reads the answer and sends it to the client.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Finished, Broken>> {
+        loop {
+            if ready!(self.client.poll_flush(cx)).is_err() {
+                return Poll::Ready(Err(Broken::ClientGone));
+            }
+            if let Answer::Ended(finished) = self.answer {
+                return Poll::Ready(Ok(finished));
+            }
+            let Self { worker, client, upstream, forward, attempts, answer, .. } = self;
+            let uploaded = forward.body.has_ended();
+            let mut to = Relay { worker, client, forward, attempts, answer, uploaded };
+            match ready!(upstream.poll_feed(cx, &worker.buffers, |input, cx| to.take(input, cx))) {
+                Ok(Fed::Some(taken)) => taken?,
+                Ok(Fed::End) => to.end()?,
+                Err(_) => return Poll::Ready(Err(Broken::Closed)),
+            }
+            self.deadline.set(self.worker.server.settings.stall_timeout);
+        }
+    }
+}
+
+/// Passes what came of the client's body on to the endpoint.
+fn pass_on_body<C: Connect>(
+    input: &mut &[u8],
+    cx: &mut Context<'_>,
+    forward: &mut Forward,
+    upstream: &mut Stream<C::Socket>,
+    worker: &Worker<C>,
+) -> Result<(), Broken> {
+    forward.streamed = true;
+    loop {
+        match forward.body.next(input).map_err(Broken::ClientFault)? {
+            Piece::Data(data) if forward.writer == BodyWriter::Plain => {
+                // A failure shows again with the next flush.
+                let _ = upstream.send(cx, &worker.buffers, data);
+            }
+            Piece::Data(data) => forward.writer.frame(data, upstream.waiting(&worker.buffers)),
+            Piece::More => return Ok(()),
+            Piece::End => {
+                forward.writer.finish(forward.body.trailers(), upstream.waiting(&worker.buffers));
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What takes the answer's bytes.
+struct Relay<'x, 'r, S, C: Connect> {
+    worker: &'x Worker<C>,
+    client: &'x mut Stream<S>,
+    forward: &'x Forward,
+    attempts: &'x mut Attempts<'r>,
+    answer: &'x mut Answer,
+    /// The client has sent its whole request.
+    uploaded: bool,
+}
+
+impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
+    fn take(&mut self, input: &mut &[u8], cx: &mut Context<'_>) -> Result<(), Broken> {
+        loop {
+            match self.answer {
+                Answer::Awaited => {
+                    let received = *input;
+                    let limits = self.worker.server.settings.heads;
+                    let head =
+                        ResponseHead::parse(received, self.forward.to, limits).map_err(Broken::Malformed)?;
+                    let Some(head) = head else { return Ok(()) };
+                    *input = &received[head.len..];
+                    self.take_head(head)?;
+                }
+                Answer::Body(reader, writer, finished) => {
+                    match reader.next(input).map_err(Broken::Malformed)? {
+                        Piece::Data(data) if *writer == BodyWriter::Plain => {
+                            let sent = self.client.send(cx, &self.worker.buffers, data);
+                            sent.map_err(|_| Broken::ClientGone)?;
+                        }
+                        Piece::Data(data) => writer.frame(data, self.client.waiting(&self.worker.buffers)),
+                        Piece::More => return Ok(()),
+                        Piece::End => {
+                            writer.finish(reader.trailers(), self.client.waiting(&self.worker.buffers));
+                            *self.answer = Answer::Ended(*finished);
+                        }
+                    }
+                }
+                Answer::Ended(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// The endpoint sends no more.
+    fn end(&mut self) -> Result<(), Broken> {
+        match self.answer {
+            Answer::Body(reader, writer, finished) if reader.may_close() => {
+                writer.finish(&[], self.client.waiting(&self.worker.buffers));
+                *self.answer = Answer::Ended(Finished { keeps_upstream: false, ..*finished });
+                Ok(())
+            }
+            _ => Err(Broken::Closed),
+        }
+    }
+
+    fn take_head(&mut self, head: ResponseHead<'_>) -> Result<(), Broken> {
+        if head.is_interim() {
+            self.pass_on_interim(&head);
+            return Ok(());
+        }
+        if self.forward.is_untouched()
+            && let Some(pause) = self.attempts.after_code(head.status, self.worker.random())
+        {
+            return Err(Broken::Retried(pause));
+        }
+        let (framing, writer) = self.framing(&head);
+        let until_close = framing == Framing::UntilClose;
+        let may_stay = self.uploaded && !until_close && !self.worker.is_draining();
+        let ending = match head.upgrade {
+            Some(protocol) => Ending::Upgrade(protocol),
+            None => self.forward.client.ending(may_stay),
+        };
+        let keeps_upstream = head.persistence != Persistence::Close && head.framing != Framing::UntilClose;
+        let finished = Finished {
+            keeps_upstream,
+            keeps_client: matches!(ending, Ending::Open | Ending::KeepAlive),
+            upgraded: head.upgrade.is_some(),
+        };
+        let mut fields = head.fields;
+        change_response(&mut fields, &self.forward.rule, self.forward.backend(), self.forward.cors.as_ref());
+        let out = self.client.waiting(&self.worker.buffers);
+        write_response_head(out, (head.status, head.reason), &fields, framing, head.would_be, ending);
+        *self.answer = match head.framing {
+            Framing::None => Answer::Ended(finished),
+            of_endpoint => Answer::Body(
+                BodyReader::new(of_endpoint, self.worker.server.settings.heads),
+                writer,
+                finished,
+            ),
+        };
+        Ok(())
+    }
+
+    /// 100 and 103, for instance; HTTP/1.0 has none.
+    fn pass_on_interim(&mut self, head: &ResponseHead<'_>) {
+        if self.forward.client.version == Version::Http11 {
+            let out = self.client.waiting(&self.worker.buffers);
+            let line = (head.status, head.reason);
+            write_response_head(out, line, &head.fields, Framing::None, None, Ending::Open);
+        }
+    }
+
+    /// How the client learns where the answer ends.
+    fn framing(&self, head: &ResponseHead<'_>) -> (Framing, BodyWriter) {
+        match (head.framing, self.forward.client.version) {
+            (Framing::None | Framing::Length(_), _) => (head.framing, BodyWriter::Plain),
+            (Framing::Chunked | Framing::UntilClose, Version::Http11) => {
+                (Framing::Chunked, BodyWriter::Chunked)
+            }
+            (Framing::Chunked | Framing::UntilClose, Version::Http10) => {
+                (Framing::UntilClose, BodyWriter::Plain)
+            }
+        }
+    }
+}

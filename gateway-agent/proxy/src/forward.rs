@@ -1,0 +1,219 @@
+//! Forwarding a request: endpoints are tried until one answers, as far as a request may be sent twice.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
+
+use crate::deadline::Deadline;
+use crate::exchange::{Answer, Broken, Exchange, Finished, Upload};
+use crate::filter::Attempts;
+use crate::plan::{Answered, Forward};
+use crate::reply::{Reason, Reply};
+use crate::socket::{Connect, Socket};
+use crate::stream::Stream;
+use crate::upstream::{InFlight, pick};
+use crate::worker::Worker;
+
+/// What becomes of the client's connection.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It waits for the next request.
+    Keep,
+    /// It ends once all is sent.
+    Close,
+    /// It ends at once: the client is gone, or must see that its answer broke off.
+    Abort,
+    /// The client is still to be answered.
+    Reply(Answered),
+}
+
+/// How one try ended.
+enum Try {
+    Done(Outcome),
+    /// Another try may follow, after this pause.
+    Again(Duration),
+    /// A connection that had been idle had just been closed: not the endpoint's fault, and not a try.
+    Stale,
+    /// The endpoint did not accept a connection.
+    Unreachable,
+}
+
+/// Forwards a request and the answer to it.
+pub(crate) async fn forward<S: Socket, C: Connect>(
+    worker: &Worker<C>,
+    client: &mut Stream<S>,
+    deadline: &Deadline,
+    mut forward: Box<Forward>,
+) -> Outcome {
+    let rule = Arc::clone(&forward.rule);
+    let mut attempts = Attempts::new(rule.retry.as_ref());
+    let ends = forward.budget.request.map(|limit| Instant::now() + limit);
+    let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
+    let mut fresh = false;
+    let outcome = loop {
+        let Some(endpoint) = pick(&forward.endpoints, &tried, || worker.random()).map(Arc::clone) else {
+            break Outcome::Reply(forward.answered(Reply::new(Reason::Unreachable)));
+        };
+        let _in_flight = InFlight::of(&endpoint);
+        let address = endpoint.address;
+        match attempt(worker, client, deadline, &mut forward, &mut attempts, address, ends, fresh).await {
+            Try::Done(outcome) => break outcome,
+            Try::Stale => fresh = true,
+            Try::Again(pause) => {
+                let resumes = Instant::now() + pause;
+                if ends.is_some_and(|ends| ends <= resumes) {
+                    sleep_until(ends.unwrap_or(resumes)).await;
+                    break Outcome::Reply(forward.answered(Reply::new(Reason::Late)));
+                }
+                sleep(pause).await;
+            }
+            Try::Unreachable => {
+                tried.push(address);
+                if tried.len() >= worker.server.settings.endpoints_tried {
+                    break Outcome::Reply(forward.answered(Reply::new(Reason::Unreachable)));
+                }
+            }
+        }
+    };
+    worker.buffers.give(std::mem::take(&mut forward.request));
+    outcome
+}
+
+#[expect(clippy::too_many_arguments, reason = "the state of the loop above, and what it works with")]
+async fn attempt<S: Socket, C: Connect>(
+    worker: &Worker<C>,
+    client: &mut Stream<S>,
+    deadline: &Deadline,
+    forward: &mut Forward,
+    attempts: &mut Attempts<'_>,
+    endpoint: SocketAddr,
+    ends: Option<Instant>,
+    fresh: bool,
+) -> Try {
+    let limit = match forward.budget.attempt.map(|limit| Instant::now() + limit) {
+        Some(limit) => Some(ends.map_or(limit, |ends| ends.min(limit))),
+        None => ends,
+    };
+    let pooled = if fresh { None } else { worker.pool.borrow_mut().take(endpoint) };
+    let reused = pooled.is_some();
+    let mut upstream = match pooled {
+        Some(upstream) => upstream,
+        None => match connect(worker, endpoint, limit).await {
+            Ok(socket) => Stream::new(socket),
+            Err(_) if ends.is_some_and(|ends| ends <= Instant::now()) => {
+                return Try::Done(Outcome::Reply(forward.answered(Reply::new(Reason::Late))));
+            }
+            Err(_) => return Try::Unreachable,
+        },
+    };
+    deadline.set(worker.server.settings.stall_timeout);
+    let mut sleep: Option<Pin<Box<Sleep>>> = limit.map(|limit| Box::pin(sleep_until(limit)));
+    let mut exchange = Exchange {
+        worker,
+        client,
+        upstream: &mut upstream,
+        forward,
+        deadline,
+        attempts,
+        sent: 0,
+        upload: Upload::Open,
+        answer: Answer::Awaited,
+    };
+    let result = poll_fn(|cx| exchange.poll(cx, sleep.as_mut().map(Pin::as_mut))).await;
+    let (begun, upload, sent) = (exchange.has_begun(), exchange.upload, exchange.sent);
+    match result {
+        Ok(finished) if finished.upgraded => Try::Done(splice(client, &mut upstream).await),
+        Ok(finished) => Try::Done(finish(worker, endpoint, upstream, upload, finished)),
+        Err(Broken::Closed) if !begun && reused && may_replay(forward, sent) => Try::Stale,
+        Err(broken) => failure(worker, forward, attempts, broken, begun, ends),
+    }
+}
+
+/// Whether a request that got no answer on a connection used before may be sent on another one: the endpoint had closed
+/// it and saw nothing, or it changes nothing to be served twice.
+fn may_replay(forward: &Forward, sent: usize) -> bool {
+    forward.is_untouched() && (forward.may_repeat || sent == 0)
+}
+
+async fn connect<C: Connect>(
+    worker: &Worker<C>,
+    endpoint: SocketAddr,
+    limit: Option<Instant>,
+) -> io::Result<C::Socket> {
+    let own = Instant::now() + worker.server.settings.connect_timeout;
+    let limit = limit.map_or(own, |limit| limit.min(own));
+    timeout_at(limit, worker.connector.connect(endpoint)).await?
+}
+
+/// Keeps both connections if they are fit for another exchange.
+fn finish<C: Connect>(
+    worker: &Worker<C>,
+    endpoint: SocketAddr,
+    mut upstream: Stream<C::Socket>,
+    upload: Upload,
+    finished: Finished,
+) -> Outcome {
+    let uploaded = upload == Upload::Done;
+    // Bytes behind a complete answer belong to nobody.
+    if finished.keeps_upstream && uploaded && !upstream.has_received() {
+        upstream.rest(&worker.buffers);
+        let limit = worker.server.settings.idle_per_endpoint;
+        worker.pool.borrow_mut().put(endpoint, upstream, worker.deadlines.now(), limit);
+    }
+    if finished.keeps_client && uploaded { Outcome::Keep } else { Outcome::Close }
+}
+
+/// What a broken try leads to.
+fn failure<C: Connect>(
+    worker: &Worker<C>,
+    forward: &Forward,
+    attempts: &mut Attempts<'_>,
+    broken: Broken,
+    begun: bool,
+    ends: Option<Instant>,
+) -> Try {
+    if let Broken::ClientFault(fault) | Broken::Malformed(fault) = broken {
+        worker.server.counters.count_fault(fault);
+    }
+    let reason = match broken {
+        Broken::ClientGone => return Try::Done(Outcome::Abort),
+        Broken::Retried(pause) => return Try::Again(pause),
+        _ if begun => {
+            worker.server.counters.count_abort();
+            return Try::Done(Outcome::Abort);
+        }
+        Broken::ClientFault(fault) => {
+            return Try::Done(Outcome::Reply(forward.answered(Reply::fault(fault))));
+        }
+        Broken::ClientLate => Reason::ClientLate,
+        Broken::Closed | Broken::Malformed(_) => Reason::BadAnswer,
+        Broken::Late => Reason::Late,
+    };
+    let over = ends.is_some_and(|ends| ends <= Instant::now());
+    let again =
+        matches!(broken, Broken::Closed | Broken::Late) && forward.is_untouched() && forward.may_repeat;
+    match attempts.after_failure(worker.random()).filter(|_| again && !over) {
+        Some(pause) => Try::Again(pause),
+        None => Try::Done(Outcome::Reply(forward.answered(Reply::new(reason)))),
+    }
+}
+
+/// Passes bytes both ways until both sides have ended, or one has failed.
+async fn splice<S: Socket, U: Socket>(client: &mut Stream<S>, upstream: &mut Stream<U>) -> Outcome {
+    let (from_client, from_upstream) = (client.take_received(), upstream.take_received());
+    let passed = async {
+        upstream.socket.write_all(&from_client).await?;
+        client.socket.write_all(&from_upstream).await?;
+        tokio::io::copy_bidirectional(&mut client.socket, &mut upstream.socket).await
+    };
+    // Whoever failed knows it; the other side sees its connection end.
+    let _ = passed.await;
+    Outcome::Abort
+}

@@ -1,0 +1,306 @@
+//! What becomes of a request, decided from its head while that still stands where it was received.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use gateway_agent_tables::http::{
+    BackendProtocol, Filter, HttpAction, HttpBackend, HttpRule, HttpTarget, Redirect, RequestHead as Matched,
+    RequestHost, RequestUrl, Scheme,
+};
+use gateway_agent_tables::{FrontendKey, Protocol};
+use http::Method;
+
+use crate::filter::{
+    Budget, CorsAnswer, Forwarded, Outgoing, change_request, cors, is_preflight, may_repeat, preflight,
+};
+use crate::h1::{
+    AnswerTo, BodyReader, BodyWriter, Ending, Fault, Framing, Offers, Persistence, Piece, RequestHead,
+    RequestLine, Version, write_request_head,
+};
+use crate::path::normalise;
+use crate::reply::{Reason, Reply};
+use crate::routing::Routing;
+use crate::settings::Settings;
+use crate::upstream::Endpoints;
+use crate::worker::Buffers;
+
+/// Where a connection comes from and to.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    pub(crate) frontend: FrontendKey,
+    /// The client's address as text.
+    pub(crate) client: Box<str>,
+}
+
+impl Peers {
+    pub(crate) fn new(local: SocketAddr, peer: SocketAddr) -> Self {
+        // A socket of both families shows IPv4 addresses as IPv6 ones.
+        let address = local.ip().to_canonical();
+        // No connection leads to port 0.
+        let port = NonZeroU16::new(local.port()).unwrap_or(NonZeroU16::MIN);
+        Self {
+            frontend: FrontendKey { address, port, protocol: Protocol::Tcp },
+            client: peer.ip().to_canonical().to_string().into(),
+        }
+    }
+}
+
+/// A request to be forwarded: all that is needed after its head is gone.
+#[derive(Debug)]
+pub(crate) struct Forward {
+    pub(crate) rule: Arc<HttpRule>,
+    /// Index among the rule's backends.
+    backend: usize,
+    pub(crate) endpoints: Endpoints,
+    /// The head as endpoints get it, and as much of the body as came with it.
+    pub(crate) request: Vec<u8>,
+    /// What of the client's body is still to come.
+    pub(crate) body: BodyReader,
+    pub(crate) writer: BodyWriter,
+    /// More of the body was taken from the client than `request` holds.
+    pub(crate) streamed: bool,
+    pub(crate) to: AnswerTo,
+    pub(crate) may_repeat: bool,
+    pub(crate) cors: Option<CorsAnswer>,
+    pub(crate) budget: Budget,
+    pub(crate) client: ClientSide,
+}
+
+/// What of the client decides how it is answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientSide {
+    pub(crate) version: Version,
+    pub(crate) persistence: Persistence,
+}
+
+/// What is to be done, and how the client is to be answered.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    Forward(Box<Forward>),
+    Reply(Answered),
+}
+
+/// An answer of the proxy itself, to one request.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) reply: Reply,
+    pub(crate) to_head: bool,
+    pub(crate) persistence: Persistence,
+}
+
+impl Answered {
+    /// The connection can stay open only if the body came whole: nobody reads the rest.
+    fn new(reply: Reply, to_head: bool, persistence: Persistence, body: &BodyReader) -> Self {
+        let persistence = if body.has_ended() { persistence } else { Persistence::Close };
+        Self { reply, to_head, persistence }
+    }
+
+    /// To a request that was not understood.
+    pub(crate) fn and_close(reply: Reply) -> Self {
+        Self { reply, to_head: false, persistence: Persistence::Close }
+    }
+}
+
+impl Forward {
+    pub(crate) fn backend(&self) -> Option<&HttpBackend> {
+        match &self.rule.action {
+            HttpAction::Forward(split) => split.backends().get(self.backend),
+            _ => None,
+        }
+    }
+
+    /// Whether `request` is all that was taken from the client, so that it can be sent again from the beginning.
+    pub(crate) fn is_untouched(&self) -> bool {
+        !self.streamed
+    }
+
+    /// The answer of the proxy instead of an endpoint's.
+    pub(crate) fn answered(&self, reply: Reply) -> Answered {
+        Answered::new(reply, self.to.head, self.client.persistence, &self.body)
+    }
+}
+
+impl ClientSide {
+    /// How a response ends its exchange, if the connection may stay open as far as the proxy is concerned.
+    pub(crate) fn ending(self, may_stay: bool) -> Ending<'static> {
+        ending(if may_stay { self.persistence } else { Persistence::Close })
+    }
+}
+
+pub(crate) fn ending(persistence: Persistence) -> Ending<'static> {
+    match persistence {
+        Persistence::Keep => Ending::Open,
+        Persistence::KeepAsAsked => Ending::KeepAlive,
+        Persistence::Close => Ending::Close,
+    }
+}
+
+/// What decisions are made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planner<'p> {
+    pub(crate) peers: &'p Peers,
+    pub(crate) routing: &'p Routing,
+    pub(crate) settings: &'p Settings,
+    pub(crate) buffers: &'p Buffers,
+    /// Even over all of u32; picks the backend.
+    pub(crate) random: u32,
+}
+
+impl Planner<'_> {
+    /// Reads the request that `input` begins with and decides; None: its head isn't complete. Takes the head from the
+    /// input and what is there of the body.
+    pub(crate) fn plan(self, input: &mut &[u8]) -> Result<Option<Plan>, Fault> {
+        let Some(head) = RequestHead::parse(input, self.settings.heads)? else { return Ok(None) };
+        let mut rest = &input[head.len..];
+        let (to_head, persistence, framing) = (head.method == Method::HEAD, head.persistence, head.framing);
+        let plan = match self.decide(head)? {
+            Ok(mut forward) => {
+                take_body(&mut rest, &mut forward)?;
+                Plan::Forward(forward)
+            }
+            Err(reply) => {
+                let mut body = BodyReader::new(framing, self.settings.heads);
+                while let Piece::Data(_) = body.next(&mut rest)? {}
+                Plan::Reply(Answered::new(reply, to_head, persistence, &body))
+            }
+        };
+        *input = rest;
+        Ok(Some(plan))
+    }
+
+    fn decide(self, head: RequestHead<'_>) -> Result<Result<Box<Forward>, Reply>, Fault> {
+        let path = normalise(head.target.path)?;
+        let host = RequestHost::of(head.host);
+        let matched = Matched::new(&host, &head.method, &path, &head.fields).with_query(head.target.query);
+        let listener = self.routing.matcher.listener(&self.peers.frontend, &host);
+        let Some((listener, rule)) = listener.and_then(|listener| Some((listener, listener.pick(&matched)?)))
+        else {
+            return Ok(Err(Reply::new(Reason::NoRoute)));
+        };
+        let url = RequestUrl {
+            scheme: listener.scheme,
+            host: host.as_str(),
+            port: listener.port,
+            path: &path,
+            query: head.target.query,
+        };
+        if let Some(reply) = answer(rule, &head, url) {
+            return Ok(Err(reply.with_rule(rule)));
+        }
+        Ok(match self.choose(rule, url) {
+            Ok(chosen) => Ok(self.forward(head, path, listener.scheme, rule, chosen)),
+            Err(reply) => Err(reply.with_rule(rule)),
+        })
+    }
+
+    /// The backend that the weights give the request to, and its endpoints.
+    fn choose<'a>(&'a self, rule: &'a HttpRule, url: RequestUrl<'_>) -> Result<Chosen<'a>, Reply> {
+        let HttpAction::Forward(split) = &rule.action else { return Err(Reply::new(Reason::InvalidRoute)) };
+        let backend = split.pick(self.random).ok_or(Reply::new(Reason::InvalidRoute))?;
+        match &backend.target {
+            HttpTarget::Forward(upstream)
+                if upstream.encrypted || upstream.protocol == BackendProtocol::Http2 =>
+            {
+                Err(Reply::new(Reason::InvalidRoute))
+            }
+            HttpTarget::Forward(upstream) => {
+                let endpoints = self.routing.endpoints(&upstream.service);
+                Ok(Chosen { backend, endpoints: endpoints.ok_or(Reply::new(Reason::NoEndpoint))? })
+            }
+            HttpTarget::Redirect(to) => Err(redirect(to, url)),
+            HttpTarget::Refuse(_) => Err(Reply::new(Reason::InvalidRoute)),
+        }
+    }
+
+    fn forward(
+        self,
+        head: RequestHead<'_>,
+        path: Cow<'_, str>,
+        scheme: Scheme,
+        rule: &Arc<HttpRule>,
+        Chosen { backend, endpoints }: Chosen<'_>,
+    ) -> Box<Forward> {
+        let forwarded = Forwarded { client: &self.peers.client, scheme, host: head.host };
+        let list = forwarded.list(&head.fields);
+        let cors = cors(rule).and_then(|cors| CorsAnswer::of(cors, &head.fields));
+        let mut outgoing = Outgoing { host: head.host.into(), path, fields: head.fields };
+        forwarded.apply(&mut outgoing.fields, list.as_deref());
+        change_request(&mut outgoing, rule, backend);
+        let line = RequestLine {
+            method: &head.method,
+            path: &outgoing.path,
+            query: head.target.query,
+            host: &outgoing.host,
+        };
+        let offers =
+            Offers { upgrade: head.upgrade, waits: head.expects_continue, trailers: head.takes_trailers };
+        let mut request = self.buffers.take();
+        write_request_head(&mut request, line, &outgoing.fields, head.framing, offers);
+        Box::new(Forward {
+            rule: Arc::clone(rule),
+            backend: place(rule, backend),
+            endpoints: Arc::clone(endpoints),
+            request,
+            body: BodyReader::new(head.framing, self.settings.heads),
+            writer: if head.framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain },
+            streamed: false,
+            to: AnswerTo::new(&head.method, head.upgrade.is_some()),
+            may_repeat: may_repeat(&head.method),
+            cors,
+            budget: Budget::of(rule.timeouts, self.settings.request_timeout),
+            client: ClientSide { version: head.version, persistence: head.persistence },
+        })
+    }
+}
+
+struct Chosen<'a> {
+    backend: &'a HttpBackend,
+    endpoints: &'a Endpoints,
+}
+
+/// Moves what has come of the body behind the head.
+fn take_body(rest: &mut &[u8], forward: &mut Forward) -> Result<(), Fault> {
+    loop {
+        match forward.body.next(rest)? {
+            Piece::Data(data) => forward.writer.frame(data, &mut forward.request),
+            Piece::More => return Ok(()),
+            Piece::End => {
+                forward.writer.finish(forward.body.trailers(), &mut forward.request);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What the rule answers itself.
+fn answer(rule: &HttpRule, head: &RequestHead<'_>, url: RequestUrl<'_>) -> Option<Reply> {
+    if let Some(cors) = cors(rule).filter(|_| is_preflight(&head.method, &head.fields)) {
+        let answer = preflight(cors, &head.fields);
+        return Some(answer.map_or(Reply::new(Reason::OriginRefused), Reply::preflight));
+    }
+    // What would decide whether a request may go on must not be skipped.
+    if rule.filters.iter().any(|filter| matches!(filter, Filter::ExternalAuth(_))) {
+        return Some(Reply::new(Reason::InvalidRoute));
+    }
+    match &rule.action {
+        HttpAction::Redirect(to) => Some(redirect(to, url)),
+        HttpAction::Refuse(_) => Some(Reply::new(Reason::InvalidRoute)),
+        HttpAction::Forward(_) => None,
+    }
+}
+
+fn redirect(to: &Redirect, url: RequestUrl<'_>) -> Reply {
+    Reply::redirect(to.status.code(), to.location(url))
+}
+
+/// A backend's index among those of its rule.
+fn place(rule: &HttpRule, backend: &HttpBackend) -> usize {
+    match &rule.action {
+        HttpAction::Forward(split) => {
+            split.backends().iter().position(|other| std::ptr::eq(other, backend)).unwrap_or_default()
+        }
+        _ => 0,
+    }
+}

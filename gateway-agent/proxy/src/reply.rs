@@ -1,0 +1,120 @@
+//! Answers of the proxy itself.
+
+use std::sync::Arc;
+
+use gateway_agent_tables::http::HttpRule;
+use http::StatusCode;
+
+use crate::filter::{CorsAnswer, change_response};
+use crate::h1::{Ending, Fault, Fields, write_reply};
+
+/// Why the proxy answers a request itself. Append-only: counters are indexed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The rule or the backend redirects.
+    Redirect,
+    /// A browser asked what it may send.
+    Preflight,
+    /// The same, from an origin that may send nothing.
+    OriginRefused,
+    /// The request is malformed.
+    Malformed,
+    /// No listener has the host, or no route the request.
+    NoRoute,
+    /// The rule or its backend is invalid, or speaks what the proxy doesn't.
+    InvalidRoute,
+    /// The Service has no ready endpoint.
+    NoEndpoint,
+    /// No endpoint accepted the connection.
+    Unreachable,
+    /// The endpoint closed, or what it sent is no answer.
+    BadAnswer,
+    /// The rule's time is over, or the endpoint was silent for too long.
+    Late,
+    /// The client didn't finish its request in time.
+    ClientLate,
+}
+
+impl Reason {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 11] = [
+        Self::Redirect,
+        Self::Preflight,
+        Self::OriginRefused,
+        Self::Malformed,
+        Self::NoRoute,
+        Self::InvalidRoute,
+        Self::NoEndpoint,
+        Self::Unreachable,
+        Self::BadAnswer,
+        Self::Late,
+        Self::ClientLate,
+    ];
+
+    /// The code, where the reason alone decides it.
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Redirect => StatusCode::FOUND,
+            // 200, not 204: some browsers took only that.
+            Self::Preflight => StatusCode::OK,
+            Self::OriginRefused => StatusCode::FORBIDDEN,
+            Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::InvalidRoute => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NoEndpoint | Self::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BadAnswer => StatusCode::BAD_GATEWAY,
+            Self::Late => StatusCode::GATEWAY_TIMEOUT,
+            Self::ClientLate => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
+}
+
+/// An answer that no endpoint gives.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) reason: Reason,
+    status: StatusCode,
+    location: Option<String>,
+    cors: Option<CorsAnswer>,
+    /// Whose filters change the answer.
+    rule: Option<Arc<HttpRule>>,
+}
+
+impl Reply {
+    pub(crate) fn new(reason: Reason) -> Self {
+        Self { reason, status: reason.status(), location: None, cors: None, rule: None }
+    }
+
+    pub(crate) fn fault(fault: Fault) -> Self {
+        Self { status: fault.status(), ..Self::new(Reason::Malformed) }
+    }
+
+    pub(crate) fn redirect(status: StatusCode, location: String) -> Self {
+        Self { status, location: Some(location), ..Self::new(Reason::Redirect) }
+    }
+
+    pub(crate) fn preflight(answer: CorsAnswer) -> Self {
+        Self { cors: Some(answer), ..Self::new(Reason::Preflight) }
+    }
+
+    #[must_use]
+    pub(crate) fn with_rule(self, rule: &Arc<HttpRule>) -> Self {
+        Self { rule: Some(Arc::clone(rule)), ..self }
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>, to_head: bool, ending: Ending<'_>) {
+        let mut fields = Fields::default();
+        if let Some(location) = &self.location {
+            fields.push("Location", location.as_bytes());
+        }
+        let explains = self.status.is_client_error() || self.status.is_server_error();
+        let body = if explains { self.status.canonical_reason().unwrap_or_default() } else { "" };
+        if explains {
+            fields.push("Content-Type", b"text/plain");
+        }
+        if let Some(rule) = &self.rule {
+            change_response(&mut fields, rule, None, self.cors.as_ref());
+        }
+        write_reply(out, self.status, &fields, body, to_head, ending);
+    }
+}
