@@ -227,12 +227,13 @@ impl Agent {
     /// Compiles the snapshot and gives the kernel what follows from it.
     fn compile(&mut self) {
         self.compiler.set_time();
+        self.compiler.compile();
         let outcome = self.compiler.outcome();
-        self.applied.tables = outcome.tables.l4;
+        self.applied.tables = outcome.tables.l4.clone();
         self.applied.generation += 1;
         self.recheck_at = outcome.recheck_at;
         if self.input.judges_objects() {
-            self.applied.statuses = outcome.statuses;
+            self.applied.statuses = outcome.statuses.clone();
             let problems = outcome.problems.iter();
             let notice =
                 |problem| Notice { origin: Origin::Object, message: self.compiler.describe(problem) };

@@ -1,10 +1,12 @@
 //! From objects to an outcome: the part that `run`, `controller` and `check` share.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use gateway_agent_api::Object;
+use gateway_agent_api::{Object, ObjectRef};
 use gateway_agent_routing::{
-    self as routing, Address, Assigner, Assignments, Node, OfferingNode, Outcome, Snapshot, translate,
+    self as routing, Address, Assigner, Assignments, Changes, Node, OfferingNode, Outcome, Snapshot,
+    Translation,
 };
 use gateway_agent_tables::ObjectName;
 
@@ -16,11 +18,19 @@ use crate::source::{Change, Found, Problem, Store};
 pub struct Compiler {
     store: Store,
     snapshot: Snapshot,
+    translation: Translation,
+    /// Objects that the translation doesn't know of yet.
+    changed: BTreeSet<ObjectRef>,
 }
 
 impl Compiler {
     pub fn new(node: Node) -> Self {
-        Self { store: Store::default(), snapshot: Snapshot::new(node) }
+        Self {
+            store: Store::default(),
+            snapshot: Snapshot::new(node),
+            translation: Translation::default(),
+            changed: BTreeSet::new(),
+        }
     }
 
     /// Of an agent in a cluster, whose controller gives Gateways their addresses.
@@ -40,17 +50,25 @@ impl Compiler {
     pub fn apply(&mut self, changes: Vec<Change>) -> bool {
         let mut any = false;
         for change in changes {
-            any |= match change {
+            let (name, differs) = match change {
                 Change::Put(object) => {
                     self.note_assignment(&object);
-                    let differs = self.snapshot.find(&object.object_ref()) != Some(&object);
+                    let name = object.object_ref();
+                    let differs = self.snapshot.find(&name) != Some(&object);
                     if differs {
                         self.snapshot.insert(object);
                     }
-                    differs
+                    (name, differs)
                 }
-                Change::Remove(object) => self.snapshot.remove(&object).is_some(),
+                Change::Remove(name) => {
+                    let differs = self.snapshot.remove(&name).is_some();
+                    (name, differs)
+                }
             };
+            if differs {
+                self.changed.insert(name);
+                any = true;
+            }
         }
         any
     }
@@ -83,13 +101,20 @@ impl Compiler {
         self.snapshot.now = Some(clock::minutes());
     }
 
-    /// What follows from the objects. Addresses that are assigned for the first time are Gateways' own from then on.
-    pub fn outcome(&mut self) -> Outcome {
-        let outcome = translate(&self.snapshot);
-        if self.snapshot.assigner == Assigner::Here {
-            self.snapshot.assignments.clone_from(&outcome.assignments);
+    /// Compiles what changed since the last time, and tells what of the outcome may be another. Addresses that are
+    /// assigned for the first time are Gateways' own from then on.
+    pub fn compile(&mut self) -> Changes {
+        let changes = self.translation.update(&self.snapshot, &std::mem::take(&mut self.changed));
+        let assignments = &self.translation.outcome().assignments;
+        if self.snapshot.assigner == Assigner::Here && self.snapshot.assignments != *assignments {
+            self.snapshot.assignments.clone_from(assignments);
         }
-        outcome
+        changes
+    }
+
+    /// As last compiled.
+    pub fn outcome(&self) -> &Outcome {
+        self.translation.outcome()
     }
 
     /// The status of a Gateway holds what the controller has assigned; elsewhere it is left out.

@@ -239,9 +239,10 @@ impl Controller {
     fn translate(&mut self) {
         self.stale = false;
         self.compiler.set_time();
+        self.compiler.compile();
         let outcome = self.compiler.outcome();
         self.recheck_at = outcome.recheck_at;
-        self.compiled = outcome.statuses;
+        self.compiled = outcome.statuses.clone();
         version::tell(&mut self.compiled, &self.cluster.crds());
     }
 

@@ -1,12 +1,12 @@
 //! Which routes attach to which listeners, and for which host names.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use gateway_agent_api::{Kind, ObjectRef};
+use gateway_agent_api::ObjectRef;
 use gateway_agent_tables::{HostPattern, ObjectName};
 
-use crate::gateway::Gateway;
-use crate::listener::Listener;
+use crate::frame::{Frame, Target};
+use crate::place::Place;
 use crate::route::{ParentRef, Route};
 use crate::status::Condition;
 use crate::{Problem, Snapshot};
@@ -16,7 +16,7 @@ use crate::{Problem, Snapshot};
 pub(crate) struct Verdict {
     /// Index in the route's parents.
     pub(crate) parent: usize,
-    pub(crate) gateway: usize,
+    pub(crate) gateway: Arc<ObjectName>,
     /// Where the route attaches, or the Accepted condition that says why nowhere.
     pub(crate) attached: Result<Vec<Attachment>, Condition>,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Attachment {
     /// Index in the Gateway's listeners.
     pub(crate) listener: usize,
     /// At least one; each effective host name once.
-    pub(crate) hosts: Vec<RouteHost>,
+    pub(crate) hosts: Arc<[RouteHost]>,
 }
 
 /// A host name for which a listener gives requests to a route.
@@ -40,97 +40,68 @@ pub(crate) struct RouteHost {
     pub(crate) own: HostPattern,
 }
 
-/// Where parentRefs lead.
-#[derive(Debug)]
-pub(crate) struct Parents<'g, 'a> {
-    gateways: &'g [Gateway<'a>],
-    by_name: BTreeMap<(Kind, &'g ObjectName), Parent>,
-    snapshot: &'a Snapshot,
-}
-
-/// A Gateway, or a ListenerSet of it, by index.
-#[derive(Clone, Copy, Debug)]
-struct Parent {
-    gateway: usize,
-    set: Option<usize>,
-}
-
-impl<'g, 'a> Parents<'g, 'a> {
-    pub(crate) fn new(gateways: &'g [Gateway<'a>], snapshot: &'a Snapshot) -> Self {
-        let mut by_name = BTreeMap::new();
-        for (index, gateway) in gateways.iter().enumerate() {
-            by_name.insert((Kind::Gateway, &gateway.name), Parent { gateway: index, set: None });
-            for (place, set) in gateway.sets.iter().enumerate() {
-                by_name.insert((Kind::ListenerSet, &set.name), Parent { gateway: index, set: Some(place) });
+/// What becomes of each parentRef that names a Gateway or ListenerSet of ours, and what is wrong with the others.
+pub(crate) fn judge(route: &Route<'_>, frame: &Frame, snapshot: &Snapshot) -> (Vec<Verdict>, Vec<Problem>) {
+    let (mut verdicts, mut problems) = (Vec::new(), Vec::new());
+    // Parents of other kinds belong to other controllers.
+    let named = route
+        .parents
+        .iter()
+        .enumerate()
+        .filter_map(|(index, parent)| Some((index, parent, parent.target_kind()?)));
+    for (index, parent, kind) in named {
+        let name = ObjectName { namespace: parent.namespace.to_owned(), name: parent.name.to_owned() };
+        // What Gateways make follows from their objects: to ask for the one is to look at the other.
+        let object = ObjectRef::new(kind, &name.namespace, &name.name);
+        let exists = snapshot.find(&object).is_some();
+        match frame.target(kind, &name) {
+            Some(target) => {
+                let attached = attach(parent, route, &target, frame, snapshot);
+                verdicts.push(Verdict { parent: index, gateway: target.gateway, attached });
             }
+            None if exists => {}
+            None => problems.push(missing_parent(route, &object)),
         }
-        Self { gateways, by_name, snapshot }
     }
+    (verdicts, problems)
+}
 
-    /// What becomes of each parentRef that names a Gateway or ListenerSet of ours.
-    pub(crate) fn judge(&self, route: &Route<'_>, problems: &mut Vec<Problem>) -> Vec<Verdict> {
-        // Parents of other kinds belong to other controllers.
-        let named = route
-            .parents
-            .iter()
-            .enumerate()
-            .filter_map(|(index, parent)| Some((index, parent, parent.target_kind()?)));
-        named
-            .filter_map(|(index, parent, kind)| {
-                let name =
-                    ObjectName { namespace: parent.namespace.to_owned(), name: parent.name.to_owned() };
-                let Some(&target) = self.by_name.get(&(kind, &name)) else {
-                    problems.extend(missing_parent(route, parent, kind, self.snapshot));
-                    return None;
-                };
-                let attached = self.attach(parent, route, target);
-                Some(Verdict { parent: index, gateway: target.gateway, attached })
-            })
-            .collect()
+/// The listeners that accept the route, or the Accepted condition that says why none does.
+fn attach(
+    parent: &ParentRef<'_>,
+    route: &Route<'_>,
+    target: &Target,
+    frame: &Frame,
+    snapshot: &Snapshot,
+) -> Result<Vec<Attachment>, Condition> {
+    let gateway = &frame.gateways[&*target.gateway];
+    let set = target.set.map(|set| &gateway.sets[set]);
+    let whole =
+        set.map_or_else(|| format!("Gateway {}", gateway.name), |set| format!("ListenerSet {}", set.name));
+    if set.is_some_and(|set| !set.allowed) {
+        let message =
+            format!("{whole} is not allowed at Gateway {}; see its Accepted condition", gateway.name);
+        return Err(Condition::no("Accepted", "NoMatchingParent", message));
     }
-
-    /// The listeners that accept the route, or the Accepted condition that says why none does.
-    fn attach(
-        &self,
-        parent: &ParentRef<'_>,
-        route: &Route<'_>,
-        target: Parent,
-    ) -> Result<Vec<Attachment>, Condition> {
-        let gateway = &self.gateways[target.gateway];
-        let set = target.set.map(|set| &gateway.sets[set]);
-        let whole = set
-            .map_or_else(|| format!("Gateway {}", gateway.name), |set| format!("ListenerSet {}", set.name));
-        if set.is_some_and(|set| !set.allowed) {
-            let message =
-                format!("{whole} is not allowed at Gateway {}; see its Accepted condition", gateway.name);
-            return Err(Condition::no("Accepted", "NoMatchingParent", message));
-        }
-        let listeners = gateway.listeners.iter().enumerate();
-        let listeners: Vec<_> = listeners.filter(|(_, it)| it.owner.set == target.set).collect();
-        choose(&listeners, parent, route, &whole, self.snapshot)
-    }
+    let places = gateway.places.iter().enumerate();
+    let places: Vec<_> = places.filter(|(_, it)| it.set == target.set).collect();
+    choose(&places, parent, route, &whole, snapshot)
 }
 
 /// A parent of another controller is none of our business; one that doesn't exist has no status to say so.
-fn missing_parent(
-    route: &Route<'_>,
-    parent: &ParentRef<'_>,
-    kind: Kind,
-    snapshot: &Snapshot,
-) -> Option<Problem> {
-    let target = ObjectRef::new(kind, parent.namespace, parent.name);
-    snapshot.find(&target).is_none().then(|| Problem {
+fn missing_parent(route: &Route<'_>, target: &ObjectRef) -> Problem {
+    Problem {
         object: route.object.clone(),
         part: Some(format!("parent {target}")),
         condition: None,
         reason: "ParentNotFound",
         message: format!("{target} does not exist; create it, or correct the parentRef"),
-    })
+    }
 }
 
 /// The listeners of the parent that the parentRef means and that accept the route.
 fn choose(
-    listeners: &[(usize, &Listener<'_>)],
+    listeners: &[(usize, &Place)],
     parent: &ParentRef<'_>,
     route: &Route<'_>,
     whole: &str,
@@ -138,8 +109,8 @@ fn choose(
 ) -> Result<Vec<Attachment>, Condition> {
     let meant: Vec<_> = listeners
         .iter()
-        .filter(|(_, listener)| parent.section.is_none_or(|section| section == listener.spec.name))
-        .filter(|(_, listener)| parent.port.is_none_or(|port| port == listener.spec.port))
+        .filter(|(_, listener)| parent.section.is_none_or(|section| section == listener.section))
+        .filter(|(_, listener)| parent.port.is_none_or(|port| port == listener.port))
         .collect();
     if meant.is_empty() {
         let message = no_match(parent, whole, listeners);
@@ -155,7 +126,7 @@ fn choose(
                 if hosts.is_empty() {
                     strangers.push(listener);
                 } else {
-                    attached.push(Attachment { listener: index, hosts });
+                    attached.push(Attachment { listener: index, hosts: hosts.into() });
                 }
             }
             Err(refusal) => refusals.push(refusal),
@@ -173,7 +144,7 @@ fn choose(
 }
 
 /// What the route's and the listener's host names have in common.
-fn common_hosts(route: &Route<'_>, listener: &Listener<'_>) -> Vec<RouteHost> {
+fn common_hosts(route: &Route<'_>, listener: &Place) -> Vec<RouteHost> {
     // A listener whose hostname isn't one serves nothing; that is no fault of the route.
     let own = listener.hostname.as_ref().unwrap_or(&HostPattern::Any);
     if route.hostnames.is_empty() {
@@ -191,7 +162,7 @@ fn common_hosts(route: &Route<'_>, listener: &Listener<'_>) -> Vec<RouteHost> {
     hosts
 }
 
-fn no_match(parent: &ParentRef<'_>, whole: &str, listeners: &[(usize, &Listener<'_>)]) -> String {
+fn no_match(parent: &ParentRef<'_>, whole: &str, listeners: &[(usize, &Place)]) -> String {
     let wanted = match (parent.section, parent.port) {
         (Some(section), Some(port)) => format!("listener {section} on port {port}"),
         (Some(section), None) => format!("listener {section}"),
@@ -200,17 +171,17 @@ fn no_match(parent: &ParentRef<'_>, whole: &str, listeners: &[(usize, &Listener<
     };
     let has = listeners
         .iter()
-        .map(|(_, listener)| format!("{} on port {}", listener.spec.name, listener.spec.port))
+        .map(|(_, listener)| format!("{} on port {}", listener.section, listener.port))
         .collect::<Vec<_>>()
         .join(", ");
     format!("{whole} has no {wanted}, it has {has}; correct sectionName or port of the parentRef")
 }
 
-fn no_common_host(route: &Route<'_>, whole: &str, listeners: &[&Listener<'_>]) -> String {
+fn no_common_host(route: &Route<'_>, whole: &str, listeners: &[&Place]) -> String {
     let wanted = route.hostnames.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let has = listeners
         .iter()
-        .map(|listener| format!("{} ({})", listener.spec.name, listener.spec.hostname))
+        .map(|listener| format!("{} ({})", listener.section, listener.hostname_text))
         .collect::<Vec<_>>()
         .join(", ");
     format!(

@@ -37,8 +37,8 @@ pub(crate) struct Unresolved {
 #[derive(Debug)]
 pub(crate) struct Backends<'a> {
     pub(crate) snapshot: &'a Snapshot,
-    pub(crate) grants: &'a Grants<'a>,
-    pub(crate) policies: &'a Policies<'a>,
+    pub(crate) grants: Grants<'a>,
+    pub(crate) policies: &'a Policies,
 }
 
 impl Backends<'_> {
@@ -65,7 +65,7 @@ impl Backends<'_> {
 }
 
 /// Whether the kind is supported and the target's namespace lets the route refer to it.
-fn permit(grants: &Grants<'_>, route: &Route<'_>, backend: &BackendRef<'_>) -> Result<(), Unresolved> {
+fn permit(grants: Grants<'_>, route: &Route<'_>, backend: &BackendRef<'_>) -> Result<(), Unresolved> {
     let BackendRef { group, kind, namespace, name, .. } = *backend;
     if Kind::find(group, kind) != Some(Kind::Service) {
         let kind = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };

@@ -1,85 +1,125 @@
 //! Routes bound to listeners: what the tables of all data planes are made of.
 
-use crate::attachment::{Attachment, Parents, Verdict};
-use crate::backend::Backends;
-use crate::content::{self, Content};
-use crate::gateway::Gateway;
-use crate::route::Route;
-use crate::{Problem, Snapshot};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-/// Gateways and routes, both in order of precedence, and who is attached to whom.
-#[derive(Debug)]
-pub(crate) struct Bindings<'a> {
-    pub(crate) gateways: Vec<Gateway<'a>>,
-    pub(crate) routes: Vec<Bound<'a>>,
-    /// For each Gateway and listener its routes, in order of precedence.
-    listeners: Vec<Vec<Vec<Attached>>>,
+use gateway_agent_api::ObjectRef;
+use gateway_agent_tables::ObjectName;
+
+use crate::Problem;
+use crate::attachment::{RouteHost, Verdict};
+use crate::content::{self, Content};
+use crate::frame::Frame;
+use crate::place::Place;
+use crate::precedence::Rank;
+
+/// Gateways and routes, and who is attached to whom.
+#[derive(Debug, Default)]
+pub(crate) struct Bindings {
+    pub(crate) frame: Frame,
+    pub(crate) routes: BTreeMap<Arc<ObjectRef>, Bound>,
+    /// Those that have routes.
+    places: BTreeMap<PlaceId, Attachments>,
 }
 
 /// A route, what became of its parentRefs, and its rules.
 #[derive(Debug)]
-pub(crate) struct Bound<'a> {
-    pub(crate) route: Route<'a>,
+pub(crate) struct Bound {
+    pub(crate) rank: Rank,
     pub(crate) verdicts: Vec<Verdict>,
+    /// About parents that don't exist.
+    pub(crate) problems: Vec<Problem>,
     /// None: no parent is ours.
     pub(crate) content: Option<(Content, content::Verdict)>,
 }
 
-/// A route at a listener.
-#[derive(Debug)]
-pub(crate) struct Attached {
-    /// Index in [`Bindings::routes`].
-    pub(crate) route: usize,
-    pub(crate) hosts: Vec<crate::attachment::RouteHost>,
+/// A listener of a Gateway, by index.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PlaceId {
+    pub(crate) gateway: Arc<ObjectName>,
+    pub(crate) listener: usize,
 }
 
-impl<'a> Bindings<'a> {
-    /// Attaches all routes and compiles those that have a parent of ours.
-    pub(crate) fn settle(
-        gateways: Vec<Gateway<'a>>,
-        routes: Vec<Route<'a>>,
-        backends: &Backends<'a>,
-        snapshot: &'a Snapshot,
-        problems: &mut Vec<Problem>,
-    ) -> Self {
-        let parents = Parents::new(&gateways, snapshot);
-        let mut listeners: Vec<Vec<Vec<Attached>>> =
-            gateways.iter().map(|gateway| gateway.listeners.iter().map(|_| Vec::new()).collect()).collect();
-        let routes: Vec<_> = routes
-            .into_iter()
-            .enumerate()
-            .map(|(index, route)| {
-                let verdicts = parents.judge(&route, problems);
-                let content = if verdicts.is_empty() { None } else { Content::compile(&route, backends) };
-                for verdict in &verdicts {
-                    for attachment in verdict.attached.iter().flatten() {
-                        note(&mut listeners[verdict.gateway][attachment.listener], index, attachment);
-                    }
-                }
-                Bound { route, verdicts, content }
-            })
-            .collect();
-        Self { gateways, routes, listeners }
+/// The routes of a listener, in order of precedence.
+#[derive(Debug, Default)]
+pub(crate) struct Attachments {
+    routes: BTreeMap<Rank, Attached>,
+    accepted: usize,
+}
+
+/// A route at a listener.
+#[derive(Clone, Debug)]
+pub(crate) struct Attached {
+    pub(crate) hosts: Arc<[RouteHost]>,
+    /// It counts as attached in the listener's status.
+    accepted: bool,
+}
+
+impl Bindings {
+    pub(crate) fn place(&self, id: &PlaceId) -> Option<&Place> {
+        self.frame.place(&id.gateway, id.listener)
     }
 
     /// The routes of a listener, in order of precedence.
-    pub(crate) fn attached(&self, gateway: usize, listener: usize) -> &[Attached] {
-        &self.listeners[gateway][listener]
+    pub(crate) fn attached(&self, place: &PlaceId) -> impl Iterator<Item = (&Arc<ObjectRef>, &Attached)> {
+        let attachments = self.places.get(place).into_iter();
+        attachments.flat_map(|it| &it.routes).map(|(rank, attached)| (&rank.object, attached))
     }
 
-    /// How many accepted routes each listener of a Gateway has.
-    pub(crate) fn counts(&self, gateway: usize) -> Vec<usize> {
-        let accepted = |attached: &&Attached| {
-            let content = self.routes[attached.route].content.as_ref();
-            content.is_none_or(|(_, verdict)| verdict.refusal.is_none())
-        };
-        self.listeners[gateway].iter().map(|attached| attached.iter().filter(accepted).count()).collect()
+    /// How many accepted routes a listener has.
+    pub(crate) fn count(&self, place: &PlaceId) -> usize {
+        self.places.get(place).map_or(0, |attachments| attachments.accepted)
+    }
+
+    /// Puts a route at its listeners, and tells where that is.
+    pub(crate) fn attach(&mut self, bound: Bound) -> Vec<(PlaceId, Attached)> {
+        let refused = bound.content.as_ref().is_some_and(|(_, verdict)| verdict.refusal.is_some());
+        let mut made = Vec::new();
+        for (id, hosts) in bound.places() {
+            let attachments = self.places.entry(id.clone()).or_default();
+            // Several parentRefs of one route may name the same listener.
+            if !attachments.routes.contains_key(&bound.rank) {
+                let attached = Attached { hosts: Arc::clone(hosts), accepted: !refused };
+                attachments.accepted += usize::from(attached.accepted);
+                attachments.routes.insert(bound.rank.clone(), attached.clone());
+                made.push((id, attached));
+            }
+        }
+        self.routes.insert(Arc::clone(&bound.rank.object), bound);
+        made
+    }
+
+    /// Takes a route away from its listeners, and tells where it was.
+    pub(crate) fn detach(&mut self, route: &ObjectRef) -> Option<(Bound, Vec<(PlaceId, Attached)>)> {
+        let bound = self.routes.remove(route)?;
+        let mut left = Vec::new();
+        for id in bound.places().map(|(id, _)| id).collect::<BTreeSet<_>>() {
+            let Some(attachments) = self.places.get_mut(&id) else { continue };
+            if let Some(attached) = attachments.routes.remove(&bound.rank) {
+                attachments.accepted -= usize::from(attached.accepted);
+                if attachments.routes.is_empty() {
+                    self.places.remove(&id);
+                }
+                left.push((id, attached));
+            }
+        }
+        Some((bound, left))
     }
 }
 
-/// Several parentRefs of one route may name the same listener.
-fn note(attached: &mut Vec<Attached>, route: usize, attachment: &Attachment) {
-    if attached.last().is_none_or(|last| last.route != route) {
-        attached.push(Attached { route, hosts: attachment.hosts.clone() });
+impl Bound {
+    /// The listeners at which the route is, some perhaps more than once.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (PlaceId, &Arc<[RouteHost]>)> {
+        self.verdicts.iter().flat_map(|verdict| {
+            verdict.attached.iter().flatten().map(|attachment| {
+                let id = PlaceId { gateway: Arc::clone(&verdict.gateway), listener: attachment.listener };
+                (id, &attachment.hosts)
+            })
+        })
+    }
+
+    pub(crate) fn name(&self) -> ObjectName {
+        let ObjectRef { namespace, name, .. } = &*self.rank.object;
+        ObjectName { namespace: namespace.clone().unwrap_or_default(), name: name.clone() }
     }
 }

@@ -5,25 +5,33 @@ use std::collections::BTreeMap;
 use gateway_agent_api::{self as api, Kind, Object, ObjectMeta, ObjectRef};
 use gateway_agent_tables::ObjectName;
 
+use crate::backend_tls::Policy;
 use crate::gateway::Gateway;
-use crate::{Outcome, Snapshot, tls};
+use crate::{Copies, Snapshot, tls};
 
 /// What listeners show to clients and ask of them, and what Gateways show to backends.
-pub(crate) fn of_gateways(gateways: &[Gateway<'_>], snapshot: &Snapshot, outcome: &mut Outcome) {
+pub(crate) fn of_gateways(gateways: &[Gateway<'_>], snapshot: &Snapshot) -> Copies {
+    let mut copies = Copies::new();
     for gateway in gateways.iter().filter(|gateway| gateway.fault.is_none()) {
         for listener in gateway.listeners.iter().filter(|listener| listener.is_usable(snapshot)) {
             let Some(termination) = &listener.tls.termination else { continue };
-            add(&secrets(&termination.certificates), &CERTIFICATE, outcome);
-            add(&listener.tls.trust_sources, &[tls::BUNDLE], outcome);
+            add(&secrets(&termination.certificates), &CERTIFICATE, &mut copies);
+            add(&listener.tls.trust_sources, &[tls::BUNDLE], &mut copies);
         }
         let shown = gateway.client_certificate.iter().flatten().cloned();
-        add(&secrets(&shown.collect::<Vec<_>>()), &CERTIFICATE, outcome);
+        add(&secrets(&shown.collect::<Vec<_>>()), &CERTIFICATE, &mut copies);
     }
+    copies
 }
 
-pub(crate) fn add(objects: &[ObjectRef], entries: &[&'static str], outcome: &mut Outcome) {
+/// What a policy that is followed trusts.
+pub(crate) fn of_policy(policy: &Policy, copies: &mut Copies) {
+    add(&policy.trust_sources, &[tls::BUNDLE], copies);
+}
+
+fn add(objects: &[ObjectRef], entries: &[&'static str], copies: &mut Copies) {
     for object in objects {
-        outcome.copies.entry(object.clone()).or_default().extend(entries);
+        copies.entry(object.clone()).or_default().extend(entries);
     }
 }
 

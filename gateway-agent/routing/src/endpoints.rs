@@ -1,10 +1,10 @@
 //! EndpointSlices: who serves a Service's port now, and who may finish what it serves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
-use gateway_agent_api::EndpointSlice;
-use gateway_agent_tables::{Endpoint, EndpointSet, Family, Protocol, ServicePort};
+use gateway_agent_api::{EndpointSlice, Kind, ObjectRef, Typed};
+use gateway_agent_tables::{Endpoint, EndpointSet, Family, L4Delta, ObjectName, Protocol, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointPort};
 
 use crate::Snapshot;
@@ -12,31 +12,96 @@ use crate::Snapshot;
 /// Says which Service a slice belongs to.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
-/// The slices of every Service, found by namespace and name.
-#[derive(Debug)]
-pub(crate) struct Slices<'a>(BTreeMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>);
+/// Which slices each Service has, and what they list.
+#[derive(Debug, Default)]
+pub(crate) struct Slices {
+    /// By name.
+    of_service: BTreeMap<ObjectName, BTreeSet<String>>,
+    listed: BTreeMap<ObjectName, Listed>,
+    /// How often an address is listed beyond once.
+    again: HashMap<(Protocol, SocketAddr), usize>,
+}
 
-impl<'a> Slices<'a> {
-    pub(crate) fn of(snapshot: &'a Snapshot) -> Self {
-        let mut slices = BTreeMap::<_, Vec<_>>::new();
-        for slice in snapshot.all::<EndpointSlice>() {
-            let service = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME_LABEL));
-            if let (Some(namespace), Some(service)) = (slice.metadata.namespace.as_deref(), service) {
-                slices.entry((namespace, service.as_str())).or_default().push(slice);
+#[derive(Debug)]
+struct Listed {
+    service: ObjectName,
+    addresses: Vec<(Protocol, SocketAddr)>,
+}
+
+impl Slices {
+    /// Takes over what became of slices. Gives the Services that may have other endpoints now, and keeps `alive`: every
+    /// address and port that any Service's slice lists, whatever its conditions.
+    pub(crate) fn update<'c>(
+        &mut self,
+        changed: impl Iterator<Item = &'c ObjectRef>,
+        snapshot: &Snapshot,
+        alive: &mut BTreeSet<(Protocol, SocketAddr)>,
+        delta: &mut L4Delta,
+    ) -> BTreeSet<ObjectName> {
+        let mut services = BTreeSet::new();
+        for object in changed.filter(|object| object.kind == Kind::EndpointSlice) {
+            let name = ObjectName {
+                namespace: object.namespace.clone().unwrap_or_default(),
+                name: object.name.clone(),
+            };
+            let former = self.listed.remove(&name);
+            let listed = snapshot.find(object).and_then(EndpointSlice::of).and_then(Listed::of);
+            // First what comes, then what goes: an address that stays isn't touched.
+            for address in listed.iter().flat_map(|listed| &listed.addresses) {
+                if alive.insert(*address) {
+                    delta.alive.insert(*address);
+                } else {
+                    *self.again.entry(*address).or_default() += 1;
+                }
+            }
+            if let Some(former) = former {
+                for address in former.addresses {
+                    self.unlist(address, alive, delta);
+                }
+                if let Some(slices) = self.of_service.get_mut(&former.service) {
+                    slices.remove(&name.name);
+                    if slices.is_empty() {
+                        self.of_service.remove(&former.service);
+                    }
+                }
+                services.insert(former.service);
+            }
+            if let Some(listed) = listed {
+                self.of_service.entry(listed.service.clone()).or_default().insert(name.name.clone());
+                services.insert(listed.service.clone());
+                self.listed.insert(name, listed);
             }
         }
-        Self(slices)
+        services
+    }
+
+    fn unlist(
+        &mut self,
+        address: (Protocol, SocketAddr),
+        alive: &mut BTreeSet<(Protocol, SocketAddr)>,
+        delta: &mut L4Delta,
+    ) {
+        match self.again.get_mut(&address) {
+            Some(times) if *times > 1 => *times -= 1,
+            Some(_) => drop(self.again.remove(&address)),
+            None => {
+                alive.remove(&address);
+                delta.alive.insert(address);
+            }
+        }
     }
 
     /// The endpoints that newcomers to a Service's port may be given: the ready ones, or while there is none, those
     /// that still serve while they terminate (as kube-proxy has it).
     ///
     /// Slices know a port by its name in the Service, which is empty for an only port.
-    pub(crate) fn endpoints(&self, key: &ServicePort, port_name: &str) -> EndpointSet {
-        let service = (key.service.namespace.as_str(), key.service.name.as_str());
+    pub(crate) fn endpoints(&self, key: &ServicePort, port_name: &str, snapshot: &Snapshot) -> EndpointSet {
         let mut ready = BTreeMap::new();
         let mut draining = BTreeMap::new();
-        for slice in self.0.get(&service).into_iter().flatten() {
+        for slice in self.of_service.get(&key.service).into_iter().flatten() {
+            let Some(slice) = snapshot.named::<EndpointSlice>(&key.service.namespace, slice) else {
+                continue;
+            };
             for port in ports(slice).filter(|port| port.name.as_deref().unwrap_or_default() == port_name) {
                 for (endpoint, address) in addresses(slice, port, key.protocol) {
                     let class = match Class::of(endpoint) {
@@ -55,18 +120,22 @@ impl<'a> Slices<'a> {
         let chosen = if ready.is_empty() { draining } else { ready };
         EndpointSet { ready: chosen.into_iter().map(|(address, node)| Endpoint { address, node }).collect() }
     }
+}
 
-    /// Every address and port that any Service's slice lists, whatever its conditions.
-    pub(crate) fn alive(&self) -> BTreeSet<(Protocol, SocketAddr)> {
-        let slices = self.0.values().flatten();
-        slices
-            .flat_map(|slice| ports(slice).map(move |port| (slice, port)))
-            .flat_map(|(slice, port)| {
-                [Protocol::Tcp, Protocol::Udp].into_iter().flat_map(move |protocol| {
-                    addresses(slice, port, protocol).map(move |(_, address)| (protocol, address))
-                })
+impl Listed {
+    /// None: a slice of no Service.
+    fn of(slice: &EndpointSlice) -> Option<Self> {
+        let service = slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?;
+        let namespace = slice.metadata.namespace.clone()?;
+        let addresses = ports(slice).flat_map(|port| {
+            [Protocol::Tcp, Protocol::Udp].into_iter().flat_map(move |protocol| {
+                addresses(slice, port, protocol).map(move |(_, address)| (protocol, address))
             })
-            .collect()
+        });
+        Some(Self {
+            service: ObjectName { namespace, name: service.clone() },
+            addresses: addresses.collect(),
+        })
     }
 }
 

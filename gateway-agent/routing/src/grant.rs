@@ -1,14 +1,12 @@
 //! ReferenceGrants: what a namespace lets others refer to.
 
-use std::collections::BTreeMap;
-
 use gateway_agent_api::{Kind, ReferenceGrant};
 
 use crate::Snapshot;
 
-/// All grants, found by the namespace that grants and the one that is granted.
-#[derive(Debug)]
-pub(crate) struct Grants<'a>(BTreeMap<(&'a str, &'a str), Vec<&'a ReferenceGrant>>);
+/// All grants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grants<'a>(&'a Snapshot);
 
 /// A reference from one namespace to an object of another.
 #[derive(Clone, Copy, Debug)]
@@ -22,26 +20,14 @@ pub(crate) struct Reference<'a> {
 
 impl<'a> Grants<'a> {
     pub(crate) fn of(snapshot: &'a Snapshot) -> Self {
-        let mut grants = BTreeMap::<_, Vec<_>>::new();
-        for grant in snapshot.all::<ReferenceGrant>() {
-            let granting = grant.metadata.namespace.as_deref().unwrap_or_default();
-            for from in &grant.spec.from {
-                grants.entry((granting, from.namespace.as_str())).or_default().push(grant);
-            }
-        }
-        Self(grants)
+        Self(snapshot)
     }
 
     /// Whether the reference stays in its namespace or the other one grants it. Does not look at the target.
-    pub(crate) fn permit(&self, reference: Reference<'_>) -> bool {
+    pub(crate) fn permit(self, reference: Reference<'_>) -> bool {
         let Reference { from_namespace, to_namespace, .. } = reference;
         from_namespace == to_namespace
-            || self
-                .0
-                .get(&(to_namespace, from_namespace))
-                .into_iter()
-                .flatten()
-                .any(|it| covers(it, reference))
+            || self.0.in_namespace::<ReferenceGrant>(to_namespace).any(|it| covers(it, reference))
     }
 }
 

@@ -14,7 +14,7 @@ mod http_rules;
 mod matches;
 mod policy;
 mod redirect;
-mod tables;
+pub(crate) mod tables;
 
 use std::sync::Arc;
 
@@ -26,8 +26,6 @@ use crate::content::{ServiceUse, Verdict};
 use crate::route::Route;
 
 use findings::Findings;
-
-pub(crate) use tables::compile as tables;
 
 /// The compiled rules of an HTTPRoute or GRPCRoute.
 #[derive(Debug)]

@@ -14,6 +14,8 @@ mod claims;
 mod content;
 mod copies;
 mod endpoints;
+mod facts;
+mod frame;
 mod frontends;
 mod gateway;
 mod gateway_class;
@@ -26,6 +28,7 @@ mod listener_set;
 mod listener_spec;
 mod listener_status;
 mod overlap;
+mod place;
 mod policy_status;
 mod precedence;
 mod problem;
@@ -38,6 +41,8 @@ mod sni;
 mod status;
 mod stream;
 mod tls;
+mod translation;
+mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,16 +50,11 @@ use gateway_agent_api::ObjectRef;
 use gateway_agent_tables::Tables;
 use serde_json::Value;
 
-use backend::Backends;
-use backend_tls::Policies;
-use bindings::Bindings;
-use endpoints::Slices;
-use grant::Grants;
-
 pub use address::{Address, Assignments};
 pub use copies::copy;
 pub use problem::Problem;
 pub use snapshot::{Assigner, Node, OfferingNode, Service, Snapshot};
+pub use translation::{Changes, Translation};
 
 /// The spec.controllerName of every GatewayClass that is ours.
 pub const CONTROLLER_NAME: &str = "gateway-agent.io/controller";
@@ -62,6 +62,9 @@ pub const CONTROLLER_NAME: &str = "gateway-agent.io/controller";
 /// Whole minutes since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Minutes(pub u64);
+
+/// Objects, and entries of the data of each.
+pub type Copies = BTreeMap<ObjectRef, BTreeSet<&'static str>>;
 
 /// Everything that follows from a [`Snapshot`].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,44 +76,18 @@ pub struct Outcome {
     pub statuses: BTreeMap<ObjectRef, Value>,
     /// Secrets and bundles of trust anchors that data planes need, and the entries of each: what is referred to by what
     /// is accepted, and granted. Agents get copies of these, since they may not read the originals.
-    pub copies: BTreeMap<ObjectRef, BTreeSet<&'static str>>,
-    /// What is wrong with an object, sorted.
-    pub problems: Vec<Problem>,
+    pub copies: Copies,
+    /// What is wrong with objects.
+    pub problems: BTreeSet<Problem>,
     /// What Gateways have been given: the input of the next translation, where addresses are assigned.
     pub assignments: Assignments,
     /// When time alone would change the outcome.
     pub recheck_at: Option<Minutes>,
 }
 
-/// Compiles a snapshot.
+/// Compiles a snapshot. [`Translation`] does the same for one that changes.
 pub fn translate(snapshot: &Snapshot) -> Outcome {
-    let mut outcome = Outcome::default();
-    let classes = gateway_class::ours(snapshot, &mut outcome);
-    let mut gateways = gateway::ours(snapshot, &classes, &mut outcome);
-    listener_set::attach(&mut gateways, snapshot, &mut outcome);
-    claims::settle(&mut gateways, snapshot);
-    let grants = Grants::of(snapshot);
-    let mut resolver = tls::Resolver::new(snapshot, &grants);
-    resolver.resolve(&mut gateways);
-    let policies = Policies::of(snapshot, &grants);
-    let backends = Backends { snapshot, grants: &grants, policies: &policies };
-    let routes = route::all(snapshot);
-    let bindings = Bindings::settle(gateways, routes, &backends, snapshot, &mut outcome.problems);
-    for (index, gateway) in bindings.gateways.iter().enumerate() {
-        gateway.report(&bindings.counts(index), snapshot, &mut outcome);
-    }
-    route_status::report(&bindings, &mut outcome);
-    copies::of_gateways(&bindings.gateways, snapshot, &mut outcome);
-    let slices = Slices::of(snapshot);
-    outcome.tables.l4 = frontends::compile(&bindings, &slices, snapshot);
-    outcome.tables.l4.pool = address::of_pools(&bindings.gateways);
-    outcome.tables.tls =
-        sni::compile(&bindings, &resolver.certificates, &slices, &mut outcome.tables.l4, snapshot);
-    outcome.tables.http = http::tables(&bindings, &slices, snapshot);
-    policy_status::report(&policies, &bindings, snapshot, &mut outcome);
-    outcome.problems.append(&mut resolver.problems);
-    outcome.recheck_at = resolver.certificates.usable().filter_map(|(_, loaded)| loaded.recheck_at).min();
-    outcome.problems.sort();
-    outcome.problems.dedup();
-    outcome
+    let mut translation = Translation::default();
+    translation.update(snapshot, &snapshot.objects().map(|(object, _)| object.clone()).collect());
+    translation.into_outcome()
 }

@@ -7,7 +7,6 @@ use gateway_agent_tables::{HostPattern, ListenerName, ObjectName, Protocol};
 
 use crate::Snapshot;
 use crate::listener_spec::{ListenerSpec, TlsMode};
-use crate::route::Route;
 use crate::snapshot::Service;
 use crate::tls::ListenerTls;
 
@@ -162,29 +161,6 @@ impl<'a> Listener<'a> {
         let (port, protocol) = self.port.zip(self.protocol).filter(|_| self.conflict.is_none())?;
         self.hostname.as_ref()?;
         Some((port, protocol.transport()))
-    }
-
-    /// Whether routes of this kind and namespace may attach; if not, why. No condition of the listener matters here.
-    pub(crate) fn admits(&self, route: &Route<'_>, snapshot: &Snapshot) -> Result<(), String> {
-        let listener = self.spec.name;
-        if !self.kinds.contains(&route.object.kind) {
-            let kinds = self.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
-            return Err(format!(
-                "listener {listener} ({}) takes {}; attach to another listener, or change its protocol or \
-                 allowedRoutes.kinds",
-                self.spec.protocol,
-                if kinds.is_empty() { "no routes" } else { &kinds },
-            ));
-        }
-        let namespace = &route.name.namespace;
-        if self.spec.namespaces.admit(namespace, self.owner.namespace, snapshot) {
-            return Ok(());
-        }
-        Err(format!(
-            "listener {listener} takes routes of {}, not of {namespace}; change allowedRoutes.namespaces of the \
-             listener or move the route",
-            self.spec.namespaces.rule()
-        ))
     }
 }
 

@@ -61,7 +61,7 @@ fn add<'a>(gateway: &mut Gateway<'a>, set: &'a api::ListenerSet, namespace: &'a 
 }
 
 /// Who may add listeners; the API's default is nobody.
-fn allowed_listeners<'a>(gateway: &Gateway<'a>) -> Namespaces<'a> {
+fn allowed_listeners(gateway: &Gateway<'_>) -> Namespaces {
     let namespaces = gateway.spec.allowed_listeners.as_ref().and_then(|it| it.namespaces.as_ref());
     match namespaces.and_then(|namespaces| namespaces.from.as_ref()) {
         Some(From::All) => Namespaces::All,

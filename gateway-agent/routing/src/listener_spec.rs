@@ -20,7 +20,7 @@ pub(crate) struct ListenerSpec<'a> {
     pub(crate) tls: Option<TlsSpec<'a>>,
     /// Group and name of each kind in allowedRoutes; empty: those that fit the protocol.
     pub(crate) kinds: Vec<(&'a str, &'a str)>,
-    pub(crate) namespaces: Namespaces<'a>,
+    pub(crate) namespaces: Namespaces,
     pub(crate) has_filters: bool,
     /// A field with a value that this version doesn't know, and the value.
     pub(crate) unknown: Option<(&'static str, &'a str)>,

@@ -1,129 +1,132 @@
-//! The statuses of BackendTLSPolicies, for each Gateway whose routes lead to their targets.
+//! The statuses of BackendTLSPolicies, for each Gateway whose routes lead to their targets, and what those Gateways need
+//! to know of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
+use std::sync::Arc;
 
-use gateway_agent_api::{BackendTlsPolicy, Kind, Service};
-use gateway_agent_tables::TlsTables;
-use serde_json::json;
+use gateway_agent_api::{Kind, ObjectRef, Service};
+use gateway_agent_tables::{BackendTls, ObjectName};
+use serde_json::{Value, json};
 
 use crate::backend_tls::{Policies, Policy, port_names};
 use crate::bindings::{Bindings, Bound};
-use crate::content::ServiceUse;
+use crate::facts::{Fact, Readers};
+use crate::frame::Parent;
 use crate::listener::ListenerProtocol;
 use crate::listener_spec::TlsMode;
+use crate::precedence::Rank;
 use crate::status;
-use crate::{CONTROLLER_NAME, Outcome, Problem, Snapshot, copies, tls};
+use crate::{CONTROLLER_NAME, Problem, Snapshot};
 
 /// maxItems of status.ancestors in the CRDs of policies.
 const MAX_ANCESTORS: usize = 16;
 
-/// Who connects to Services: for each use the Gateways, by index and so in order of precedence.
-type Uses<'b> = BTreeMap<ServiceUse<'b>, BTreeSet<usize>>;
+/// Who connects to the ports of one Service: for each port and its name in slices the Gateways, in order of precedence.
+type Uses<'b> = BTreeMap<(NonZeroU16, &'b str), BTreeMap<&'b Rank, &'b Parent>>;
 
-/// Writes a status for every policy (an empty one where no Gateway of ours is concerned, so that old entries go), and
-/// puts those that are followed into the tables.
-pub(crate) fn report(
-    policies: &Policies<'_>,
-    bindings: &Bindings<'_>,
-    snapshot: &Snapshot,
-    outcome: &mut Outcome,
-) {
-    if policies.all.is_empty() {
-        return;
+/// Where policies meet routes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Encrypted<'a> {
+    pub(crate) policies: &'a Policies,
+    pub(crate) bindings: &'a Bindings,
+    /// What the contents of routes looked at.
+    pub(crate) contents: &'a Readers,
+    pub(crate) snapshot: &'a Snapshot,
+}
+
+/// What is to be said of a policy.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) status: Value,
+    pub(crate) problems: Vec<Problem>,
+    /// A Gateway of ours connects as it says.
+    pub(crate) is_followed: bool,
+}
+
+impl<'a> Encrypted<'a> {
+    /// How to speak TLS to each port of a Service to which a Gateway connects itself.
+    pub(crate) fn backends(&self, service: &ObjectName) -> BTreeMap<(ObjectName, NonZeroU16), BackendTls> {
+        let uses = self.uses(service);
+        let settings = uses.keys().filter_map(|(port, port_name)| {
+            let settings = self.policies.settings(&service.namespace, &service.name, port_name)?;
+            Some(((service.clone(), *port), settings.clone()))
+        });
+        settings.collect()
     }
-    let uses = uses(bindings);
-    encrypt(&uses, policies, &mut outcome.tables.tls);
-    for policy in &policies.all {
-        let gateways = concerned(policy, &uses, snapshot);
-        if !gateways.is_empty() {
-            copies::add(&policy.trust_sources, &[tls::BUNDLE], outcome);
-        }
-        let conditions = [policy.accepted.clone(), policy.refs.clone()];
-        outcome.problems.extend(status::problems(&policy.object, None, &conditions));
-        let room = MAX_ANCESTORS.saturating_sub(foreign_ancestors(policy, snapshot));
-        outcome.problems.extend(gateways.iter().skip(room).map(|index| full(policy, *index, bindings)));
+
+    /// Without ancestors where no Gateway of ours is concerned, so that old entries go.
+    pub(crate) fn verdict(&self, object: &ObjectRef, policy: &Policy) -> Verdict {
+        let gateways = self.concerned(policy);
+        let conditions = self.policies.conditions(policy);
+        let mut problems: Vec<_> = status::problems(object, None, &conditions).collect();
+        let room = MAX_ANCESTORS.saturating_sub(policy.foreign_ancestors);
+        problems.extend(gateways.values().skip(room).map(|parent| full(object, &parent.name)));
         let ancestors: Vec<_> = gateways
-            .iter()
+            .values()
             .take(room)
-            .map(|index| {
-                let gateway = &bindings.gateways[*index].name;
+            .map(|parent| {
                 json!({
                     "ancestorRef": {
                         "group": Kind::Gateway.group(),
                         "kind": Kind::Gateway.name(),
-                        "namespace": gateway.namespace,
-                        "name": gateway.name,
+                        "namespace": parent.name.namespace,
+                        "name": parent.name.name,
                     },
                     "controllerName": CONTROLLER_NAME,
-                    "conditions": status::conditions(&conditions, policy.metadata),
+                    "conditions": status::conditions_of(&conditions, policy.generation),
                 })
             })
             .collect();
-        outcome.statuses.insert(policy.object.clone(), json!({ "ancestors": ancestors }));
+        Verdict { is_followed: !gateways.is_empty(), status: json!({ "ancestors": ancestors }), problems }
     }
-}
 
-fn uses<'b>(bindings: &'b Bindings<'_>) -> Uses<'b> {
-    let mut uses = Uses::new();
-    for bound in &bindings.routes {
-        let Some((content, _)) = &bound.content else { continue };
-        let gateways = connecting(bound, bindings);
-        if !gateways.is_empty() {
-            for service in content.encryptable_services() {
-                uses.entry(service).or_default().extend(&gateways);
+    /// The Gateways whose connections the policy is about, in order of precedence.
+    fn concerned(&self, policy: &Policy) -> BTreeMap<&'a Rank, &'a Parent> {
+        let mut gateways = BTreeMap::new();
+        for service in policy.services().collect::<BTreeSet<_>>() {
+            let object = self.snapshot.named::<Service>(&service.namespace, &service.name);
+            let ports = object.map(port_names).unwrap_or_default();
+            for ((_, port_name), users) in self.uses(&service) {
+                if policy.concerns(&service.name, port_name, &ports) {
+                    gateways.extend(users);
+                }
             }
         }
+        gateways
     }
-    uses
-}
 
-/// The Gateways that connect to a route's backends themselves.
-fn connecting(bound: &Bound<'_>, bindings: &Bindings<'_>) -> BTreeSet<usize> {
-    let attached = bound.verdicts.iter().flat_map(|verdict| {
-        verdict.attached.iter().flatten().map(|attachment| (verdict.gateway, attachment.listener))
-    });
-    let passthrough = Some(ListenerProtocol::Tls(TlsMode::Passthrough));
-    attached
-        .filter(|(gateway, place)| bindings.gateways[*gateway].listeners[*place].protocol != passthrough)
-        .map(|(gateway, _)| gateway)
-        .collect()
-}
-
-fn encrypt(uses: &Uses<'_>, policies: &Policies<'_>, tables: &mut TlsTables) {
-    for ServiceUse { service, port, port_name } in uses.keys() {
-        if let Some(settings) = policies.settings(&service.namespace, &service.name, port_name) {
-            tables.backends.insert(((*service).clone(), *port), settings.clone());
+    fn uses(&self, service: &ObjectName) -> Uses<'a> {
+        let mut uses = Uses::new();
+        for route in self.contents.of(&Fact::service(service)) {
+            let Some(bound) = self.bindings.routes.get(route) else { continue };
+            let Some((content, _)) = &bound.content else { continue };
+            let gateways = self.connecting(bound);
+            if !gateways.is_empty() {
+                for used in content.encryptable_services().into_iter().filter(|it| it.service == service) {
+                    uses.entry((used.port, used.port_name)).or_default().extend(gateways.clone());
+                }
+            }
         }
+        uses
+    }
+
+    /// The Gateways that connect to a route's backends themselves.
+    fn connecting(&self, bound: &Bound) -> BTreeMap<&'a Rank, &'a Parent> {
+        let passthrough = Some(ListenerProtocol::Tls(TlsMode::Passthrough));
+        let places = bound.places().map(|(id, _)| id);
+        let gateways = places.filter_map(|id| {
+            let parent: &Arc<Parent> = self.bindings.frame.gateways.get(&*id.gateway)?;
+            let place = parent.places.get(id.listener)?;
+            (place.protocol != passthrough).then_some((&parent.rank, &**parent))
+        });
+        gateways.collect()
     }
 }
 
-fn concerned(policy: &Policy<'_>, uses: &Uses<'_>, snapshot: &Snapshot) -> BTreeSet<usize> {
-    let mut gateways = BTreeSet::new();
-    for (ServiceUse { service, port_name, .. }, users) in uses {
-        if !policy.targets_service(&service.namespace, &service.name) {
-            continue;
-        }
-        let object = snapshot.named::<Service>(&service.namespace, &service.name);
-        let ports = object.map(port_names).unwrap_or_default();
-        if policy.concerns(&service.name, port_name, &ports) {
-            gateways.extend(users);
-        }
-    }
-    gateways
-}
-
-/// Entries of other controllers, which stay.
-fn foreign_ancestors(policy: &Policy<'_>, snapshot: &Snapshot) -> usize {
-    let namespace = policy.object.namespace.as_deref().unwrap_or_default();
-    let object = snapshot.named::<BackendTlsPolicy>(namespace, &policy.object.name);
-    let ancestors = object.and_then(|object| object.status.as_ref()).map(|status| &status.ancestors);
-    ancestors.into_iter().flatten().filter(|it| it.controller_name != CONTROLLER_NAME).count()
-}
-
-fn full(policy: &Policy<'_>, gateway: usize, bindings: &Bindings<'_>) -> Problem {
-    let gateway = &bindings.gateways[gateway].name;
+fn full(object: &ObjectRef, gateway: &ObjectName) -> Problem {
     Problem {
-        object: policy.object.clone(),
+        object: object.clone(),
         part: Some(format!("ancestor Gateway {gateway}")),
         condition: None,
         reason: "StatusListFull",

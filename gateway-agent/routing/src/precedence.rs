@@ -1,8 +1,9 @@
 //! Who comes first where several objects want the same thing.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use gateway_agent_api::{ObjectMeta, Time};
+use gateway_agent_api::{ObjectMeta, ObjectRef, Time};
 
 /// The Gateway API's rule for conflicts: the oldest object by creation time, then the first in alphabetical order of
 /// `namespace/name`. An object without a creation time (from a file) counts as older than any other.
@@ -41,6 +42,39 @@ impl Ord for Precedence<'_> {
 }
 
 impl PartialOrd for Precedence<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// An object's place among others, to be kept: by [`Precedence`], then by kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rank {
+    created: Option<Time>,
+    pub(crate) object: Arc<ObjectRef>,
+}
+
+impl Rank {
+    pub(crate) fn new(object: Arc<ObjectRef>, metadata: &ObjectMeta) -> Self {
+        Self { created: metadata.creation_timestamp.clone(), object }
+    }
+
+    fn precedence(&self) -> Precedence<'_> {
+        Precedence {
+            created: self.created.as_ref(),
+            namespace: self.object.namespace.as_deref().unwrap_or_default(),
+            name: &self.object.name,
+        }
+    }
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.precedence().cmp(&other.precedence()).then_with(|| self.object.kind.cmp(&other.object.kind))
+    }
+}
+
+impl PartialOrd for Rank {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }

@@ -18,6 +18,14 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Problem {
+    /// What comes before all problems of an object, and after those of objects before it.
+    pub(crate) fn first_of(object: &ObjectRef) -> Self {
+        let (object, message) = (object.clone(), String::new());
+        Self { object, part: None, condition: None, reason: "", message }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.object)?;

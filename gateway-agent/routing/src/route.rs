@@ -4,8 +4,7 @@ use gateway_agent_api::{Kind, Object, ObjectMeta, ObjectRef, Typed};
 use gateway_agent_tables::{Backend, HostPattern, ObjectName};
 use serde_json::Value;
 
-use crate::precedence::Precedence;
-use crate::{CONTROLLER_NAME, Snapshot};
+use crate::CONTROLLER_NAME;
 
 /// A route of any kind. Its rules are the affair of [`crate::content`], by kind.
 #[derive(Debug)]
@@ -49,20 +48,9 @@ pub(crate) struct BackendRef<'a> {
 pub(crate) const KINDS: [Kind; 5] =
     [Kind::HttpRoute, Kind::GrpcRoute, Kind::TlsRoute, Kind::TcpRoute, Kind::UdpRoute];
 
-/// All routes, in order of precedence.
-pub(crate) fn all(snapshot: &Snapshot) -> Vec<Route<'_>> {
-    let mut routes: Vec<_> =
-        KINDS.iter().flat_map(|kind| snapshot.of_kind(*kind)).filter_map(Route::parse).collect();
-    routes.sort_by(|a, b| {
-        let by_age = Precedence::of(a.metadata).cmp(&Precedence::of(b.metadata));
-        by_age.then_with(|| a.object.kind.cmp(&b.object.kind))
-    });
-    routes
-}
-
 impl<'a> Route<'a> {
     /// None: the object is no route.
-    fn parse(source: &'a Object) -> Option<Self> {
+    pub(crate) fn parse(source: &'a Object) -> Option<Self> {
         let metadata = source.metadata();
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
         let (parents, foreign_parents, hostnames): (_, _, Option<&'a [String]>) = match source {

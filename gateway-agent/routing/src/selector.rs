@@ -12,32 +12,32 @@ use crate::Snapshot;
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// The namespaces whose objects may attach to an object.
-#[derive(Clone, Debug)]
-pub(crate) enum Namespaces<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Namespaces {
     All,
     /// The one that the object itself is in.
     Same,
     None,
-    Selected(Selector<'a>),
+    Selected(Selector),
 }
 
 /// A label selector; all its parts must fit.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Selector<'a> {
-    labels: Vec<(&'a str, &'a str)>,
-    expressions: Vec<Expression<'a>>,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Selector {
+    labels: Vec<(String, String)>,
+    expressions: Vec<Expression>,
 }
 
-#[derive(Clone, Debug)]
-struct Expression<'a> {
-    key: &'a str,
-    operator: &'a str,
-    values: &'a [String],
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Expression {
+    key: String,
+    operator: String,
+    values: Vec<String>,
 }
 
-impl<'a> Namespaces<'a> {
+impl Namespaces {
     /// A rule that wants a selector but has none lets nobody in.
-    pub(crate) fn selected(selector: Option<impl Into<Selector<'a>>>) -> Self {
+    pub(crate) fn selected(selector: Option<impl Into<Selector>>) -> Self {
         selector.map_or(Self::None, |selector| Self::Selected(selector.into()))
     }
 
@@ -62,7 +62,7 @@ impl<'a> Namespaces<'a> {
     }
 }
 
-impl Selector<'_> {
+impl Selector {
     /// Whether a namespace has the labels that are asked for. A namespace that isn't known has its name only.
     fn selects(&self, namespace: &str, snapshot: &Snapshot) -> bool {
         let object = snapshot.named::<Namespace>("", namespace);
@@ -71,15 +71,15 @@ impl Selector<'_> {
             NAME_LABEL => Some(namespace),
             _ => labels.and_then(|labels| labels.get(key)).map(String::as_str),
         };
-        self.labels.iter().all(|(key, wanted)| value(key) == Some(*wanted))
-            && self.expressions.iter().all(|expression| expression.fits(value(expression.key)))
+        self.labels.iter().all(|(key, wanted)| value(key) == Some(wanted.as_str()))
+            && self.expressions.iter().all(|expression| expression.fits(value(&expression.key)))
     }
 }
 
-impl Expression<'_> {
+impl Expression {
     fn fits(&self, value: Option<&str>) -> bool {
         let listed = || value.is_some_and(|value| self.values.iter().any(|one| one == value));
-        match self.operator {
+        match self.operator.as_str() {
             "In" => listed(),
             "NotIn" => !listed(),
             "Exists" => value.is_some(),
@@ -93,17 +93,17 @@ impl Expression<'_> {
 /// The generated types differ in name only.
 macro_rules! selector {
     ($($type:ty),+) => {$(
-        impl<'a> From<&'a $type> for Selector<'a> {
-            fn from(selector: &'a $type) -> Self {
+        impl From<&$type> for Selector {
+            fn from(selector: &$type) -> Self {
                 let labels = selector.match_labels.iter().flatten();
                 let expressions = selector.match_expressions.iter().flatten();
                 Self {
-                    labels: labels.map(|(key, value)| (key.as_str(), value.as_str())).collect(),
+                    labels: labels.map(|(key, value)| (key.clone(), value.clone())).collect(),
                     expressions: expressions
                         .map(|expression| Expression {
-                            key: &expression.key,
-                            operator: &expression.operator,
-                            values: expression.values.as_deref().unwrap_or_default(),
+                            key: expression.key.clone(),
+                            operator: expression.operator.clone(),
+                            values: expression.values.clone().unwrap_or_default(),
                         })
                         .collect(),
                 }

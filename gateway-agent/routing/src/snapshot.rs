@@ -8,6 +8,7 @@ use gateway_agent_api::{Kind, Object, ObjectRef, Typed};
 
 use crate::Minutes;
 use crate::address::Assignments;
+use crate::facts::{Fact, Facts, Looks};
 
 /// The state of the cluster, or of the files, as one node sees it.
 #[derive(Clone, Debug)]
@@ -25,6 +26,7 @@ pub struct Snapshot {
     /// The nodes of the cluster, by name, for whoever assigns addresses in it; None: [`Self::node`] is the only one.
     pub nodes: Option<Vec<OfferingNode>>,
     objects: BTreeMap<Kind, BTreeMap<ObjectRef, Object>>,
+    looks: Looks,
 }
 
 /// The node that a snapshot is compiled for.
@@ -121,6 +123,7 @@ impl Snapshot {
             assignments: Assignments::new(),
             nodes: None,
             objects: BTreeMap::new(),
+            looks: Looks::default(),
         }
     }
 
@@ -142,6 +145,7 @@ impl Snapshot {
     }
 
     pub fn find(&self, object: &ObjectRef) -> Option<&Object> {
+        self.looks.note(|| Fact::Object(object.clone()));
         self.objects.get(&object.kind)?.get(object)
     }
 
@@ -152,16 +156,61 @@ impl Snapshot {
 
     /// All objects of one kind, by namespace and name.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Object> {
+        self.looks.note(|| Fact::Kind(kind, None));
         self.objects.get(&kind).into_iter().flat_map(BTreeMap::values)
     }
 
     /// All objects of one kind, by namespace and name.
     pub fn all<T: Typed + 'static>(&self) -> impl Iterator<Item = &T> {
-        self.objects.get(&T::KIND).into_iter().flat_map(BTreeMap::values).filter_map(T::of)
+        self.of_kind(T::KIND).filter_map(T::of)
+    }
+
+    /// The objects of a namespaced kind in one namespace, by name.
+    pub fn in_namespace<T: Typed + 'static>(&self, namespace: &str) -> impl Iterator<Item = &T> {
+        self.looks.note(|| Fact::Kind(T::KIND, Some(namespace.to_owned())));
+        let first = ObjectRef::new(T::KIND, namespace, "");
+        let objects = self.objects.get(&T::KIND).into_iter();
+        let from_first = objects.flat_map(move |objects| objects.range(first.clone()..));
+        from_first
+            .take_while(move |(name, _)| name.namespace.as_deref() == Some(namespace))
+            .filter_map(|(_, object)| T::of(object))
     }
 
     /// The object of this type with this name; `namespace` does not matter for cluster-scoped kinds.
     pub fn named<T: Typed + 'static>(&self, namespace: &str, name: &str) -> Option<&T> {
         self.find(&ObjectRef::new(T::KIND, namespace, name)).and_then(T::of)
+    }
+
+    /// What `compute` gives, and all that it looked at in the objects.
+    pub(crate) fn watch<T>(&self, compute: impl FnOnce() -> T) -> (T, Facts) {
+        self.looks.during(compute)
+    }
+
+    /// Everything but the objects.
+    pub(crate) fn surroundings(&self) -> Self {
+        let Self { node, now, served, accepted, assigner, assignments, nodes, objects: _, looks: _ } = self;
+        Self {
+            node: node.clone(),
+            now: *now,
+            served: served.clone(),
+            accepted: accepted.clone(),
+            assigner: *assigner,
+            assignments: assignments.clone(),
+            nodes: nodes.clone(),
+            objects: BTreeMap::new(),
+            looks: Looks::default(),
+        }
+    }
+
+    /// Whether two snapshots have the same [`Self::surroundings`], whatever their times.
+    pub(crate) fn is_surrounded_alike(&self, other: &Self) -> bool {
+        let Self { node, now: _, served, accepted, assigner, assignments, nodes, objects: _, looks: _ } =
+            self;
+        *node == other.node
+            && *served == other.served
+            && *accepted == other.accepted
+            && *assigner == other.assigner
+            && *assignments == other.assignments
+            && *nodes == other.nodes
     }
 }

@@ -46,6 +46,11 @@ impl Condition {
 
 /// Conditions as they stand in a status, all for the generation of the object that was looked at.
 pub(crate) fn conditions(conditions: &[Condition], metadata: &ObjectMeta) -> Value {
+    conditions_of(conditions, metadata.generation)
+}
+
+/// The same for an object of this generation.
+pub(crate) fn conditions_of(conditions: &[Condition], generation: Option<i64>) -> Value {
     conditions
         .iter()
         .map(|condition| {
@@ -55,7 +60,7 @@ pub(crate) fn conditions(conditions: &[Condition], metadata: &ObjectMeta) -> Val
                 "reason": condition.reason,
                 "message": condition.message,
             });
-            if let Some(generation) = metadata.generation {
+            if let Some(generation) = generation {
                 json["observedGeneration"] = generation.into();
             }
             json

@@ -24,11 +24,11 @@ pub fn execute(arguments: &Check) -> Result<ExitCode, Failure> {
     if arguments.output == CheckForm::Text {
         print(&verdict.as_text())?;
         if arguments.tables {
-            print(&format!("\n{}", tables::as_text(&verdict.outcome.tables)))?;
+            print(&format!("\n{}", tables::as_text(&verdict.outcome().tables)))?;
         }
     } else {
         let value =
-            if arguments.tables { tables::as_json(&verdict.outcome.tables) } else { verdict.as_list()? };
+            if arguments.tables { tables::as_json(&verdict.outcome().tables) } else { verdict.as_list()? };
         if arguments.output == CheckForm::Json {
             print_json(&value)?;
         } else {
@@ -83,8 +83,6 @@ struct Verdict {
     compiler: Compiler,
     /// Of files, and of objects as they are written there.
     file_problems: Vec<Problem>,
-    /// What follows from the objects together.
-    outcome: Outcome,
     statuses: Statuses,
 }
 
@@ -104,18 +102,25 @@ impl Verdict {
         });
         compiler.update(found(&arguments.sources.paths)?);
         if given.is_empty() {
-            let of_pools: BTreeSet<_> = compiler.outcome().tables.l4.pool;
+            compiler.compile();
+            let of_pools = &compiler.outcome().tables.l4.pool;
             let wanted = wanted_addresses(&compiler).into_iter().filter(|ip| !of_pools.contains(ip));
-            compiler.set_node_addresses(wanted.collect());
+            let wanted = wanted.collect();
+            compiler.set_node_addresses(wanted);
         }
-        let outcome = compiler.outcome();
+        compiler.compile();
         let mut statuses = Statuses::default();
-        statuses.update(outcome.statuses.clone(), &rfc3339(jiff::Timestamp::now()));
-        Ok(Self { file_problems: compiler.problems(), compiler, outcome, statuses })
+        statuses.update(compiler.outcome().statuses.clone(), &rfc3339(jiff::Timestamp::now()));
+        Ok(Self { file_problems: compiler.problems(), compiler, statuses })
+    }
+
+    /// What follows from the objects together.
+    fn outcome(&self) -> &Outcome {
+        self.compiler.outcome()
     }
 
     fn problems(&self) -> usize {
-        self.file_problems.len() + self.outcome.problems.len()
+        self.file_problems.len() + self.outcome().problems.len()
     }
 
     /// First what is wrong with files, then each object with its conditions and problems.
@@ -130,7 +135,7 @@ impl Verdict {
         }
         let written: BTreeSet<_> = self.file_problems.iter().filter_map(|p| p.object.as_deref()).collect();
         let mut following: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for problem in &self.outcome.problems {
+        for problem in &self.outcome().problems {
             following.entry(&problem.object).or_default().push(problem);
         }
         for counted in self.compiler.store().objects() {

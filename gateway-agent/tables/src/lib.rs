@@ -3,12 +3,14 @@
 //! They are plain values that are the same on every node, but for the frontends' addresses, so that they can be
 //! compared, printed and tested without a kernel.
 
+mod delta;
 mod host;
 pub mod http;
 mod l4;
 mod steered;
 mod tls;
 
+pub use delta::{Delta, HttpDelta, L4Delta, TlsDelta};
 pub use host::{HostPattern, InvalidHostPattern};
 pub use l4::{
     Backend, Endpoint, EndpointSet, Family, Frontend, FrontendKey, L4Tables, ListenerName, ObjectName,

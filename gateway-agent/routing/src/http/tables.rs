@@ -4,81 +4,144 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gateway_agent_tables::http::{HttpListener, HttpService, HttpTables, Scheme};
-use gateway_agent_tables::{EndpointSet, Family, HostPattern, Protocol, ServicePort};
+use gateway_agent_tables::{EndpointSet, Family, HttpDelta, ObjectName, Protocol, ServicePort};
 
-use super::Rules;
+use super::{Compiled, Rules};
 use crate::Snapshot;
-use crate::bindings::{Attached, Bindings};
-use crate::content::Content;
+use crate::attachment::RouteHost;
 use crate::endpoints::Slices;
-use crate::listener::{Listener, ListenerProtocol};
+use crate::listener::ListenerProtocol;
+use crate::place::Place;
 
-/// Compiles what listeners of protocols HTTP and HTTPS make.
-pub(crate) fn compile(bindings: &Bindings<'_>, slices: &Slices<'_>, snapshot: &Snapshot) -> HttpTables {
-    let mut tables = HttpTables::default();
-    for (index, gateway) in bindings.gateways.iter().enumerate() {
-        for (place, listener) in gateway.listeners.iter().enumerate() {
-            let Some((mut made, hostname)) = listener_of(listener) else { continue };
-            let frontends = gateway.frontends_of(listener, snapshot);
-            if frontends.is_empty() {
-                continue;
-            }
-            let name = &listener.name;
-            for key in frontends {
-                let of_frontend = tables.frontends.entry(key).or_default();
-                of_frontend.listeners.insert(hostname.clone(), name.clone());
-            }
-            for attached in bindings.attached(index, place) {
-                attach(attached, bindings, slices, &mut made, &mut tables);
-            }
-            tables.listeners.insert(name.clone(), made);
-        }
-    }
-    tables
-}
-
-/// The listener, without routes yet, and its host name; None: one of another protocol.
-fn listener_of<'l>(listener: &'l Listener<'_>) -> Option<(HttpListener, &'l HostPattern)> {
-    let scheme = match listener.protocol? {
-        ListenerProtocol::Http => Scheme::Http,
-        ListenerProtocol::Https => Scheme::Https,
-        ListenerProtocol::Tcp | ListenerProtocol::Udp | ListenerProtocol::Tls(_) => return None,
+/// Puts a listener into the tables, without routes yet, if it is served and of protocol HTTP or HTTPS.
+pub(crate) fn add_listener(place: &Place, tables: &mut HttpTables, delta: &mut HttpDelta) {
+    let scheme = match place.protocol {
+        Some(ListenerProtocol::Http) => Scheme::Http,
+        Some(ListenerProtocol::Https) => Scheme::Https,
+        _ => return,
     };
-    let made = HttpListener { scheme, port: listener.port?, hosts: BTreeMap::new() };
-    Some((made, listener.hostname.as_ref()?))
+    let (Some(hostname), Some(first)) = (&place.hostname, place.frontends.first()) else { return };
+    for key in &place.frontends {
+        let frontend = tables.frontends.entry(*key).or_default();
+        frontend.listeners.insert(hostname.clone(), place.name.clone());
+        delta.frontends.insert(*key);
+    }
+    let listener = HttpListener { scheme, port: first.port, hosts: BTreeMap::new() };
+    tables.listeners.insert(place.name.clone(), listener);
+    delta.listeners.insert(place.name.clone());
 }
 
-/// Puts a route under its own host names: requests are for one of the listener's already.
-fn attach(
-    attached: &Attached,
-    bindings: &Bindings<'_>,
-    slices: &Slices<'_>,
-    listener: &mut HttpListener,
+/// Takes a listener out of the tables, with what routes put there.
+pub(crate) fn remove_listener(place: &Place, tables: &mut HttpTables, delta: &mut HttpDelta) {
+    if served(place, tables).is_none() {
+        return;
+    }
+    tables.listeners.remove(&place.name);
+    delta.listeners.insert(place.name.clone());
+    for key in &place.frontends {
+        let Some(frontend) = tables.frontends.get_mut(key) else { continue };
+        frontend.listeners.retain(|_, name| *name != place.name);
+        if frontend.listeners.is_empty() {
+            tables.frontends.remove(key);
+        }
+        delta.frontends.insert(*key);
+    }
+}
+
+/// None: it is not in the tables.
+fn served<'t>(place: &Place, tables: &'t mut HttpTables) -> Option<&'t mut HttpListener> {
+    // A name is a listener's own only while it is served.
+    if place.is_http() && !place.frontends.is_empty() { tables.listeners.get_mut(&place.name) } else { None }
+}
+
+/// Puts a route under its own host names, since requests are for one of the listener's already; false: the listener is
+/// not served.
+pub(crate) fn attach(
+    (route, compiled): (&ObjectName, &Compiled),
+    hosts: &[RouteHost],
+    place: &Place,
     tables: &mut HttpTables,
-) {
-    let bound = &bindings.routes[attached.route];
-    let Some((Content::Http(compiled), _)) = &bound.content else { return };
-    let name = &bound.route.name;
-    for host in &attached.hosts {
-        let of_host = listener.hosts.entry(host.own.clone()).or_default();
+    delta: &mut HttpDelta,
+) -> bool {
+    let Some(made) = served(place, tables) else { return false };
+    for host in hosts {
+        let of_host = made.hosts.entry(host.own.clone()).or_default();
         match &compiled.rules {
-            Rules::Http(_) => of_host.http.insert(name.clone()),
-            Rules::Grpc(_) => of_host.grpc.insert(name.clone()),
+            Rules::Http(_) => of_host.http.insert(route.clone()),
+            Rules::Grpc(_) => of_host.grpc.insert(route.clone()),
         };
     }
-    match &compiled.rules {
-        Rules::Http(route) => drop(tables.http_routes.insert(name.clone(), Arc::clone(route))),
-        Rules::Grpc(route) => drop(tables.grpc_routes.insert(name.clone(), Arc::clone(route))),
+    delta.listeners.insert(place.name.clone());
+    true
+}
+
+/// What [`attach`] did is undone; false: the listener is not served.
+pub(crate) fn detach(
+    (route, compiled): (&ObjectName, &Compiled),
+    hosts: &[RouteHost],
+    place: &Place,
+    tables: &mut HttpTables,
+    delta: &mut HttpDelta,
+) -> bool {
+    let Some(made) = served(place, tables) else { return false };
+    for host in hosts {
+        let Some(of_host) = made.hosts.get_mut(&host.own) else { continue };
+        match &compiled.rules {
+            Rules::Http(_) => of_host.http.remove(route),
+            Rules::Grpc(_) => of_host.grpc.remove(route),
+        };
+        if of_host.http.is_empty() && of_host.grpc.is_empty() {
+            made.hosts.remove(&host.own);
+        }
     }
-    for (service, port_name) in &compiled.services {
-        if !tables.services.contains_key(service) {
-            tables.services.insert(service.clone(), endpoints(service, port_name, slices));
+    delta.listeners.insert(place.name.clone());
+    true
+}
+
+/// Puts a route into the tables, or its present rules in place of former ones.
+pub(crate) fn add_route(
+    name: &ObjectName,
+    compiled: &Compiled,
+    tables: &mut HttpTables,
+    delta: &mut HttpDelta,
+) {
+    match &compiled.rules {
+        Rules::Http(route) => {
+            tables.http_routes.insert(name.clone(), Arc::clone(route));
+            delta.http_routes.insert(name.clone());
+        }
+        Rules::Grpc(route) => {
+            tables.grpc_routes.insert(name.clone(), Arc::clone(route));
+            delta.grpc_routes.insert(name.clone());
+        }
+    }
+}
+
+pub(crate) fn remove_route(
+    name: &ObjectName,
+    compiled: &Compiled,
+    tables: &mut HttpTables,
+    delta: &mut HttpDelta,
+) {
+    match &compiled.rules {
+        Rules::Http(_) => {
+            tables.http_routes.remove(name);
+            delta.http_routes.insert(name.clone());
+        }
+        Rules::Grpc(_) => {
+            tables.grpc_routes.remove(name);
+            delta.grpc_routes.insert(name.clone());
         }
     }
 }
 
 /// Endpoints of both families: the proxy connects to either, whatever the client came by.
-fn endpoints(service: &HttpService, port_name: &str, slices: &Slices<'_>) -> EndpointSet {
+pub(crate) fn endpoints(
+    service: &HttpService,
+    port_name: &str,
+    slices: &Slices,
+    snapshot: &Snapshot,
+) -> EndpointSet {
     let of_families = [Family::V4, Family::V6].map(|family| {
         let key = ServicePort {
             service: service.service.clone(),
@@ -86,7 +149,7 @@ fn endpoints(service: &HttpService, port_name: &str, slices: &Slices<'_>) -> End
             protocol: Protocol::Tcp,
             family,
         };
-        slices.endpoints(&key, port_name).ready
+        slices.endpoints(&key, port_name, snapshot).ready
     });
     EndpointSet { ready: of_families.into_iter().flatten().collect() }
 }

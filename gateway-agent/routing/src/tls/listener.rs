@@ -39,13 +39,13 @@ pub(crate) struct ListenerTls {
 #[derive(Debug)]
 pub(crate) struct Resolver<'a> {
     pub(crate) snapshot: &'a Snapshot,
-    pub(crate) grants: &'a Grants<'a>,
+    pub(crate) grants: Grants<'a>,
     pub(crate) certificates: Certificates<'a>,
     pub(crate) problems: Vec<Problem>,
 }
 
 impl<'a> Resolver<'a> {
-    pub(crate) fn new(snapshot: &'a Snapshot, grants: &'a Grants<'a>) -> Self {
+    pub(crate) fn new(snapshot: &'a Snapshot, grants: Grants<'a>) -> Self {
         Self { snapshot, grants, certificates: Certificates::new(snapshot), problems: Vec::new() }
     }
 

@@ -16,7 +16,7 @@ pub(crate) const KEY: &str = "ca.crt";
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bundles<'a> {
     pub(crate) snapshot: &'a Snapshot,
-    pub(crate) grants: &'a Grants<'a>,
+    pub(crate) grants: Grants<'a>,
     /// The object that refers.
     pub(crate) from: Kind,
     pub(crate) namespace: &'a str,

@@ -1,0 +1,302 @@
+//! Translation step by step: what a change of objects affects is compiled anew, everything else stays.
+//!
+//! Each computation (Gateways as a whole, each policy, each route's attachment, each route's content) notes what it
+//! looks at in the snapshot, see [`crate::facts`]. A change calls for those that looked at what changed. Their results
+//! are taken out of the tables and put back in the order of the steps of [`Translation::update`].
+
+mod making;
+mod reporting;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use gateway_agent_api::{Kind, ObjectRef};
+use gateway_agent_tables::{Delta, HostPattern, ObjectName};
+
+use crate::attachment;
+use crate::backend::Backends;
+use crate::backend_tls::Policies;
+use crate::bindings::{Bindings, Bound, PlaceId};
+use crate::content::Content;
+use crate::endpoints::Slices;
+use crate::facts::{Fact, Facts, Readers};
+use crate::frame::Framed;
+use crate::grant::Grants;
+use crate::precedence::Rank;
+use crate::route::{self, Route};
+use crate::sni::Winners;
+use crate::{Copies, Outcome, Snapshot, http, sni};
+use making::{Listener, Making};
+
+/// An [`Outcome`] that follows a [`Snapshot`].
+#[derive(Debug, Default)]
+pub struct Translation {
+    /// Of the snapshot that was looked at last; None: there was none.
+    surroundings: Option<Snapshot>,
+    /// What Gateways were compiled from.
+    frame_facts: Facts,
+    /// The objects whose verdicts came with them.
+    framed: BTreeSet<ObjectRef>,
+    /// What Gateways need of Secrets and the like.
+    copies_of_gateways: Copies,
+    bindings: Bindings,
+    /// What attaching each route looked at.
+    attachments: Readers,
+    /// What compiling each route's content looked at.
+    contents: Readers,
+    policies: Policies,
+    /// Those that a Gateway follows.
+    followed: BTreeSet<Arc<ObjectRef>>,
+    slices: Slices,
+    making: Making,
+    /// Of listeners whose routes can't share host names.
+    winners: BTreeMap<PlaceId, Winners>,
+    outcome: Outcome,
+}
+
+/// What may differ between the former outcome and the present one; all else is as it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub tables: Delta,
+    /// The objects that have another status, or none any more.
+    pub statuses: BTreeSet<ObjectRef>,
+    /// The objects that have other problems.
+    pub problems: BTreeSet<ObjectRef>,
+    /// The objects of which something else is copied.
+    pub copies: BTreeSet<ObjectRef>,
+}
+
+/// Why a route is looked at again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Due {
+    attachment: bool,
+    content: bool,
+}
+
+/// Routes that are looked at again.
+type DueRoutes = BTreeMap<Arc<ObjectRef>, Due>;
+
+impl Translation {
+    /// What follows from the snapshot that [`Self::update`] saw last.
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    pub fn into_outcome(self) -> Outcome {
+        self.outcome
+    }
+
+    /// Follows a snapshot. `objects` must name all of its objects that were added, replaced or removed since the last
+    /// call; the first time these are all that there are.
+    pub fn update(&mut self, snapshot: &Snapshot, objects: &BTreeSet<ObjectRef>) -> Changes {
+        let mut changes = Changes::default();
+        let mut facts: Facts = objects.iter().flat_map(Fact::about).collect();
+        let framed = self.frame(snapshot, &mut facts);
+        let policies = self.policies.update(objects.iter(), &facts, snapshot);
+        facts.extend(policies.services.iter().map(Fact::service));
+        let l4 = &mut self.outcome.tables.l4;
+        let delta = &mut changes.tables.l4;
+        let services = self.slices.update(objects.iter(), snapshot, &mut l4.alive, delta);
+        self.making.touch(&services);
+
+        let due = self.due(objects, &facts);
+        let mut touched = BTreeSet::new();
+        let mut encrypted = policies.services.clone();
+        let mut former = Vec::new();
+        for route in due.keys() {
+            encrypted.extend(self.services_of(route));
+            former.push(self.detach(route, &mut touched, &mut changes));
+        }
+        let framed = framed.map(|framed| self.replace_frame(framed, &mut touched, &mut changes));
+        for ((route, due), former) in due.iter().zip(former) {
+            self.attach(route, *due, former, snapshot, &mut touched, &mut changes);
+            encrypted.extend(self.services_of(route));
+        }
+        let mut reported = due.into_keys().collect();
+        self.make_places(&touched, &mut reported, &mut changes);
+        self.making.make_services(&self.slices, snapshot, &mut self.outcome.tables, &mut changes.tables);
+
+        let mut has_references = self.report_policies(&policies, &encrypted, snapshot, &mut changes);
+        self.report_routes(&reported, snapshot, &mut changes);
+        match framed {
+            Some(verdicts) => {
+                self.report_gateways(verdicts, &mut changes);
+                has_references = true;
+            }
+            None => self.count_routes(&touched, &mut changes),
+        }
+        if has_references {
+            self.copy(&mut changes);
+        }
+        changes
+    }
+
+    /// The Gateways, if they have to be compiled again; then also what is no longer as it was.
+    fn frame(&mut self, snapshot: &Snapshot, facts: &mut Facts) -> Option<Framed> {
+        if self.is_surrounded_by(snapshot) && !facts.iter().any(|fact| self.frame_facts.contains(fact)) {
+            return None;
+        }
+        let (framed, looked_at) = snapshot.watch(|| Framed::compile(snapshot, &self.bindings.frame));
+        self.surroundings = Some(snapshot.surroundings());
+        self.frame_facts = looked_at;
+        for gateway in &framed.others {
+            facts.extend(framed.frame.facts(gateway).into_iter().chain(self.bindings.frame.facts(gateway)));
+        }
+        Some(framed)
+    }
+
+    /// Nothing but objects is other than last time. Time alone changes nothing before the outcome says so.
+    fn is_surrounded_by(&self, snapshot: &Snapshot) -> bool {
+        let Some(last) = &self.surroundings else { return false };
+        let timely = match (last.now, snapshot.now) {
+            (None, None) => true,
+            (Some(then), Some(now)) => {
+                then <= now && self.outcome.recheck_at.is_none_or(|recheck_at| now < recheck_at)
+            }
+            _ => false,
+        };
+        timely && last.is_surrounded_alike(snapshot)
+    }
+
+    fn due(&self, objects: &BTreeSet<ObjectRef>, facts: &Facts) -> DueRoutes {
+        let mut due = DueRoutes::new();
+        for route in objects.iter().filter(|object| route::KINDS.contains(&object.kind)) {
+            due.insert(Arc::new(route.clone()), Due { attachment: true, content: true });
+        }
+        for fact in facts {
+            for route in self.attachments.of(fact) {
+                due.entry(Arc::clone(route)).or_default().attachment = true;
+            }
+            for route in self.contents.of(fact) {
+                due.entry(Arc::clone(route)).or_default().content = true;
+            }
+        }
+        due
+    }
+
+    /// The Services that a route's content looked at, if policies are about them.
+    fn services_of(&self, route: &ObjectRef) -> Vec<ObjectName> {
+        if self.policies.is_empty() {
+            return Vec::new();
+        }
+        let services = self.contents.facts(route).filter_map(|fact| match fact {
+            Fact::Object(object) if object.kind == Kind::Service => Some(ObjectName {
+                namespace: object.namespace.clone().unwrap_or_default(),
+                name: object.name.clone(),
+            }),
+            _ => None,
+        });
+        services.collect()
+    }
+
+    fn detach(
+        &mut self,
+        route: &ObjectRef,
+        touched: &mut BTreeSet<PlaceId>,
+        changes: &mut Changes,
+    ) -> Option<Bound> {
+        let (bound, left) = self.bindings.detach(route)?;
+        self.making.detach(&bound, &left, &self.bindings, &mut self.outcome.tables, &mut changes.tables);
+        touched.extend(left.into_iter().map(|(place, _)| place));
+        Some(bound)
+    }
+
+    /// Attaches a route that is detached, if it still exists, with what stays of its former self.
+    fn attach(
+        &mut self,
+        object: &Arc<ObjectRef>,
+        due: Due,
+        former: Option<Bound>,
+        snapshot: &Snapshot,
+        touched: &mut BTreeSet<PlaceId>,
+        changes: &mut Changes,
+    ) {
+        let Some(route) = snapshot.find(object).and_then(Route::parse) else {
+            self.attachments.forget(object);
+            self.contents.forget(object);
+            return;
+        };
+        let (former_content, former_attachment) = match former {
+            Some(Bound { content, verdicts, problems, .. }) => (content, Some((verdicts, problems))),
+            None => (None, None),
+        };
+        let stays = former_attachment.filter(|_| !due.attachment);
+        let (verdicts, problems) = stays.unwrap_or_else(|| {
+            let frame = &self.bindings.frame;
+            let (judged, facts) = snapshot.watch(|| attachment::judge(&route, frame, snapshot));
+            self.attachments.set(object, facts);
+            judged
+        });
+        let content = match former_content {
+            _ if verdicts.is_empty() => {
+                self.contents.forget(object);
+                None
+            }
+            Some(content) if !due.content => Some(content),
+            _ => {
+                let backends = Backends { snapshot, grants: Grants::of(snapshot), policies: &self.policies };
+                let (content, facts) = snapshot.watch(|| Content::compile(&route, &backends));
+                self.contents.set(object, facts);
+                content
+            }
+        };
+        let rank = Rank::new(Arc::clone(object), route.metadata);
+        let made = self.bindings.attach(Bound { rank, verdicts, problems, content });
+        let bound = &self.bindings.routes[object];
+        self.making.attach(bound, &made, &self.bindings, &mut self.outcome.tables, &mut changes.tables);
+        touched.extend(made.into_iter().map(|(place, _)| place));
+    }
+
+    /// Goes over to other Gateways, once the routes at those that are others are detached. Gives what is to be said of
+    /// them.
+    fn replace_frame(
+        &mut self,
+        framed: Framed,
+        touched: &mut BTreeSet<PlaceId>,
+        changes: &mut Changes,
+    ) -> Outcome {
+        let Framed { frame, others, outcome } = framed;
+        let former = std::mem::replace(&mut self.bindings.frame, frame);
+        let (tables, delta) = (&mut self.outcome.tables, &mut changes.tables);
+        for parent in others.iter().filter_map(|name| former.gateways.get(name)) {
+            for (id, place) in parent.places() {
+                self.making.remove_place(place, tables, delta);
+                self.winners.remove(&id);
+            }
+        }
+        for parent in others.iter().filter_map(|name| self.bindings.frame.gateways.get(name)) {
+            for (id, place) in parent.places() {
+                http::tables::add_listener(place, &mut tables.http, &mut delta.http);
+                touched.insert(id);
+            }
+        }
+        outcome
+    }
+
+    /// Makes what follows from the routes of listeners, and finds the routes whose statuses say who wins a host name.
+    fn make_places(
+        &mut self,
+        touched: &BTreeSet<PlaceId>,
+        reported: &mut BTreeSet<Arc<ObjectRef>>,
+        changes: &mut Changes,
+    ) {
+        for id in touched {
+            let Some(parent) = self.bindings.frame.gateways.get(&*id.gateway) else { continue };
+            let Some(place) = parent.places.get(id.listener) else { continue };
+            let mut winners = Winners::new();
+            if !place.is_http() {
+                winners = sni::winners(id, &self.bindings);
+                let former = self.winners.insert(id.clone(), winners.clone()).unwrap_or_default();
+                let news = |host: &HostPattern| winners.get(host) != former.get(host);
+                let concerned = self
+                    .bindings
+                    .attached(id)
+                    .filter(|(_, it)| it.hosts.iter().any(|it| news(&it.effective)));
+                reported.extend(concerned.map(|(route, _)| Arc::clone(route)));
+            }
+            let certificate = parent.client_certificate.as_ref();
+            let listener = Listener { id, place, client_certificate: certificate, winners: &winners };
+            self.making.make_place(&listener, &self.bindings, &mut self.outcome.tables, &mut changes.tables);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What a change of the tables is about: whatever is not named here is as it was before.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+
+use crate::http::HttpService;
+use crate::{FrontendKey, ListenerName, ObjectName, Protocol, ServicePort};
+
+/// What may differ between the former [`Tables`](crate::Tables) and the present ones, by key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    pub l4: L4Delta,
+    pub tls: TlsDelta,
+    pub http: HttpDelta,
+}
+
+/// Keys of [`L4Tables`](crate::L4Tables).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct L4Delta {
+    pub frontends: BTreeSet<FrontendKey>,
+    pub services: BTreeSet<ServicePort>,
+    pub alive: BTreeSet<(Protocol, SocketAddr)>,
+    pub pool: BTreeSet<IpAddr>,
+}
+
+/// Keys of [`TlsTables`](crate::TlsTables).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsDelta {
+    pub frontends: BTreeSet<FrontendKey>,
+    pub certificates: BTreeSet<ObjectName>,
+    pub backends: BTreeSet<(ObjectName, NonZeroU16)>,
+}
+
+/// Keys of [`HttpTables`](crate::http::HttpTables).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpDelta {
+    pub frontends: BTreeSet<FrontendKey>,
+    pub listeners: BTreeSet<ListenerName>,
+    pub http_routes: BTreeSet<ObjectName>,
+    pub grpc_routes: BTreeSet<ObjectName>,
+    pub services: BTreeSet<HttpService>,
+}
