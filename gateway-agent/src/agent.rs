@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gateway_agent_api::ObjectRef;
+use gateway_agent_api::{Kind, ObjectRef};
 use gateway_agent_kernel::{ApplyProblem, Kernel};
 use gateway_agent_routing::{Minutes, Node};
 use gateway_agent_tables::L4Tables;
@@ -281,7 +281,8 @@ impl Agent {
         }
         self.notices.update(now);
         if let Some(writer) = &self.node_writer {
-            writer.tell(self.node_status());
+            let nodes = self.compiler.snapshot().of_kind(Kind::GatewayNode).count();
+            writer.tell(self.node_status(), nodes);
         }
     }
 
