@@ -15,6 +15,7 @@ mod exchange;
 pub mod filter;
 mod forward;
 pub mod h1;
+mod mirror;
 pub mod path;
 mod plan;
 mod reply;
