@@ -3,15 +3,16 @@
 mod hooks;
 mod node_status;
 mod report;
+mod steering;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gateway_agent_api::{Kind, ObjectRef};
+use gateway_agent_api::ObjectRef;
 use gateway_agent_kernel::{ApplyProblem, Kernel};
 use gateway_agent_routing::{Minutes, Node};
-use gateway_agent_tables::L4Tables;
+use gateway_agent_tables::{FrontendKey, L4Tables, Steered};
 use glob::Pattern;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,10 +29,12 @@ use crate::input::Input;
 use crate::node::forwarding_problems;
 use crate::node_writer::NodeWriter;
 use crate::notices::{Notice, Notices, Origin};
+use crate::proxy_link;
 use crate::source::WatchError;
 use crate::statuses::{Statuses, summary};
 use crate::unserved;
 use hooks::Hooks;
+use steering::Steering;
 
 /// What an agent is told at its start.
 pub struct Setup {
@@ -42,6 +45,9 @@ pub struct Setup {
     pub patterns: Vec<Pattern>,
     pub socket: PathBuf,
     pub pin: PathBuf,
+    pub proxy: proxy_link::Source,
+    /// Whether connections may be steered in this network namespace.
+    pub may_steer: bool,
 }
 
 pub struct Agent {
@@ -53,6 +59,7 @@ pub struct Agent {
     compiler: Compiler,
     kernel: Kernel,
     hooks: Hooks,
+    steering: Steering,
     found: devices::Found,
     statuses: Statuses,
     notices: Notices,
@@ -76,12 +83,19 @@ struct Faults {
 #[derive(Debug, Default)]
 struct Applied {
     tables: L4Tables,
+    steered: BTreeMap<FrontendKey, Steered>,
     /// If all of the tables are in the kernel.
     statuses: BTreeMap<ObjectRef, Value>,
     problems: Vec<ApplyProblem>,
     /// Number of times that tables were compiled and applied.
     generation: u64,
     at: jiff::Timestamp,
+}
+
+impl Applied {
+    fn wanted(&self) -> unserved::Wanted<'_> {
+        unserved::Wanted { forwarded: &self.tables, steered: &self.steered }
+    }
 }
 
 /// Links and files are looked at this often even if no event calls for it (DESIGN.md section 5).
@@ -105,6 +119,7 @@ impl Agent {
             compiler,
             kernel,
             hooks: Hooks::default(),
+            steering: Steering::start(&setup.proxy, setup.may_steer)?,
             found: devices::Found::default(),
             statuses: Statuses::default(),
             notices: Notices::default(),
@@ -151,6 +166,10 @@ impl Agent {
                 event = self.input.changed() => event.map(|()| Step::Objects)?,
                 event = self.devices.changed() => event.map_or(Step::Reconnect, |()| Step::Devices),
                 _ = reconcile.tick() => Step::Reconcile,
+                event = self.steering.changed() => {
+                    self.take_proxy(event);
+                    continue;
+                }
                 Some(request) = self.reports.recv() => {
                     // Fails if the client has gone away.
                     let _ = request.send(self.as_report());
@@ -195,6 +214,14 @@ impl Agent {
         Ok(())
     }
 
+    /// A proxy has come or gone.
+    fn take_proxy(&mut self, event: proxy_link::Event) {
+        if self.steering.take(&mut self.kernel, event) && self.applied.generation > 0 {
+            self.apply();
+            self.note_problems();
+        }
+    }
+
     /// True if that changes any object.
     fn look_at_objects(&mut self) -> bool {
         match self.input.look(&mut self.compiler) {
@@ -230,6 +257,7 @@ impl Agent {
         self.compiler.compile();
         let outcome = self.compiler.outcome();
         self.applied.tables = outcome.tables.l4.clone();
+        self.applied.steered = outcome.tables.steered();
         self.applied.generation += 1;
         self.recheck_at = outcome.recheck_at;
         if self.input.judges_objects() {
@@ -246,6 +274,7 @@ impl Agent {
     fn apply(&mut self) {
         let report = self.kernel.apply(&self.applied.tables);
         self.applied.problems = report.problems;
+        self.applied.problems.extend(self.steering.apply(&mut self.kernel, &self.applied.steered));
         self.applied.at = jiff::Timestamp::now();
         let (generation, changes) = (self.applied.generation, report.changes);
         info!(
@@ -257,7 +286,7 @@ impl Agent {
 
     fn write_statuses(&mut self) {
         let mut statuses = self.applied.statuses.clone();
-        unserved::tell(&mut statuses, &self.applied.tables, &self.applied.problems);
+        unserved::tell(&mut statuses, self.applied.wanted(), &self.applied.problems);
         for object in self.statuses.update(statuses, &rfc3339(self.applied.at)) {
             let verdict = self.statuses.of(&object).map(summary).unwrap_or_default();
             info!(event = "status", object = object.to_string(), "{object}: {verdict}");
@@ -281,8 +310,7 @@ impl Agent {
         }
         self.notices.update(now);
         if let Some(writer) = &self.node_writer {
-            let nodes = self.compiler.snapshot().of_kind(Kind::GatewayNode).count();
-            writer.tell(self.node_status(), nodes);
+            writer.tell(self.node_status());
         }
     }
 

@@ -25,6 +25,11 @@ pub enum Command {
     /// When it stops, forwarding goes on as it was: programs and tables stay pinned, and the next agent takes them
     /// over. `gateway-agent detach` removes them.
     Run(Box<Run>),
+    /// Accept connections of HTTP, HTTPS and TLS listeners for an agent, until SIGTERM or SIGINT
+    ///
+    /// Needs no capability and gives up all that it has. It gets its sockets and listeners from the agent, ends its
+    /// connections in order when it is replaced, and outlives an agent that is.
+    Proxy(Proxy),
     /// Write the statuses of a cluster's objects, until SIGTERM or SIGINT
     ///
     /// Of several controllers, one writes: the holder of the Lease `gateway-agent-controller`.
@@ -72,6 +77,10 @@ pub struct Run {
     #[command(flatten)]
     pub socket: Socket,
 
+    /// Let a proxy (`gateway-agent proxy --socket`) connect to this Unix socket [default: start one as a child]
+    #[arg(long, value_name = "PATH")]
+    pub proxy_socket: Option<PathBuf>,
+
     /// Flows held at once, 253 bytes of kernel memory each [default: a 64th of the machine's memory, at most 629142]
     ///
     /// Tables that are pinned already must have been made with the same number; `detach` removes them.
@@ -107,11 +116,36 @@ pub struct Run {
 }
 
 #[derive(Args, Debug)]
+pub struct Proxy {
+    #[command(flatten)]
+    pub agent: ProxyAgent,
+
+    /// Threads that serve connections [default: as many as CPUs, at most 4]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub workers: Option<u8>,
+
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct ProxyAgent {
+    /// Unix socket of `gateway-agent run --proxy-socket`; it may come later, and come again
+    #[arg(id = "proxy_socket", long = "socket", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Standard input is the agent's socket: how an agent starts its own proxy
+    #[arg(long)]
+    pub parent: bool,
+}
+
+#[derive(Args, Debug)]
 pub struct Controller {
     #[command(flatten)]
     pub kubeconfig: Kubeconfig,
 
-    /// Namespace of gateway-agent, where the Lease is and copies of Secrets go [default: the pod's own, or the kubeconfig's]
+    /// Namespace of the Lease [default: the pod's own, or the kubeconfig's]
     #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
 
@@ -123,7 +157,7 @@ pub struct Controller {
     pub log: Log,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Log {
     /// Form of the log, which goes to standard error
     #[arg(id = "log", long = "log", value_name = "FORM", default_value = "text")]
@@ -223,10 +257,6 @@ pub struct RunSources {
 
     #[command(flatten)]
     pub kubeconfig: Kubeconfig,
-
-    /// Namespace of gateway-agent, where copies of Secrets are [default: the pod's own, or the kubeconfig's]
-    #[arg(long, value_name = "NAME", conflicts_with = "paths")]
-    pub namespace: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -368,7 +398,7 @@ mod tests {
     fn run_takes_everything() {
         let line = "gateway-agent run -f a -f b --node-name n --node-address 10.0.0.1 --node-address fd00::1 \
             --device eth* --device veth? --host --pin /p --socket /s --flows 1000 --snat-ports 2048-4095 \
-            --timeout udp-opening=300ms --timeout tcp-closed=1s --size ring-places=2000 --selection-seed x --log json --log-level debug";
+            --proxy-socket /x --timeout udp-opening=300ms --timeout tcp-closed=1s --size ring-places=2000 --selection-seed x --log json --log-level debug";
         let Command::Run(run) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!("not run")
         };
@@ -389,6 +419,8 @@ mod tests {
             ("run -f a --snat-ports 80-90", "begin at 1024 or above"),
             ("run -f a --kubeconfig b", "cannot be used with"),
             ("check", "--files <PATH>"),
+            ("proxy", "<--socket <PATH>|--parent>"),
+            ("proxy --parent --workers 0", "1..=64"),
             ("flows --client here", "is no address"),
         ] {
             let line = format!("gateway-agent {line}");

@@ -5,6 +5,7 @@ mod completions;
 mod controller;
 mod detach;
 mod flows;
+mod proxy;
 mod run;
 mod stats;
 mod status;
@@ -22,6 +23,7 @@ use crate::failure::Failure;
 pub fn execute(command: Command) -> Result<ExitCode, Failure> {
     let result = match command {
         Command::Run(run) => run::execute(*run).map(|()| ExitCode::SUCCESS),
+        Command::Proxy(proxy) => proxy::execute(proxy).map(|()| ExitCode::SUCCESS),
         Command::Controller(controller) => controller::execute(controller).map(|()| ExitCode::SUCCESS),
         Command::Check(check) => check::execute(&check),
         Command::Stats(stats) => stats::execute(&stats).map(|()| ExitCode::SUCCESS),

@@ -19,9 +19,8 @@ impl Input {
         Watcher::new(paths).map(|files| Self::Files(Box::new(files)))
     }
 
-    /// `home` is the namespace that gateway-agent runs in.
-    pub fn cluster(client: kube::Client, home: &str) -> Self {
-        Self::Cluster(Box::new(Cluster::follow(client, Role::Agent, home)))
+    pub fn cluster(client: kube::Client) -> Self {
+        Self::Cluster(Box::new(Cluster::follow(client, Role::Agent)))
     }
 
     /// Waits until a look is due; may also come back without a change. Can be cancelled.

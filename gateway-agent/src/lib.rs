@@ -10,7 +10,6 @@ mod clock;
 mod commands;
 mod compile;
 mod controller;
-mod copies;
 mod devices;
 mod failure;
 mod input;
@@ -18,6 +17,8 @@ mod logging;
 mod node;
 mod node_writer;
 mod notices;
+mod process;
+mod proxy_link;
 #[cfg(test)]
 mod rbac;
 mod source;

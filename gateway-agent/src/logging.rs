@@ -7,6 +7,15 @@ use tracing_subscriber::filter::ParseError;
 
 use crate::cli::{Log, LogForm};
 
+/// As `log` was on the command line, for a process that is started to log beside this one.
+pub fn arguments(log: &Log) -> [String; 4] {
+    let form = match log.form {
+        LogForm::Text => "text",
+        LogForm::Json => "json",
+    };
+    ["--log", form, "--log-level", &log.filter].map(str::to_owned)
+}
+
 /// Takes effect once for the process. Fails if the filter can't be parsed.
 pub fn start(log: &Log) -> Result<(), ParseError> {
     let lines = tracing_subscriber::fmt()

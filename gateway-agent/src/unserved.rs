@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gateway_agent_api::{Kind, ObjectRef};
 use gateway_agent_kernel::ApplyProblem;
-use gateway_agent_tables::{L4Tables, ListenerName};
+use gateway_agent_tables::{FrontendKey, L4Tables, ListenerName, Steered};
 use serde_json::Value;
 
 use crate::statuses::{programmed, programmed_mut, turn_false};
 
 /// Turns Programmed to False where a listener lacks one of its frontends, since it must be available on every address
 /// of its Gateway, and where a Gateway has no listener left that carries traffic.
-pub fn tell(statuses: &mut BTreeMap<ObjectRef, Value>, tables: &L4Tables, problems: &[ApplyProblem]) {
+pub fn tell(statuses: &mut BTreeMap<ObjectRef, Value>, wanted: Wanted<'_>, problems: &[ApplyProblem]) {
     let mut gateways = BTreeSet::new();
-    for (listener, causes) in by_listener(tables, problems) {
+    for (listener, causes) in by_listener(wanted, problems) {
         let gateway = ObjectRef::new(Kind::Gateway, &listener.gateway.namespace, &listener.gateway.name);
         let Some(status) = statuses.get_mut(&gateway) else { continue };
         if let Some(programmed) = programmed_of(status, &listener.listener) {
@@ -28,15 +28,31 @@ pub fn tell(statuses: &mut BTreeMap<ObjectRef, Value>, tables: &L4Tables, proble
     }
 }
 
+/// What the kernel is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub forwarded: &'a L4Tables,
+    pub steered: &'a BTreeMap<FrontendKey, Steered>,
+}
+
+impl<'a> Wanted<'a> {
+    fn listeners(self, key: &FrontendKey) -> impl Iterator<Item = &'a ListenerName> {
+        let forwarded = self.forwarded.frontends.get(key).map(|frontend| &frontend.listener);
+        let steered = self.steered.get(key).into_iter().flat_map(|steered| &steered.listeners);
+        forwarded.into_iter().chain(steered)
+    }
+}
+
 /// Why listeners are not served, by the frontends that the kernel didn't take.
 pub fn by_listener<'a>(
-    tables: &'a L4Tables,
+    wanted: Wanted<'a>,
     problems: &[ApplyProblem],
 ) -> BTreeMap<&'a ListenerName, Vec<String>> {
     let mut causes: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for problem in problems {
-        if let Some(frontend) = problem.frontend().and_then(|key| tables.frontends.get(&key)) {
-            causes.entry(&frontend.listener).or_default().push(problem.to_string());
+        let Some(key) = problem.frontend() else { continue };
+        for listener in wanted.listeners(&key) {
+            causes.entry(listener).or_default().push(problem.to_string());
         }
     }
     causes
@@ -73,7 +89,7 @@ fn programmed_of<'a>(status: &'a mut Value, listener: &str) -> Option<&'a mut Va
 mod tests {
     use std::net::IpAddr;
 
-    use gateway_agent_tables::{Frontend, FrontendKey, ObjectName, Protocol};
+    use gateway_agent_tables::{Frontend, ObjectName, Protocol};
     use serde_json::json;
 
     use super::*;
@@ -109,7 +125,8 @@ mod tests {
             .iter()
             .map(|frontend| ApplyProblem::FrontendsFull { frontend: *frontend, capacity: 2 })
             .collect();
-        tell(&mut statuses, &tables(), &problems);
+        let wanted = Wanted { forwarded: &tables(), steered: &BTreeMap::new() };
+        tell(&mut statuses, wanted, &problems);
         let text = |pointer: String| statuses[&edge].pointer(&pointer).unwrap().as_str().unwrap().to_owned();
         let places = ["", "/listeners/0", "/listeners/1"].map(|part| format!("{part}/conditions/0"));
         places

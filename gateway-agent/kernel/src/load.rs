@@ -157,6 +157,11 @@ impl Kernel {
             .map_err(|cause| OpenError::Map { what: "sockets of the proxy", cause })
     }
 
+    /// Whether an agent, alive or dead, has given the connections to a proxy.
+    pub fn has_sockets(&self) -> Result<bool, OpenError> {
+        steer::has_sockets(&self.feed.store).map_err(|cause| OpenError::Map { what: "proxy", cause })
+    }
+
     /// The proxy whose sockets have the connections, if it is the child of an agent, alive or dead.
     pub fn proxy_process(&self) -> Result<Option<Process>, OpenError> {
         steer::process(&self.feed.store).map_err(|cause| OpenError::Map { what: "proxy", cause })

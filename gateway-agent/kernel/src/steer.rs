@@ -91,6 +91,10 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT))
 }
 
+pub(crate) fn has_sockets(store: &Store) -> Result<bool, MapError> {
+    Ok(store.proxy.get(&0, 0)?.sockets > 0)
+}
+
 /// The process whose sockets are in the map, if an agent started it.
 pub(crate) fn process(store: &Store) -> Result<Option<Process>, MapError> {
     let Proxy { pid, started, .. } = store.proxy.get(&0, 0)?;

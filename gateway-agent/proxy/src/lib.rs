@@ -8,6 +8,9 @@
 //! [`h1`], [`filter`] and [`path`] are the pure parts of that.
 #![forbid(unsafe_code)]
 
+mod accept;
+mod answer;
+pub mod confine;
 mod connection;
 mod counters;
 mod deadline;
@@ -15,11 +18,13 @@ mod exchange;
 pub mod filter;
 mod forward;
 pub mod h1;
-mod mirror;
+mod hello;
+pub mod link;
 pub mod path;
 mod plan;
 mod reply;
 mod routing;
+pub mod serve;
 mod server;
 mod settings;
 mod socket;

@@ -72,7 +72,7 @@ impl Agent {
     }
 
     fn node_problems(&self) -> Vec<NodeProblem> {
-        let refused = unserved::by_listener(&self.applied.tables, &self.applied.problems);
+        let refused = unserved::by_listener(self.applied.wanted(), &self.applied.problems);
         let problem = |(listener, causes): (&gateway_agent_tables::ListenerName, Vec<String>)| NodeProblem {
             namespace: listener.gateway.namespace.clone(),
             gateway: listener.gateway.name.clone(),

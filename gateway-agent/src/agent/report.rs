@@ -39,6 +39,8 @@ impl Agent {
             "generation": self.applied.generation,
             "appliedAt": rfc3339(self.applied.at),
             "frontends": self.applied.tables.frontends.len(),
+            "steered": self.applied.steered.len(),
+            "proxy": self.steering.state(),
             "devices": self.hooks.all().map(hook).collect::<Vec<_>>(),
             "objects": objects,
             "statuses": statuses,

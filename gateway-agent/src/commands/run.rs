@@ -10,6 +10,7 @@ use crate::agent::{Agent, Setup};
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::node_writer::NodeWriter;
+use crate::proxy_link::Source;
 use crate::source::cluster;
 use crate::{cli, logging, node};
 
@@ -49,6 +50,11 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
             patterns: arguments.devices,
             socket: arguments.socket.path,
             pin: options.pin,
+            proxy: match arguments.proxy_socket {
+                Some(path) => Source::Socket(path),
+                None => Source::Child(arguments.log),
+            },
+            may_steer: arguments.host || !node::in_initial_network_namespace(),
         };
         let agent = Box::pin(Agent::start(setup, kernel)).await?;
         Box::pin(agent.run()).await
@@ -60,8 +66,7 @@ async fn input(sources: &cli::RunSources, node: &str) -> Result<(Input, Option<N
     if sources.paths.is_empty() {
         let client = cluster::connect(sources.kubeconfig.path.as_deref()).await?;
         let writer = NodeWriter::start(client.clone(), node.to_owned());
-        let home = sources.namespace.as_deref().unwrap_or(client.default_namespace()).to_owned();
-        return Ok((Input::cluster(client, &home), Some(writer)));
+        return Ok((Input::cluster(client), Some(writer)));
     }
     Ok((Input::files(sources.paths.clone())?, None))
 }

@@ -16,7 +16,7 @@ pub struct Steered {
 }
 
 /// What clients say first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Application {
     /// A request in the clear.
     Http,

@@ -1,0 +1,85 @@
+//! One worker's sockets: connections are accepted until the set is retired, and a little longer.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_agent_tables::Application;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::warn;
+
+use crate::answer;
+use crate::serve::Shared;
+
+/// After the kernel gives new connections to others: handshakes that had begun are completed with the socket that
+/// they began with, and a lost packet is repeated after a second (RFC 6298, 2.1).
+const GRACE: Duration = Duration::from_secs(3);
+
+/// A connection may be here before the message that names its listener.
+const UNKNOWN: Duration = Duration::from_secs(1);
+
+/// Without descriptors or memory, accepting fails at once, again and again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts until set number `set` is retired and nothing waits any more. `_open` is dropped at the end.
+pub(crate) async fn accept(listener: TcpListener, set: u64, shared: Arc<Shared>, _open: mpsc::Sender<()>) {
+    let mut retired = shared.retired.subscribe();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => take(accepted, &shared).await,
+            // An error: the process ends.
+            () = async { drop(retired.wait_for(|up_to| set <= *up_to).await) } => break,
+        }
+    }
+    let end = Instant::now() + GRACE;
+    while let Ok(accepted) = timeout_at(end, listener.accept()).await {
+        take(accepted, &shared).await;
+    }
+    // What is complete by now is still in the queue.
+    while let Ok(accepted) = timeout(Duration::ZERO, listener.accept()).await {
+        take(accepted, &shared).await;
+    }
+}
+
+async fn take(accepted: io::Result<(TcpStream, SocketAddr)>, shared: &Arc<Shared>) {
+    match accepted {
+        Ok((stream, _)) => begin(stream, shared),
+        // The client has gone; accept(2) says it this way.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+        Err(error) => {
+            warn!("can't accept connections: {error}");
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Above the limit, connections are closed at once: those that are open go on undisturbed.
+fn begin(stream: TcpStream, shared: &Arc<Shared>) {
+    let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else { return };
+    let shared = Arc::clone(shared);
+    spawn_local(async move {
+        if let Ok(local) = stream.local_addr()
+            && let Some(application) = application(local, &shared).await
+        {
+            answer::connection(stream, application, &shared.limits).await;
+        }
+        drop(permit);
+    });
+}
+
+/// What clients of this address and port say; None: it is no listener's.
+async fn application(local: SocketAddr, shared: &Shared) -> Option<Application> {
+    // A socket for both families gives IPv4 addresses as IPv4-mapped ones.
+    let key = (local.ip().to_canonical(), local.port());
+    let mut listeners = shared.listeners.subscribe();
+    let known = timeout(UNKNOWN, listeners.wait_for(|listeners| listeners.contains_key(&key))).await;
+    known.ok()?.ok()?.get(&key).copied()
+}
+
+/// The listeners by address and port.
+pub(crate) type Listeners = watch::Sender<HashMap<(IpAddr, u16), Application>>;

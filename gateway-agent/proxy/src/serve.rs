@@ -1,0 +1,230 @@
+//! The proxy's process: what the agent orders, done by its workers.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::TcpListener as BlockingListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixStream};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use crate::accept::{Listeners, accept};
+use crate::h1::HeadLimits;
+use crate::link::{self, LinkError, Listener, Order, Receiver, Report, Sender};
+
+/// How clients are kept from taking all that there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of requests; also how long a ClientHello may get.
+    pub head: HeadLimits,
+    /// A client that hasn't sent a whole head or ClientHello by then is closed.
+    pub first_message: Duration,
+    /// Connections at once. Further ones are closed as soon as they are accepted.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    /// 10 s are three lost packets in a row (RFC 6298). 10,000 idle connections are 14 MB (1.4 kB each).
+    fn default() -> Self {
+        Self { head: HeadLimits::default(), first_message: Duration::from_secs(10), connections: 10_000 }
+    }
+}
+
+/// Where the agent is.
+#[derive(Debug)]
+pub enum Agent {
+    /// It has started this process and is at the other end. When it is gone, it doesn't come back.
+    Parent(std::os::unix::net::UnixStream),
+    /// It listens there, or will.
+    At(PathBuf),
+}
+
+/// What workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) listeners: Listeners,
+    /// Sets of sockets are numbered from 1; those up to this one get no more connections.
+    pub(crate) retired: watch::Sender<u64>,
+    /// One permit for each connection that may be open.
+    pub(crate) connections: Arc<Semaphore>,
+}
+
+/// How long connections may take to end when the process is to.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// An agent that is being replaced is back in a second or two.
+const RECONNECT: Duration = Duration::from_millis(200);
+
+/// Accepts connections until SIGTERM or SIGINT, or until another proxy has taken over, and then until those that are
+/// there have ended.
+pub fn run(agent: Agent, workers: usize, limits: Limits) -> io::Result<()> {
+    let shared = Arc::new(Shared {
+        limits,
+        listeners: watch::Sender::new(HashMap::new()),
+        retired: watch::Sender::new(0),
+        connections: Arc::new(Semaphore::new(limits.connections)),
+    });
+    let (open, ended) = mpsc::channel(1);
+    let workers =
+        (0..workers).map(|index| Worker::start(index, &shared, &open)).collect::<io::Result<_>>()?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+        let proxy = Proxy { shared, workers, sets: 0, stop };
+        // The workers have the others; when all are gone, nothing is accepted any more.
+        drop(open);
+        proxy.run(agent, ended).await
+    })
+}
+
+struct Proxy {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    /// How many sets of sockets the agent has passed.
+    sets: u64,
+    stop: [Signal; 2],
+}
+
+/// Why a link ended.
+enum End {
+    /// The agent has gone.
+    Lost,
+    /// The process is to end.
+    Stop,
+}
+
+impl Proxy {
+    async fn run(mut self, agent: Agent, mut ended: mpsc::Receiver<()>) -> io::Result<()> {
+        match agent {
+            Agent::Parent(stream) => {
+                stream.set_nonblocking(true)?;
+                if let End::Lost = self.follow(UnixStream::from_std(stream)?).await {
+                    info!(event = "orphaned", "the agent has gone; connections are accepted as before");
+                    self.stopped().await;
+                }
+            }
+            Agent::At(path) => loop {
+                if let Ok(stream) = UnixStream::connect(&path).await
+                    && let End::Stop = self.follow(stream).await
+                {
+                    break;
+                }
+                tokio::select! {
+                    () = sleep(RECONNECT) => {}
+                    () = self.stopped() => break,
+                }
+            },
+        }
+        info!(event = "draining", "no longer accepting; connections that are open may end");
+        self.shared.retired.send_replace(u64::MAX);
+        drop(self.workers);
+        // None: nothing holds the other end.
+        let _ = ended.recv().await;
+        let all = u32::try_from(self.shared.limits.connections).unwrap_or(u32::MAX);
+        if timeout(DRAIN, self.shared.connections.acquire_many(all)).await.is_err() {
+            warn!(event = "cut", "connections that are still open are closed");
+        }
+        Ok(())
+    }
+
+    async fn stopped(&mut self) {
+        let [terminate, interrupt] = &mut self.stop;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+
+    /// Does what the agent orders as long as it is there.
+    async fn follow(&mut self, stream: UnixStream) -> End {
+        let (mut sender, mut receiver) = link::link(stream);
+        match self.obey(&mut sender, &mut receiver).await {
+            Ok(end) => end,
+            Err(error) => {
+                warn!("the agent can't be followed any more: {error}");
+                End::Lost
+            }
+        }
+    }
+
+    async fn obey(&mut self, sender: &mut Sender, receiver: &mut Receiver) -> Result<End, LinkError> {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        sender.send(&Report::Hello { version, workers: self.workers.len() }, &[]).await?;
+        loop {
+            let order = tokio::select! {
+                order = receiver.next() => order?,
+                () = self.stopped() => return Ok(End::Stop),
+            };
+            match order {
+                None => return Ok(End::Lost),
+                Some(Order::Listeners(listeners)) => self.know(&listeners),
+                Some(Order::Accept { sockets }) => {
+                    let sockets = receiver.take_descriptors(sockets)?;
+                    self.accept(sockets.into_iter().map(BlockingListener::from).collect());
+                    sender.send(&Report::Accepting, &[]).await?;
+                }
+                Some(Order::Steered) => {
+                    self.shared.retired.send_replace(self.sets.saturating_sub(1));
+                }
+                Some(Order::Retire) => return Ok(End::Stop),
+            }
+        }
+    }
+
+    fn know(&self, listeners: &[Listener]) {
+        let by_socket = listeners.iter().map(|it| ((it.address, it.port.get()), it.application));
+        self.shared.listeners.send_replace(by_socket.collect());
+    }
+
+    fn accept(&mut self, sockets: Vec<BlockingListener>) {
+        self.sets += 1;
+        let workers = self.workers.iter().cycle();
+        for (worker, socket) in workers.zip(sockets) {
+            // Fails if the worker has panicked; the others go on.
+            let _ = worker.sockets.send((self.sets, socket));
+        }
+    }
+}
+
+/// A thread with a runtime of its own, and the way to give it sockets.
+struct Worker {
+    sockets: mpsc::UnboundedSender<(u64, BlockingListener)>,
+}
+
+impl Worker {
+    fn start(index: usize, shared: &Arc<Shared>, open: &mpsc::Sender<()>) -> io::Result<Self> {
+        let (sockets, mut received) = mpsc::unbounded_channel();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (shared, open) = (Arc::clone(shared), open.clone());
+        let work = move || {
+            LocalSet::new().block_on(&runtime, async {
+                while let Some((set, socket)) = received.recv().await {
+                    match listener(socket) {
+                        Ok(listener) => {
+                            spawn_local(accept(listener, set, Arc::clone(&shared), open.clone()));
+                        }
+                        Err(error) => warn!("a socket of the agent can't be used: {error}"),
+                    }
+                }
+                // The process is to end: it does when the last connection has, and this thread with it.
+                drop(open);
+                std::future::pending::<()>().await;
+            });
+        };
+        std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)?;
+        Ok(Self { sockets })
+    }
+}
+
+fn listener(socket: BlockingListener) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
+}

@@ -1,0 +1,104 @@
+//! One proxy, from its first word to its end.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_agent_kernel::{MOST_SOCKETS, Process};
+use gateway_agent_proxy::link::{self, LinkError, Order, Receiver, Report};
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::{Event, Offer};
+
+/// To start, and to begin to accept: no file is read and nothing is waited for.
+const START: Duration = Duration::from_secs(10);
+
+pub(super) struct Session {
+    pub(super) stream: UnixStream,
+    /// Of the proxy, if it is the agent's child.
+    pub(super) process: Option<Process>,
+    /// Ends the session of a proxy that still has its sockets.
+    pub(super) replaces: Option<oneshot::Sender<()>>,
+    pub(super) retired: oneshot::Receiver<()>,
+}
+
+/// How a session ended that met no error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The proxy has gone.
+    Gone,
+    /// It was told to end.
+    Retired,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("it did not say what was expected within {START:?}")]
+    Late,
+    #[error("it said {0:?} out of turn; are agent and proxy of the same version?")]
+    OutOfTurn(Report),
+    #[error("it has gone before it accepted connections")]
+    Early,
+    #[error("its sockets can't be opened: {0}")]
+    Sockets(io::Error),
+}
+
+impl Session {
+    pub(super) async fn run(self, offer: &Offer) -> Result<End, SessionError> {
+        let (mut sender, mut receiver) = link::link(self.stream);
+        let workers = match report(&mut receiver).await? {
+            Report::Hello { workers, .. } => workers.clamp(1, MOST_SOCKETS),
+            other @ Report::Accepting => return Err(SessionError::OutOfTurn(other)),
+        };
+        let sockets = offer.sockets(workers, self.replaces.is_some()).map_err(SessionError::Sockets)?;
+        let mut listeners = offer.listeners.clone();
+        let known = Order::Listeners(listeners.borrow_and_update().clone());
+        sender.send(&known, &[]).await?;
+        let passed: Vec<BorrowedFd<'_>> = sockets.iter().collect();
+        sender.send(&Order::Accept { sockets: passed.len() }, &passed).await?;
+        match report(&mut receiver).await? {
+            Report::Accepting => {}
+            other @ Report::Hello { .. } => return Err(SessionError::OutOfTurn(other)),
+        }
+
+        let (steered, done) = oneshot::channel();
+        let event = Event::Accepting { sockets: Arc::clone(&sockets), process: self.process, steered };
+        if offer.events.send(event).await.is_ok() && done.await.is_ok() {
+            offer.keep(sockets);
+            sender.send(&Order::Steered, &[]).await?;
+            // Fails if that proxy has gone by itself.
+            self.replaces.map(|former| former.send(()));
+        }
+
+        let mut retired = self.retired;
+        loop {
+            tokio::select! {
+                changed = listeners.changed() => {
+                    if changed.is_err() {
+                        return Ok(End::Gone);
+                    }
+                    let known = Order::Listeners(listeners.borrow_and_update().clone());
+                    sender.send(&known, &[]).await?;
+                }
+                report = receiver.next::<Report>() => match report? {
+                    None => return Ok(End::Gone),
+                    Some(report) => return Err(SessionError::OutOfTurn(report)),
+                },
+                Ok(()) = &mut retired => {
+                    sender.send(&Order::Retire, &[]).await?;
+                    return Ok(End::Retired);
+                }
+            }
+        }
+    }
+}
+
+async fn report(receiver: &mut Receiver) -> Result<Report, SessionError> {
+    let report = timeout(START, receiver.next()).await.map_err(|_| SessionError::Late)??;
+    report.ok_or(SessionError::Early)
+}
