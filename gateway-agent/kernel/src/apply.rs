@@ -9,14 +9,14 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 
 use aya::maps::MapError;
-use gateway_agent_tables::{FrontendKey, L4Tables, RouteName, ServicePort};
+use gateway_agent_tables::{FrontendKey, L4Delta, L4Tables, RouteName, ServicePort};
 use thiserror::Error;
 
 use crate::endpoints::Endpoints;
 use crate::frontends::Frontends;
 use crate::peers::{PeerLink, Peers};
 use crate::ports::Ports;
-use crate::rings::Rings;
+use crate::rings::{Rings, targets};
 use crate::store::Store;
 use crate::{flows, sys};
 
@@ -135,6 +135,8 @@ pub(crate) struct Feed {
     frontends: Frontends,
     ports: Ports,
     peers: Peers,
+    /// Everything is in the kernel as the tables said that were applied last.
+    settled: bool,
 }
 
 impl Feed {
@@ -156,47 +158,82 @@ impl Feed {
             ports.add_endpoint(flow.protocol, flow.endpoint.port());
         }
         ports.write(&mut store.ports)?;
-        Ok(Self { store, endpoints, rings, frontends, ports, peers })
+        Ok(Self { store, endpoints, rings, frontends, ports, peers, settled: false })
     }
 
     pub(crate) fn set_peers(&mut self, links: &BTreeMap<String, PeerLink>) -> Result<(), MapError> {
         self.peers.set(&mut self.store, links)
     }
 
+    /// Makes everything as the tables say.
     pub(crate) fn apply(&mut self, tables: &L4Tables) -> ApplyReport {
-        let first = self.pass(tables);
-        if first.problems.is_empty() || !first.freed {
+        let all = self.everything(tables);
+        let mut report = self.pass(tables, &all);
+        if !report.problems.is_empty() && report.freed {
+            // What didn't fit may fit now that the former tables' share is free.
+            let first = std::mem::replace(&mut report, self.pass(tables, &all));
+            report.changes += first.changes;
+        }
+        self.settled = report.problems.is_empty();
+        report
+    }
+
+    /// The same, if the tables differ from those that were applied last by what `delta` names.
+    pub(crate) fn update(&mut self, tables: &L4Tables, delta: &L4Delta) -> ApplyReport {
+        if !self.settled {
+            return self.apply(tables);
+        }
+        let first = self.pass(tables, delta);
+        if first.problems.is_empty() {
             return first;
         }
-        // What didn't fit may fit now that the former tables' share is free.
-        let mut second = self.pass(tables);
+        let mut second = self.apply(tables);
         second.changes += first.changes;
         second
     }
 
-    fn pass(&mut self, tables: &L4Tables) -> ApplyReport {
-        let mut report = ApplyReport::default();
-        let Self { store, endpoints, rings, frontends, ports, peers } = self;
+    /// All that the tables or the kernel have.
+    fn everything(&self, tables: &L4Tables) -> L4Delta {
+        let named = tables.frontends.values().flat_map(|frontend| targets(frontend.split.as_ref()));
+        let known = self.rings.services().chain(self.endpoints.services());
+        L4Delta {
+            frontends: tables.frontends.keys().chain(self.frontends.keys()).copied().collect(),
+            services: tables.services.keys().chain(known).chain(named).cloned().collect(),
+            alive: self.endpoints.keys().copied().collect(),
+            ..L4Delta::default()
+        }
+    }
 
-        endpoints.raise(store, tables, peers, &mut report);
-        for key in tables.frontends.keys() {
+    /// Looks at what the delta names.
+    fn pass(&mut self, tables: &L4Tables, delta: &L4Delta) -> ApplyReport {
+        let mut report = ApplyReport::default();
+        let Self { store, endpoints, rings, frontends, ports, peers, settled: _ } = self;
+        let L4Delta { frontends: keys, services, alive, pool } = delta;
+        let mut keys = keys.clone();
+        if !pool.is_empty() {
+            // A split says whether its frontend's address is of a pool.
+            keys.extend(tables.frontends.keys().filter(|key| pool.contains(&key.address)));
+        }
+
+        let mut touched = endpoints.raise(store, tables, services, peers, &mut report);
+        for key in keys.iter().filter(|key| tables.frontends.contains_key(key)) {
             ports.add_frontend(key.protocol, key.port.get());
         }
-        for (protocol, address) in endpoints.keys() {
+        for (protocol, address) in touched.iter().filter(|key| endpoints.id(key).is_some()) {
             ports.add_endpoint(*protocol, address.port());
         }
         match ports.write(&mut store.ports) {
             Ok(written) => report.changes += usize::from(written),
             Err(error) => report.map_problem("ports", &"port sets", &error),
         }
-        rings.write(store, tables, endpoints, &mut report);
-        frontends.write(store, tables, rings, &mut report);
+        rings.write(store, tables, services, endpoints, &mut report);
+        frontends.write(store, tables, &keys, rings, &mut report);
 
-        frontends.remove(store, tables, &mut report);
+        frontends.remove(store, tables, &keys, &mut report);
         // Something in the kernel may be older than the tables: what it names can't be given up yet.
         let complete = report.is_complete();
         if complete {
-            rings.retire(store, tables, &mut report);
+            rings.retire(store, tables, services, &mut report);
         }
         if frontends.has_retired() || rings.has_retired() {
             sys::wait_for_programs();
@@ -204,7 +241,8 @@ impl Feed {
             rings.release(&mut report);
         }
         if complete {
-            endpoints.lower(&mut store.endpoints, tables, &mut report);
+            touched.extend(alive);
+            endpoints.lower(&mut store.endpoints, tables, touched.iter(), &mut report);
         }
         report
     }

@@ -1,6 +1,6 @@
 //! The map `endpoints`: an id for each (protocol, address) that flows may have.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use aya::maps::{Array, MapData, MapError};
@@ -11,6 +11,7 @@ use crate::address::{mapped, number, protocol, socket};
 use crate::apply::{ApplyProblem, ApplyReport};
 use crate::ids::Ids;
 use crate::peers::{NO_PEER, Peers};
+use crate::ready::{Place, Ready};
 use crate::store::Store;
 
 pub(crate) type EndpointKey = (Protocol, SocketAddr);
@@ -22,6 +23,7 @@ pub(crate) struct Endpoints {
     ids: Ids,
     /// Ready or draining.
     known: HashMap<EndpointKey, Known>,
+    ready: Ready,
 }
 
 #[derive(Debug)]
@@ -44,7 +46,7 @@ impl Endpoints {
             }
         }
         let ids = Ids::recover(map.len(), known.values().map(|k| k.id));
-        Ok(Self { node: node.to_owned(), ids, known })
+        Ok(Self { node: node.to_owned(), ids, known, ready: Ready::default() })
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &EndpointKey> {
@@ -60,16 +62,26 @@ impl Endpoints {
         self.known.get(key).map(|known| known.id)
     }
 
-    /// Makes every endpoint ready that a ring will have.
+    /// The Service ports whose endpoints are known.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &ServicePort> {
+        self.ready.services()
+    }
+
+    /// Makes every endpoint ready that a ring of these Service ports will have. Gives the endpoints that they have, or had.
     pub(crate) fn raise(
         &mut self,
         store: &mut Store,
         tables: &L4Tables,
+        services: &BTreeSet<ServicePort>,
         peers: &mut Peers,
         report: &mut ApplyReport,
-    ) {
+    ) -> BTreeSet<EndpointKey> {
         let Store { endpoints: map, labels, .. } = store;
-        for (key, Place { service, local, node }) in ready(tables, &self.node) {
+        let touched = self.ready.update(tables, services);
+        for &key in &touched {
+            let Some(Place { service, local, node }) = self.ready.place(&key, tables, &self.node) else {
+                continue;
+            };
             let peer = match node.filter(|_| !local).map_or(Ok(NO_PEER), |node| peers.id(labels, node)) {
                 Ok(peer) => peer,
                 Err(error) => {
@@ -79,7 +91,7 @@ impl Endpoints {
             };
             let (id, generation, new) = match self.known.get(&key) {
                 Some(known) => (known.id, known.value.generation, false),
-                None => match self.allocate(map) {
+                None => match allocate(&mut self.ids, map) {
                     Ok(Some((id, generation))) => (id, generation, true),
                     Ok(None) => {
                         let (service, endpoint, capacity) = (service.clone(), key.1, self.ids.capacity());
@@ -105,15 +117,22 @@ impl Endpoints {
                 self.ids.free(id);
             }
         }
+        touched
     }
 
-    /// Makes those draining that are only listed, and those gone that aren't: their flows are reset from now on, and
-    /// their ids wait for reuse. No ring may have them any more.
-    pub(crate) fn lower(&mut self, map: &mut EndpointMap, tables: &L4Tables, report: &mut ApplyReport) {
-        let ready = ready(tables, &self.node);
+    /// Of these endpoints makes those draining that are only listed, and those gone that aren't: their flows are reset
+    /// from now on, and their ids wait for reuse. No ring may have them any more.
+    pub(crate) fn lower<'k>(
+        &mut self,
+        map: &mut EndpointMap,
+        tables: &L4Tables,
+        endpoints: impl Iterator<Item = &'k EndpointKey>,
+        report: &mut ApplyReport,
+    ) {
         let mut gone = Vec::new();
-        for (key, known) in &mut self.known {
-            let state = match (ready.contains_key(key), tables.alive.contains(key)) {
+        for key in endpoints {
+            let Some(known) = self.known.get_mut(key) else { continue };
+            let state = match (self.ready.contains(key), tables.alive.contains(key)) {
                 (true, _) => continue,
                 (false, true) => EndpointState::Draining,
                 (false, false) => EndpointState::Gone,
@@ -138,42 +157,18 @@ impl Endpoints {
             }
         }
     }
-
-    /// An id and the generation of its coming use.
-    fn allocate(&mut self, map: &EndpointMap) -> Result<Option<(u32, u32)>, MapError> {
-        let Some(id) = self.ids.allocate() else { return Ok(None) };
-        match map.get(&id, 0) {
-            Ok(former) => Ok(Some((id, former.generation.wrapping_add(1)))),
-            Err(error) => {
-                self.ids.free(id);
-                Err(error)
-            }
-        }
-    }
 }
 
-/// Where an endpoint belongs.
-struct Place<'a> {
-    /// One Service port that has it.
-    service: &'a ServicePort,
-    /// Whether it runs on this node.
-    local: bool,
-    /// The node that it runs on, where a slice says so.
-    node: Option<&'a str>,
-}
-
-/// Every endpoint that a ring will have.
-fn ready<'a>(tables: &'a L4Tables, here: &str) -> BTreeMap<EndpointKey, Place<'a>> {
-    let mut ready = BTreeMap::new();
-    for (service, set) in &tables.services {
-        for endpoint in &set.ready {
-            let node = endpoint.node.as_deref();
-            let place = ready.entry(key(service, endpoint)).or_insert(Place { service, local: false, node });
-            place.local |= node == Some(here);
-            place.node = place.node.or(node);
+/// An id and the generation of its coming use.
+fn allocate(ids: &mut Ids, map: &EndpointMap) -> Result<Option<(u32, u32)>, MapError> {
+    let Some(id) = ids.allocate() else { return Ok(None) };
+    match map.get(&id, 0) {
+        Ok(former) => Ok(Some((id, former.generation.wrapping_add(1)))),
+        Err(error) => {
+            ids.free(id);
+            Err(error)
         }
     }
-    ready
 }
 
 pub(crate) fn key(service: &ServicePort, endpoint: &Endpoint) -> EndpointKey {

@@ -1,7 +1,7 @@
 //! The maps `frontends` and `splits`, and the ids of counters of frontends and backends.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::{Pod, util::nr_cpus};
@@ -110,15 +110,17 @@ impl Frontends {
         self.known.keys()
     }
 
-    /// Inserts and replaces.
+    /// Inserts and replaces, of these frontends, what the tables have.
     pub(crate) fn write(
         &mut self,
         store: &mut Store,
         tables: &L4Tables,
+        frontends: &BTreeSet<FrontendKey>,
         rings: &Rings,
         report: &mut ApplyReport,
     ) {
-        for (key, frontend) in &tables.frontends {
+        for key in frontends {
+            let Some(frontend) = tables.frontends.get(key) else { continue };
             if !self.known.contains_key(key) && !self.insert(store, key, report) {
                 continue;
             }
@@ -134,24 +136,24 @@ impl Frontends {
         }
     }
 
-    /// Removes what the tables don't have.
-    pub(crate) fn remove(&mut self, store: &mut Store, tables: &L4Tables, report: &mut ApplyReport) {
-        let removed: Vec<_> =
-            self.known.keys().filter(|key| !tables.frontends.contains_key(key)).copied().collect();
-        for key in removed {
-            let Some(known) = self.known.get(&key) else { continue };
+    /// Removes, of these frontends, what the tables don't have.
+    pub(crate) fn remove(
+        &mut self,
+        store: &mut Store,
+        tables: &L4Tables,
+        frontends: &BTreeSet<FrontendKey>,
+        report: &mut ApplyReport,
+    ) {
+        for key in frontends.iter().filter(|key| !tables.frontends.contains_key(key)) {
+            let Some(known) = self.known.get(key) else { continue };
             if known.split.is_some()
-                && !report.wrote("frontends", &key, store.frontends.remove(&entry_key(&key)))
+                && !report.wrote("frontends", key, store.frontends.remove(&entry_key(key)))
             {
                 continue;
             }
-            self.retire_backends(store, &key, None, report);
-            if let Some(known) = self.known.remove(&key) {
-                report.wrote(
-                    "labels",
-                    &key,
-                    labels::remove(&mut store.labels, LabelKind::Frontend, known.id),
-                );
+            self.retire_backends(store, key, None, report);
+            if let Some(known) = self.known.remove(key) {
+                report.wrote("labels", key, labels::remove(&mut store.labels, LabelKind::Frontend, known.id));
                 self.retired.ids.push(known.id);
                 self.retired.splits.extend(known.split.map(|(id, _)| id));
             }

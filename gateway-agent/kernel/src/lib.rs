@@ -30,6 +30,7 @@ mod options;
 mod peers;
 mod pins;
 mod ports;
+mod ready;
 mod regions;
 mod rings;
 mod seed;

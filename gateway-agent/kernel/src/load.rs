@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{MapError, MapInfo, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier, SkLookup};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use gateway_agent_tables::{FrontendKey, L4Tables};
+use gateway_agent_tables::{FrontendKey, L4Delta, L4Tables};
 use gateway_common::maps::{HashKey, LAYOUT, Settings, Stage};
 use thiserror::Error;
 
@@ -127,6 +127,12 @@ impl Kernel {
     /// Makes the kernel forward as `tables` say, changing what differs. One entry that doesn't fit harms no other.
     pub fn apply(&mut self, tables: &L4Tables) -> ApplyReport {
         self.feed.apply(tables)
+    }
+
+    /// The same, at the cost of the difference: `delta` names all by which `tables` differ from those that were applied
+    /// last.
+    pub fn update(&mut self, tables: &L4Tables, delta: &L4Delta) -> ApplyReport {
+        self.feed.update(tables, delta)
     }
 
     /// Gives connections to these addresses and ports to the proxy, in the network namespace of this thread, and no

@@ -1,6 +1,6 @@
 //! The maps `rings` and `maglev`: a Maglev ring for each Service port and family, shared by all routes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,30 +61,42 @@ impl Rings {
         self.known.get(service).map(|known| known.id)
     }
 
-    /// Makes and switches the rings of all Service ports that the tables name.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &ServicePort> {
+        self.known.keys()
+    }
+
+    /// Makes and switches the rings of these Service ports, as far as the tables have them or splits name them.
     pub(crate) fn write(
         &mut self,
         store: &mut Store,
         tables: &L4Tables,
+        services: &BTreeSet<ServicePort>,
         endpoints: &Endpoints,
         report: &mut ApplyReport,
     ) {
-        let empty = EndpointSet::default();
-        let unlisted = referenced(tables).filter(|s| !tables.services.contains_key(s)).map(|s| (s, &empty));
-        for (service, set) in tables.services.iter().chain(unlisted) {
+        let (empty, unlisted) = (EndpointSet::default(), unlisted(tables, services));
+        for service in services {
+            let nobody = || unlisted.contains(service).then_some(&empty);
+            let Some(set) = tables.services.get(service).or_else(nobody) else { continue };
             if let Some(id) = self.id_or_new(store, service, report) {
                 self.update(store, service, id, members(service, set, endpoints), report);
             }
         }
     }
 
-    /// Retires the rings that the tables don't name.
-    pub(crate) fn retire(&mut self, store: &mut Store, tables: &L4Tables, report: &mut ApplyReport) {
-        let referenced: std::collections::HashSet<_> = referenced(tables).collect();
-        let unused =
-            |service: &ServicePort| !tables.services.contains_key(service) && !referenced.contains(service);
-        for (service, known) in self.known.extract_if(|service, _| unused(service)) {
-            report.wrote("labels", &service, labels::remove(&mut store.labels, LabelKind::Ring, known.id));
+    /// Retires those of these rings that the tables don't name.
+    pub(crate) fn retire(
+        &mut self,
+        store: &mut Store,
+        tables: &L4Tables,
+        services: &BTreeSet<ServicePort>,
+        report: &mut ApplyReport,
+    ) {
+        let unlisted = unlisted(tables, services);
+        let unused = |it: &&ServicePort| !tables.services.contains_key(*it) && !unlisted.contains(*it);
+        for service in services.iter().filter(unused) {
+            let Some(known) = self.known.remove(service) else { continue };
+            report.wrote("labels", service, labels::remove(&mut store.labels, LabelKind::Ring, known.id));
             self.retired_ids.push(known.id);
             self.retired_regions.push(known.region);
         }
@@ -186,10 +198,18 @@ fn shorter_region(regions: &mut Regions, mut length: u32, endpoints: usize) -> R
     Region::default()
 }
 
+/// Those of these Service ports that splits name although the tables have no endpoints for them.
+fn unlisted<'t>(tables: &'t L4Tables, services: &BTreeSet<ServicePort>) -> HashSet<&'t ServicePort> {
+    if services.iter().all(|service| tables.services.contains_key(service)) {
+        return HashSet::new();
+    }
+    let named = tables.frontends.values().flat_map(|frontend| targets(frontend.split.as_ref()));
+    named.filter(|service| !tables.services.contains_key(service)).collect()
+}
+
 /// Service ports that a split sends newcomers to.
-fn referenced(tables: &L4Tables) -> impl Iterator<Item = &ServicePort> {
-    let backends = tables.frontends.values().filter_map(|f| f.split.as_ref()).flat_map(Split::backends);
-    backends.filter_map(|backend| match &backend.target {
+pub(crate) fn targets(split: Option<&Split>) -> impl Iterator<Item = &ServicePort> {
+    split.into_iter().flat_map(Split::backends).filter_map(|backend| match &backend.target {
         Target::Service(service) => Some(service),
         Target::Refuse(_) => None,
     })

@@ -5,6 +5,7 @@ mod node;
 mod packets;
 mod tables;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use gateway_agent_kernel::{Kernel, Options, Pins, Sizes};
-use gateway_agent_tables::L4Tables;
+use gateway_agent_tables::{L4Delta, L4Tables};
 use node::{Node, device, ifindex};
 use packets::{SYN, segment};
 use tables::{endpoint, frontend, tables};
@@ -34,7 +35,8 @@ fn newcomers_reach_their_own_endpoints_while_everything_changes() {
         options.timeouts.tcp_opening = Duration::from_mins(10);
         let mut kernel = Kernel::open(&options).unwrap();
         let mut random = Random(1);
-        assert_eq!(kernel.apply(&some_tables(&mut random)).problems, []);
+        let mut last = some_tables(&mut random);
+        assert_eq!(kernel.apply(&last).problems, []);
         kernel.attach(&device("lan")).unwrap();
 
         let stop = Arc::new(AtomicBool::new(false));
@@ -47,7 +49,12 @@ fn newcomers_reach_their_own_endpoints_while_everything_changes() {
                 drop(kernel);
                 kernel = Kernel::open(&options).unwrap();
             }
-            assert_eq!(kernel.apply(&some_tables(&mut random)).problems, [], "round {round}");
+            let next = some_tables(&mut random);
+            let delta = difference(&last, &next);
+            assert_eq!(kernel.update(&next, &delta).problems, [], "round {round}");
+            let again = kernel.apply(&next);
+            assert_eq!((again.changes, again.problems), (0, Vec::new()), "round {round}: {delta:?}");
+            last = next;
         }
         stop.store(true, Ordering::Relaxed);
         let sent = clients.join().unwrap();
@@ -85,6 +92,20 @@ fn some_tables(random: &mut Random) -> L4Tables {
         frontends.push(frontend(90, &[]));
     }
     tables(&frontends)
+}
+
+/// The keys under which two tables differ.
+fn difference(before: &L4Tables, after: &L4Tables) -> L4Delta {
+    fn keys<K: Ord + Clone, V: PartialEq>(one: &BTreeMap<K, V>, other: &BTreeMap<K, V>) -> BTreeSet<K> {
+        let all = one.keys().chain(other.keys());
+        all.filter(|key| one.get(*key) != other.get(*key)).cloned().collect()
+    }
+    L4Delta {
+        frontends: keys(&before.frontends, &after.frontends),
+        services: keys(&before.services, &after.services),
+        alive: before.alive.symmetric_difference(&after.alive).copied().collect(),
+        pool: before.pool.symmetric_difference(&after.pool).copied().collect(),
+    }
 }
 
 /// Sends a SYN from a new address and port to both frontends in turn, real frames over the wire. How many.

@@ -1,4 +1,4 @@
-//! How long a full translation takes: `cargo bench -p gateway-agent-routing`.
+//! How long a full translation takes, and one of a change: `cargo bench -p gateway-agent-routing`.
 //!
 //! 5,000 routes (4,000 HTTP, 400 gRPC, 300 TCP, 300 UDP) at 20 Gateways lead to 1,000 Services with 10,000 endpoints,
 //! the cluster of issue C's bench.
@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use gateway_agent_api::{Kind, Object};
-use gateway_agent_routing::{Node, Service, Snapshot, translate};
+use gateway_agent_routing::{Node, Service, Snapshot, Translation, translate};
 use serde_json::{Value, json};
 
 const GATEWAYS: usize = 20;
@@ -35,16 +35,74 @@ fn main() {
         outcome.tables.http.services.len(),
         outcome.problems.len(),
     );
-    let slice = slice(0, 1);
-    let start = Instant::now();
-    snapshot.insert(slice);
-    println!("insert of one object: {:?}", start.elapsed());
+    let before = resident_kilobytes();
+    let mut translation = Translation::default();
+    translation.update(&snapshot, &snapshot.objects().map(|(name, _)| name.clone()).collect());
+    println!("a translation that is kept: {} kB", resident_kilobytes().saturating_sub(before));
+    for (name, change) in CHANGES {
+        let mut times: Vec<Duration> = (0..CHANGES_OF_A_KIND)
+            .map(|index| {
+                let objects = change(index);
+                let start = Instant::now();
+                let changed = objects.iter().map(Object::object_ref).collect();
+                for object in objects {
+                    snapshot.insert(object);
+                }
+                black_box(translation.update(&snapshot, &changed));
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        let at = |share: usize| times[(times.len() - 1) * share / 100];
+        println!("{name}: median {:?}, 99 % {:?}, most {:?}", at(50), at(99), at(100));
+    }
+    assert_eq!(*translation.outcome(), translate(&snapshot), "a translation that follows is right");
 }
+
+/// Changes that follow each other, by number: each gives the objects that are put.
+type Change = fn(usize) -> Vec<Object>;
+
+const CHANGES_OF_A_KIND: usize = 200;
+
+const CHANGES: [(&str, Change); 6] = [
+    ("EndpointSlice: an endpoint more or less", |index| {
+        vec![slice(index / 2 * 7 % SERVICES, 0, ENDPOINTS_OF_A_SERVICE - index % 2)]
+    }),
+    ("TCPRoute: another backend", |index| {
+        let of_kind = index % ROUTES[2].1;
+        vec![named_route("TCPRoute", 4_400 + of_kind, of_kind, index)]
+    }),
+    ("HTTPRoute: other backends", |index| vec![named_route("HTTPRoute", index, index, index + 1)]),
+    ("Gateway: a listener more or less", |index| {
+        let mut spec = gateway(index / 2 % GATEWAYS);
+        if index % 2 == 0
+            && let Some(listeners) = spec["listeners"].as_array_mut()
+        {
+            listeners.pop();
+        }
+        vec![object("Gateway", "infra", &format!("edge-{}", index / 2 % GATEWAYS), &spec)]
+    }),
+    ("Service: another application protocol", |index| {
+        vec![service(index / 2 % SERVICES, if index % 2 == 0 { "kubernetes.io/h2c" } else { "http" })]
+    }),
+    ("HTTPRoute beside a burst of 100 EndpointSlices", |index| {
+        let mut objects = vec![named_route("HTTPRoute", index, index, index + 2)];
+        objects.extend((0..100).map(|at| slice(at, 0, ENDPOINTS_OF_A_SERVICE - index % 2)));
+        objects
+    }),
+];
 
 fn time(snapshot: &Snapshot) -> Duration {
     let start = Instant::now();
     black_box(translate(black_box(snapshot)));
     start.elapsed()
+}
+
+/// VmRSS of this process.
+fn resident_kilobytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
 }
 
 fn cluster() -> Snapshot {
@@ -64,18 +122,26 @@ fn cluster() -> Snapshot {
     }
     let routes = ROUTES.iter().flat_map(|(kind, count)| (0..*count).map(move |index| (kind, index)));
     for (index, (kind, of_kind)) in routes.enumerate() {
-        let spec = route(kind, index, of_kind);
-        snapshot.insert(object(kind, "shop", &format!("route-{index}"), &spec));
+        snapshot.insert(named_route(kind, index, of_kind, index));
     }
     for index in 0..SERVICES {
-        let ports = json!([
-            { "name": "main", "port": 80, "targetPort": 8080 },
-            { "name": "udp", "port": 53, "protocol": "UDP", "targetPort": 5353 },
-        ]);
-        snapshot.insert(object("Service", "shop", &format!("service-{index}"), &json!({ "ports": ports })));
-        snapshot.insert(slice(index, 0));
+        snapshot.insert(service(index, "http"));
+        snapshot.insert(slice(index, 0, ENDPOINTS_OF_A_SERVICE));
     }
     snapshot
+}
+
+fn service(index: usize, app_protocol: &str) -> Object {
+    let ports = json!([
+        { "name": "main", "port": 80, "targetPort": 8080, "appProtocol": app_protocol },
+        { "name": "udp", "port": 53, "protocol": "UDP", "targetPort": 5353 },
+    ]);
+    object("Service", "shop", &format!("service-{index}"), &json!({ "ports": ports }))
+}
+
+/// Its backends are at `target`.
+fn named_route(kind: &str, index: usize, of_kind: usize, target: usize) -> Object {
+    object(kind, "shop", &format!("route-{index}"), &route(kind, index, of_kind, target))
 }
 
 /// Web listeners, and 15 ports each for TCP and UDP.
@@ -95,7 +161,7 @@ fn gateway(index: usize) -> Value {
     json!({ "gatewayClassName": "gateway-agent", "listeners": listeners, "addresses": addresses })
 }
 
-fn route(kind: &str, index: usize, of_kind: usize) -> Value {
+fn route(kind: &str, index: usize, of_kind: usize, target: usize) -> Value {
     let gateway = format!("edge-{}", of_kind % GATEWAYS);
     let section = match kind {
         "TCPRoute" => format!("tcp-{}", of_kind / GATEWAYS),
@@ -105,7 +171,7 @@ fn route(kind: &str, index: usize, of_kind: usize) -> Value {
     let parent = json!([{ "name": gateway, "namespace": "infra", "sectionName": section }]);
     let port = if kind == "UDPRoute" { 53 } else { 80 };
     let backend =
-        |step: usize| json!({ "name": format!("service-{}", (index + step) % SERVICES), "port": port });
+        |step: usize| json!({ "name": format!("service-{}", (target + step) % SERVICES), "port": port });
     let host = json!([format!("route-{index}.example.com")]);
     match kind {
         "HTTPRoute" => json!({
@@ -131,8 +197,8 @@ fn route(kind: &str, index: usize, of_kind: usize) -> Value {
     }
 }
 
-fn slice(service: usize, part: usize) -> Object {
-    let endpoints: Vec<_> = (0..ENDPOINTS_OF_A_SERVICE)
+fn slice(service: usize, part: usize, endpoints: usize) -> Object {
+    let endpoints: Vec<_> = (0..endpoints)
         .map(|index| {
             let number = service * ENDPOINTS_OF_A_SERVICE + index;
             json!({
