@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gateway_agent_api::ObjectRef;
+use gateway_agent_api::{Kind, ObjectRef};
 use gateway_agent_kernel::{ApplyProblem, Kernel};
 use gateway_agent_routing::{Minutes, Node};
 use gateway_agent_tables::{FrontendKey, L4Tables, Steered};
@@ -310,7 +310,8 @@ impl Agent {
         }
         self.notices.update(now);
         if let Some(writer) = &self.node_writer {
-            writer.tell(self.node_status());
+            let nodes = self.compiler.snapshot().of_kind(Kind::GatewayNode).count();
+            writer.tell(self.node_status(), nodes);
         }
     }
 

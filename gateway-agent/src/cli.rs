@@ -145,7 +145,7 @@ pub struct Controller {
     #[command(flatten)]
     pub kubeconfig: Kubeconfig,
 
-    /// Namespace of the Lease [default: the pod's own, or the kubeconfig's]
+    /// Namespace of gateway-agent, where the Lease is and copies of Secrets go [default: the pod's own, or the kubeconfig's]
     #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
 
@@ -257,6 +257,10 @@ pub struct RunSources {
 
     #[command(flatten)]
     pub kubeconfig: Kubeconfig,
+
+    /// Namespace of gateway-agent, where copies of Secrets are [default: the pod's own, or the kubeconfig's]
+    #[arg(long, value_name = "NAME", conflicts_with = "paths")]
+    pub namespace: Option<String>,
 }
 
 #[derive(Args, Debug)]

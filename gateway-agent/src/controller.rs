@@ -2,12 +2,16 @@
 //!
 //! `leader` decides who writes and `campaign` does what it decides; `merge` joins what we say with what others say,
 //! `pace` makes many changes few writes, `write` sends them, `events` tells what changed,
-//! `programmed` asks `nodes` what they have done, `version` judges the CRDs.
+//! `programmed` asks `nodes` what they have done, `version` judges the CRDs, `mirror` gives agents copies of Secrets,
+//! `census` looks after `GatewayNode`s.
 
 mod campaign;
+mod census;
 mod events;
 mod leader;
+mod life;
 mod merge;
+mod mirror;
 mod nodes;
 mod pace;
 mod programmed;
@@ -19,17 +23,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use gateway_agent_api::{GatewayNode, Kind, Node as ClusterNode, ObjectRef};
-use gateway_agent_routing::{Address, Assignments, Minutes, Node, OfferingNode};
+use gateway_agent_routing::{self as routing, Address, Assignments, Minutes, Node, OfferingNode};
 use gateway_agent_tables::ObjectName;
 use kube::Client;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
-use crate::clock::{self, rfc3339};
+use crate::clock::{self, at, rfc3339};
 use crate::compile::Compiler;
 use crate::failure::Failure;
 use crate::notices::{Notice, Notices, Origin};
@@ -37,7 +41,10 @@ use crate::source::Change;
 use crate::source::cluster::{Cluster, Role, cause, has_our_status, receive};
 use crate::statuses::summary;
 use campaign::Campaign;
+use census::Census;
+use life::Life;
 use merge::Merged;
+use mirror::Mirror;
 use pace::Pace;
 use programmed::{Progress, Report};
 use write::{Answer, Write};
@@ -47,7 +54,7 @@ pub use leader::Candidate;
 /// What a controller is told at its start.
 pub struct Setup {
     pub client: Client,
-    /// Of the Lease.
+    /// Of the Lease and of what agents may read.
     pub namespace: String,
     pub me: Candidate,
     /// What Gateways get that ask for no address; none: the addresses that nodes report.
@@ -59,12 +66,17 @@ pub struct Controller {
     namespace: String,
     identity: String,
     cluster: Cluster,
+    mirror: Mirror,
     compiler: Compiler,
     /// As in [`Setup::addresses`].
     addresses: Vec<IpAddr>,
     progress: Progress,
+    life: Life,
+    census: Census,
     /// Until when we may write; None: another one leads.
     lead: watch::Receiver<Option<Instant>>,
+    /// The same, as it was told before.
+    led: Option<Instant>,
     /// What follows from objects alone, before nodes are asked; stale if others have come since.
     compiled: BTreeMap<ObjectRef, Value>,
     stale: bool,
@@ -99,11 +111,15 @@ impl Controller {
         info!(event = "started", "candidate {identity} of version {} in namespace {namespace}", me.version);
         let campaign = tokio::spawn(Campaign::new(client.clone(), &namespace, me).run(told));
         let mut controller = Self {
-            cluster: Cluster::follow(client.clone(), Role::Controller),
+            cluster: Cluster::follow(client.clone(), Role::Controller, &namespace),
+            mirror: Mirror::start(client.clone(), &namespace, lead.clone()),
             compiler: Compiler::new(Node::default()),
             addresses,
             progress: Progress::default(),
+            life: Life::default(),
+            census: Census::default(),
             lead,
+            led: None,
             compiled: BTreeMap::new(),
             stale: true,
             desired: None,
@@ -163,12 +179,18 @@ impl Controller {
     }
 
     fn take_office(&mut self) {
-        let leads = self.lead.borrow_and_update().is_some();
-        if !leads {
+        let now = Instant::now();
+        let lead = *self.lead.borrow_and_update();
+        if std::mem::replace(&mut self.led, lead).is_none_or(|until| until < now) {
+            // What kept us from the Lease kept us from hearing nodes too.
+            self.life.excuse(now);
+        }
+        if lead.is_none() {
             self.desired = None;
+            self.mirror.forget();
             self.pace.clear();
         } else if self.desired.is_none() {
-            self.compile_by(Instant::now());
+            self.compile_by(now);
         }
     }
 
@@ -187,9 +209,23 @@ impl Controller {
             self.compile_by(now + BURST);
         }
         for name in self.cluster.touched() {
+            if name.kind == Kind::GatewayNode {
+                self.hear(&name, now);
+            }
             if self.desired.is_some() && has_our_status(name.kind) {
                 self.pace.touch(name, now);
             }
+        }
+    }
+
+    fn hear(&mut self, name: &ObjectRef, now: Instant) {
+        match self.cluster.objects().record(name) {
+            Some(record) => {
+                if self.life.hear(&name.name, &record.resource_version, now) {
+                    self.compile_by(now);
+                }
+            }
+            None => self.life.forget(&name.name),
         }
     }
 
@@ -198,7 +234,10 @@ impl Controller {
     fn compile(&mut self) {
         self.compile_at = None;
         let at = Instant::now();
-        let (reports, offering) = self.nodes();
+        let (reports, offering) = self.nodes(at);
+        if let Some(next) = self.life.next(at) {
+            self.compile_by(next);
+        }
         let first = self.desired.is_none();
         if first {
             self.compiler.set_assignments(self.assigned());
@@ -242,6 +281,11 @@ impl Controller {
         self.compiler.compile();
         let outcome = self.compiler.outcome();
         self.recheck_at = outcome.recheck_at;
+        let snapshot = self.compiler.snapshot();
+        let copies = outcome.copies.iter();
+        self.mirror.tell(
+            copies.filter_map(|(name, entries)| routing::copy(snapshot.find(name)?, entries.iter().copied())),
+        );
         self.compiled = outcome.statuses.clone();
         version::tell(&mut self.compiled, &self.cluster.crds());
     }
@@ -251,15 +295,16 @@ impl Controller {
     }
 
     /// What the nodes report that serve, and the addresses that all have.
-    fn nodes(&self) -> (Vec<Report>, Vec<OfferingNode>) {
+    fn nodes(&self, now: Instant) -> (Vec<Report>, Vec<OfferingNode>) {
         let snapshot = self.compiler.snapshot();
         let serves = |name: &str| snapshot.named::<ClusterNode>("", name).is_some_and(nodes::may_serve);
         let forwarding = snapshot
             .all::<GatewayNode>()
             .filter(|node| nodes::forwards(node) && node.metadata.name.as_deref().is_some_and(serves));
-        let reports: Vec<_> = forwarding.map(Report::of).collect();
-        let is_published =
-            |name: &str| self.addresses.is_empty() && reports.iter().any(|report| report.node == name);
+        let silence = |node: &GatewayNode| self.life.silence(node.metadata.name.as_deref()?, now);
+        let reports: Vec<_> = forwarding.map(|node| Report::of(node, silence(node))).collect();
+        let is_heard = |name: &str| reports.iter().any(|it| it.node == name && it.silent.is_none());
+        let is_published = |name: &str| self.addresses.is_empty() && is_heard(name);
         let mut offering: Vec<_> = snapshot
             .all::<ClusterNode>()
             .map(|node| {
@@ -353,7 +398,7 @@ impl Controller {
         let now = Instant::now();
         match answer {
             Answer::Written(object) => {
-                let received = receive(name.kind, object, true);
+                let received = receive(name.kind, object, Role::Controller);
                 if let Some(status) = &received.status {
                     info!(event = "status", object = name.to_string(), "{name}: {}", summary(status));
                     self.publish(&name, &received.uid, write.before.as_ref(), status);
@@ -364,7 +409,7 @@ impl Controller {
             }
             Answer::Conflict(object) => {
                 debug!("{name}: somebody else wrote its status; merging again");
-                let received = receive(name.kind, object, true);
+                let received = receive(name.kind, object, Role::Controller);
                 self.cluster.note_status(&name, &received.resource_version, received.status);
                 self.pace.failed(&name, now);
             }
@@ -396,19 +441,14 @@ impl Controller {
             self.stale = true;
             self.compile_by(Instant::now());
         }
+        if self.leads() && self.cluster.is_complete() {
+            self.census.look(&self.client, self.compiler.snapshot());
+        }
         let failed = self
             .failures
             .iter()
             .map(|(name, cause)| format!("{name}: its status can't be written: {cause}; it is tried again"));
-        let problems = self.cluster.problems().into_iter().chain(failed);
+        let problems = self.cluster.problems().into_iter().chain(self.mirror.problems()).chain(failed);
         self.notices.update(problems.map(|message| Notice { origin: Origin::Cluster, message }).collect());
-    }
-}
-
-/// At some time, or never.
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }

@@ -19,8 +19,9 @@ impl Input {
         Watcher::new(paths).map(|files| Self::Files(Box::new(files)))
     }
 
-    pub fn cluster(client: kube::Client) -> Self {
-        Self::Cluster(Box::new(Cluster::follow(client, Role::Agent)))
+    /// `home` is the namespace that gateway-agent runs in.
+    pub fn cluster(client: kube::Client, home: &str) -> Self {
+        Self::Cluster(Box::new(Cluster::follow(client, Role::Agent, home)))
     }
 
     /// Waits until a look is due; may also come back without a change. Can be cancelled.

@@ -10,6 +10,7 @@ mod clock;
 mod commands;
 mod compile;
 mod controller;
+mod copies;
 mod devices;
 mod failure;
 mod input;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::source::cluster::{Role, has_our_status};
 
+/// Group, resource and verb; a Role's have `namespaced ` before the verb.
 type Right = (String, String, String);
 
 /// What the roles in a manifest grant.
@@ -17,11 +18,15 @@ fn granted(manifest: &str) -> BTreeSet<Right> {
     };
     let roles = documents.iter().filter(|it| it["kind"] == "ClusterRole" || it["kind"] == "Role");
     let mut rights = BTreeSet::new();
-    for rule in roles.flat_map(|role| role["rules"].as_array().unwrap()) {
+    let scoped = roles.flat_map(|role| {
+        let scope = if role["kind"] == "Role" { "namespaced " } else { "" };
+        role["rules"].as_array().unwrap().iter().map(move |rule| (scope, rule))
+    });
+    for (scope, rule) in scoped {
         for group in texts(&rule["apiGroups"]) {
             for resource in texts(&rule["resources"]) {
                 for verb in texts(&rule["verbs"]) {
-                    let right = (group.clone(), resource.clone(), verb);
+                    let right = (group.clone(), resource.clone(), format!("{scope}{verb}"));
                     assert!(rights.insert(right.clone()), "{right:?} is granted twice");
                 }
             }
@@ -40,7 +45,11 @@ fn to_read(role: Role) -> BTreeSet<Right> {
     let resources = kinds.map(|kind| (kind.group(), kind.plural()));
     resources
         .chain([("apiextensions.k8s.io", "customresourcedefinitions")])
-        .flat_map(|(group, plural)| ["list", "watch"].map(|verb| right(group, plural, verb)))
+        .flat_map(|(group, plural)| {
+            let scope =
+                if role == Role::Agent && plural == Kind::Secret.plural() { "namespaced " } else { "" };
+            ["list", "watch"].map(|verb| right(group, plural, &format!("{scope}{verb}")))
+        })
         .collect()
 }
 
@@ -51,7 +60,6 @@ fn agents_may_do_what_they_do() {
     used.insert(right(node.0, node.1, "create"));
     used.insert(right(node.0, &format!("{}/status", node.1), "patch"));
     assert_eq!(granted(include_str!("../../deploy/rbac/agent.yaml")), used);
-    assert!(used.iter().all(|(_, resource, _)| resource != "secrets"));
 }
 
 #[test]
@@ -62,7 +70,16 @@ fn controllers_may_do_what_they_do() {
         used.insert(right(kind.group(), kind.plural(), "get"));
         used.insert(right(kind.group(), &format!("{}/status", kind.plural()), "patch"));
     }
+    used.extend(
+        ["delete", "patch"].map(|verb| right(Kind::GatewayNode.group(), Kind::GatewayNode.plural(), verb)),
+    );
     used.insert(right("events.k8s.io", "events", "create"));
-    used.extend(["create", "get", "update"].map(|verb| right("coordination.k8s.io", "leases", verb)));
+    used.extend(
+        ["create", "get", "update"]
+            .map(|verb| right("coordination.k8s.io", "leases", &format!("namespaced {verb}"))),
+    );
+    used.extend(
+        ["create", "delete", "update"].map(|verb| right("", "secrets", &format!("namespaced {verb}"))),
+    );
     assert_eq!(granted(include_str!("../../deploy/rbac/controller.yaml")), used);
 }

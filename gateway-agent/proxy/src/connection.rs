@@ -68,7 +68,7 @@ async fn next_plan<S: Socket, C: Connect>(
     let plan = |input: &mut &[u8]| {
         let routing = worker.server.routing.load();
         let buffers = &worker.buffers;
-        Planner { peers, routing: &routing, settings, buffers, random: worker.random() }.plan(input)
+        Planner { peers, routing: &routing, settings, buffers, random: &|| worker.random() }.plan(input)
     };
     let mut read = client.feed_received(plan);
     let mut begun = read.is_some();

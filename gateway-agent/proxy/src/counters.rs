@@ -12,6 +12,7 @@ pub struct Counters {
     faults: [AtomicU64; Fault::ALL.len()],
     replies: [AtomicU64; Reason::ALL.len()],
     aborted: AtomicU64,
+    unmirrored: AtomicU64,
 }
 
 impl Default for Counters {
@@ -20,6 +21,7 @@ impl Default for Counters {
             faults: std::array::from_fn(|_| AtomicU64::new(0)),
             replies: std::array::from_fn(|_| AtomicU64::new(0)),
             aborted: AtomicU64::new(0),
+            unmirrored: AtomicU64::new(0),
         }
     }
 }
@@ -40,12 +42,21 @@ impl Counters {
         self.aborted.load(Relaxed)
     }
 
+    /// Copies of requests that did not reach an endpoint whole, or that it did not answer.
+    pub fn unmirrored(&self) -> u64 {
+        self.unmirrored.load(Relaxed)
+    }
+
     pub(crate) fn count_fault(&self, fault: Fault) {
         self.faults[fault as usize].fetch_add(1, Relaxed);
     }
 
     pub(crate) fn count_reply(&self, reason: Reason) {
         self.replies[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_unmirrored(&self) {
+        self.unmirrored.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn count_abort(&self) {

@@ -14,6 +14,7 @@ use crate::h1::{
     BodyReader, BodyWriter, Ending, Fault, Framing, Persistence, Piece, ResponseHead, Version,
     write_response_head,
 };
+use crate::mirror::Mirrors;
 use crate::plan::Forward;
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
@@ -25,6 +26,7 @@ pub(crate) struct Exchange<'x, 'r, S, C: Connect> {
     pub(crate) client: &'x mut Stream<S>,
     pub(crate) upstream: &'x mut Stream<C::Socket>,
     pub(crate) forward: &'x mut Forward,
+    pub(crate) mirrors: &'x mut Mirrors,
     pub(crate) deadline: &'x Deadline,
     pub(crate) attempts: &'x mut Attempts<'r>,
     /// Bytes of `forward.request` that are sent.
@@ -123,9 +125,9 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
             if self.forward.body.has_ended() {
                 return Poll::Ready(Ok(()));
             }
-            let Self { worker, client, upstream, forward, .. } = self;
+            let Self { worker, client, upstream, forward, mirrors, .. } = self;
             let fed = ready!(client.poll_feed(cx, &worker.buffers, |input, cx| {
-                pass_on_body(input, cx, forward, upstream, worker)
+                pass_on_body(input, cx, forward, upstream, mirrors, worker)
             }));
             match fed {
                 Ok(Fed::Some(passed)) => passed?,
@@ -169,25 +171,35 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
     }
 }
 
-/// Passes what came of the client's body on to the endpoint.
+/// Passes what came of the client's body on to the endpoint, and to those that get a copy.
 fn pass_on_body<C: Connect>(
     input: &mut &[u8],
     cx: &mut Context<'_>,
     forward: &mut Forward,
     upstream: &mut Stream<C::Socket>,
+    mirrors: &mut Mirrors,
     worker: &Worker<C>,
 ) -> Result<(), Broken> {
     forward.streamed = true;
     loop {
         match forward.body.next(input).map_err(Broken::ClientFault)? {
             Piece::Data(data) if forward.writer == BodyWriter::Plain => {
+                mirrors.send(data);
                 // A failure shows again with the next flush.
                 let _ = upstream.send(cx, &worker.buffers, data);
             }
-            Piece::Data(data) => forward.writer.frame(data, upstream.waiting(&worker.buffers)),
+            Piece::Data(data) => {
+                let out = upstream.waiting(&worker.buffers);
+                let before = out.len();
+                forward.writer.frame(data, out);
+                mirrors.send(&out[before..]);
+            }
             Piece::More => return Ok(()),
             Piece::End => {
-                forward.writer.finish(forward.body.trailers(), upstream.waiting(&worker.buffers));
+                let out = upstream.waiting(&worker.buffers);
+                let before = out.len();
+                forward.writer.finish(forward.body.trailers(), out);
+                mirrors.finish(&out[before..]);
                 return Ok(());
             }
         }

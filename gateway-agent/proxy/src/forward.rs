@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 use crate::deadline::Deadline;
 use crate::exchange::{Answer, Broken, Exchange, Finished, Upload};
 use crate::filter::Attempts;
+use crate::mirror::Mirrors;
 use crate::plan::{Answered, Forward};
 use crate::reply::{Reason, Reply};
 use crate::socket::{Connect, Socket};
@@ -47,7 +49,7 @@ enum Try {
 
 /// Forwards a request and the answer to it.
 pub(crate) async fn forward<S: Socket, C: Connect>(
-    worker: &Worker<C>,
+    worker: &Rc<Worker<C>>,
     client: &mut Stream<S>,
     deadline: &Deadline,
     mut forward: Box<Forward>,
@@ -56,6 +58,7 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
     let mut attempts = Attempts::new(rule.retry.as_ref());
     let ends = forward.budget.request.map(|limit| Instant::now() + limit);
     let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
+    let mut mirrors = Mirrors::start(worker, &forward);
     let mut fresh = false;
     let outcome = loop {
         let Some(endpoint) = pick(&forward.endpoints, &tried, || worker.random()).map(Arc::clone) else {
@@ -63,7 +66,19 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
         };
         let _in_flight = InFlight::of(&endpoint);
         let address = endpoint.address;
-        match attempt(worker, client, deadline, &mut forward, &mut attempts, address, ends, fresh).await {
+        match attempt(
+            worker,
+            client,
+            deadline,
+            &mut forward,
+            &mut mirrors,
+            &mut attempts,
+            address,
+            ends,
+            fresh,
+        )
+        .await
+        {
             Try::Done(outcome) => break outcome,
             Try::Stale => fresh = true,
             Try::Again(pause) => {
@@ -92,6 +107,7 @@ async fn attempt<S: Socket, C: Connect>(
     client: &mut Stream<S>,
     deadline: &Deadline,
     forward: &mut Forward,
+    mirrors: &mut Mirrors,
     attempts: &mut Attempts<'_>,
     endpoint: SocketAddr,
     ends: Option<Instant>,
@@ -120,6 +136,7 @@ async fn attempt<S: Socket, C: Connect>(
         client,
         upstream: &mut upstream,
         forward,
+        mirrors,
         deadline,
         attempts,
         sent: 0,

@@ -20,6 +20,7 @@ mod forward;
 pub mod h1;
 mod hello;
 pub mod link;
+mod mirror;
 pub mod path;
 mod plan;
 mod reply;

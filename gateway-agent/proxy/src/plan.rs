@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use gateway_agent_tables::http::{
     BackendProtocol, Filter, HttpAction, HttpBackend, HttpRule, HttpTarget, Redirect, RequestHead as Matched,
-    RequestHost, RequestUrl, Scheme,
+    RequestHost, RequestUrl, Scheme, Upstream,
 };
 use gateway_agent_tables::{FrontendKey, Protocol};
 use http::Method;
+use smallvec::SmallVec;
 
 use crate::filter::{
-    Budget, CorsAnswer, Forwarded, Outgoing, change_request, cors, is_preflight, may_repeat, preflight,
+    Budget, CorsAnswer, Forwarded, Outgoing, change_request, cors, is_preflight, may_repeat, mirrors,
+    preflight,
 };
 use crate::h1::{
     AnswerTo, BodyReader, BodyWriter, Ending, Fault, Framing, Offers, Persistence, Piece, RequestHead,
@@ -54,6 +56,8 @@ pub(crate) struct Forward {
     /// Index among the rule's backends.
     backend: usize,
     pub(crate) endpoints: Endpoints,
+    /// Those of backends that get a copy.
+    pub(crate) mirrors: SmallVec<[Endpoints; 1]>,
     /// The head as endpoints get it, and as much of the body as came with it.
     pub(crate) request: Vec<u8>,
     /// What of the client's body is still to come.
@@ -138,14 +142,14 @@ pub(crate) fn ending(persistence: Persistence) -> Ending<'static> {
 }
 
 /// What decisions are made from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Planner<'p> {
     pub(crate) peers: &'p Peers,
     pub(crate) routing: &'p Routing,
     pub(crate) settings: &'p Settings,
     pub(crate) buffers: &'p Buffers,
-    /// Even over all of u32; picks the backend.
-    pub(crate) random: u32,
+    /// Gives numbers that are even over all of u32.
+    pub(crate) random: &'p dyn Fn() -> u32,
 }
 
 impl Planner<'_> {
@@ -198,7 +202,7 @@ impl Planner<'_> {
     /// The backend that the weights give the request to, and its endpoints.
     fn choose<'a>(&'a self, rule: &'a HttpRule, url: RequestUrl<'_>) -> Result<Chosen<'a>, Reply> {
         let HttpAction::Forward(split) = &rule.action else { return Err(Reply::new(Reason::InvalidRoute)) };
-        let backend = split.pick(self.random).ok_or(Reply::new(Reason::InvalidRoute))?;
+        let backend = split.pick((self.random)()).ok_or(Reply::new(Reason::InvalidRoute))?;
         match &backend.target {
             HttpTarget::Forward(upstream)
                 if upstream.encrypted || upstream.protocol == BackendProtocol::Http2 =>
@@ -212,6 +216,13 @@ impl Planner<'_> {
             HttpTarget::Redirect(to) => Err(redirect(to, url)),
             HttpTarget::Refuse(_) => Err(Reply::new(Reason::InvalidRoute)),
         }
+    }
+
+    /// A conversation in another protocol can't be copied; nor do copies go to endpoints that speak another one.
+    fn mirrors(self, rule: &HttpRule, backend: &HttpBackend, upgrade: bool) -> SmallVec<[Endpoints; 1]> {
+        let chosen =
+            mirrors(rule, backend, self.random).filter(|mirror| !upgrade && is_spoken(&mirror.upstream));
+        chosen.filter_map(|mirror| self.routing.endpoints(&mirror.upstream.service).cloned()).collect()
     }
 
     fn forward(
@@ -242,6 +253,7 @@ impl Planner<'_> {
             rule: Arc::clone(rule),
             backend: place(rule, backend),
             endpoints: Arc::clone(endpoints),
+            mirrors: self.mirrors(rule, backend, head.upgrade.is_some()),
             request,
             body: BodyReader::new(head.framing, self.settings.heads),
             writer: if head.framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain },
@@ -258,6 +270,11 @@ impl Planner<'_> {
 struct Chosen<'a> {
     backend: &'a HttpBackend,
     endpoints: &'a Endpoints,
+}
+
+/// Whether the proxy can talk to these endpoints.
+fn is_spoken(upstream: &Upstream) -> bool {
+    !upstream.encrypted && upstream.protocol != BackendProtocol::Http2
 }
 
 /// Moves what has come of the body behind the head.

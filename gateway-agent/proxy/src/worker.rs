@@ -23,6 +23,8 @@ pub struct Worker<C: Connect> {
     pub(crate) buffers: Buffers,
     pub(crate) pool: RefCell<Pool<C::Socket>>,
     pub(crate) deadlines: Deadlines,
+    /// Copies of requests that are under way.
+    pub(crate) mirrors: Rc<Cell<usize>>,
     random: RefCell<fastrand::Rng>,
     /// Whether its clients know that the proxy drains.
     drains: Cell<bool>,
@@ -58,6 +60,7 @@ impl<C: Connect> Worker<C> {
             buffers: Buffers::default(),
             pool: RefCell::default(),
             deadlines: Deadlines::default(),
+            mirrors: Rc::default(),
             random: RefCell::new(fastrand::Rng::new()),
             drains: Cell::new(false),
         });

@@ -66,7 +66,8 @@ async fn input(sources: &cli::RunSources, node: &str) -> Result<(Input, Option<N
     if sources.paths.is_empty() {
         let client = cluster::connect(sources.kubeconfig.path.as_deref()).await?;
         let writer = NodeWriter::start(client.clone(), node.to_owned());
-        return Ok((Input::cluster(client), Some(writer)));
+        let home = sources.namespace.as_deref().unwrap_or(client.default_namespace()).to_owned();
+        return Ok((Input::cluster(client, &home), Some(writer)));
     }
     Ok((Input::files(sources.paths.clone())?, None))
 }

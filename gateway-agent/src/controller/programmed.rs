@@ -15,6 +15,8 @@ pub struct Report {
     pub node: String,
     /// Everything that the API server told of Gateways up to here is in its data plane.
     pub applied: u64,
+    /// For how long at least its agent has told nothing, if that is too long: what it said last counts no more.
+    pub silent: Option<Duration>,
     /// Gateway, listener (None: all of them) and why it is not served there.
     pub problems: Vec<(ObjectRef, Option<String>, String)>,
 }
@@ -37,7 +39,7 @@ struct State {
 }
 
 impl Report {
-    pub fn of(node: &GatewayNode) -> Self {
+    pub fn of(node: &GatewayNode, silent: Option<Duration>) -> Self {
         const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
         let status = node.status.clone().unwrap_or_default();
         let problems = status.problems.into_iter().map(|problem| {
@@ -52,7 +54,20 @@ impl Report {
                 .and_then(|version| version.parse().ok())
                 .unwrap_or_default(),
             problems: problems.collect(),
+            silent,
         }
+    }
+}
+
+impl Report {
+    /// Why the Gateway isn't served there, or not as it is now.
+    fn cause(&self, gateway: &ObjectRef) -> String {
+        if let Some(silent) = self.silent {
+            return format!("its agent has told nothing for {} s", silent.as_secs());
+        }
+        let problem = self.problems.iter().find(|(of, ..)| of == gateway);
+        let cause = problem.map(|(_, _, cause)| cause.as_str());
+        cause.unwrap_or("it has not applied the latest change yet").to_owned()
     }
 }
 
@@ -126,7 +141,7 @@ fn stage(state: &mut State, name: &ObjectRef, reports: &[Report], now: Instant) 
     let has_applied = |report: &&Report| {
         let refused =
             report.problems.iter().any(|(gateway, listener, _)| gateway == name && listener.is_none());
-        report.applied >= state.seen_at && !refused
+        report.applied >= state.seen_at && !refused && report.silent.is_none()
     };
     let (applied, others): (Vec<_>, Vec<_>) = reports.iter().partition(has_applied);
     if applied.is_empty() {
@@ -136,11 +151,7 @@ fn stage(state: &mut State, name: &ObjectRef, reports: &[Report], now: Instant) 
     if !others.is_empty() && now < until {
         return Stage::Until(until);
     }
-    let others = others.first().map(|report| {
-        let cause = report.problems.iter().find(|(gateway, ..)| gateway == name);
-        let cause = cause.map_or("it has not applied the latest change yet", |(_, _, cause)| cause.as_str());
-        format!("{}: {cause}", report.node)
-    });
+    let others = others.first().map(|report| format!("{}: {}", report.node, report.cause(name)));
     Stage::Done { applied: applied.len(), others }
 }
 
@@ -232,7 +243,7 @@ mod tests {
     fn node(name: &str, applied: u64, problem: Option<(Option<&str>, &str)>) -> Report {
         let problems =
             problem.map(|(listener, cause)| (edge(), listener.map(str::to_owned), cause.to_owned()));
-        Report { node: name.to_owned(), applied, problems: problems.into_iter().collect() }
+        Report { node: name.to_owned(), applied, silent: None, problems: problems.into_iter().collect() }
     }
 
     /// The Gateway's and its listener's condition in short, with the generation.
@@ -369,6 +380,21 @@ mod tests {
             assert_eq!(statuses[&edge()]["listeners"][0]["attachedRoutes"], seconds);
             assert_eq!(next.map(|next| (next - begin).as_secs()), recheck);
         }
+    }
+
+    #[test]
+    fn a_silent_node_counts_no_more() {
+        let silent = Report { silent: Some(Duration::from_secs(40)), ..node("b", 10, None) };
+        let seen = BTreeMap::from([(edge(), (1, 10))]);
+        let mut progress = Progress::default();
+        let begin = Instant::now();
+        let reports = [node("a", 10, None), silent];
+        let said = BTreeMap::new();
+        progress.tell(&mut compiled(1), &said, &seen, &reports, begin);
+        let mut statuses = compiled(1);
+        progress.tell(&mut statuses, &said, &seen, &reports, begin + LAGGARDS);
+        let shown = &shown(&statuses)[0];
+        assert!(shown.ends_with("1 of 2 nodes; b: its agent has told nothing for 40 s"), "{shown}");
     }
 
     #[test]

@@ -19,20 +19,20 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 pub use client::connect;
-pub use follow::cause;
+pub use follow::{Follower, News, Resource, cause};
 pub use received::{has_our_status, receive};
 pub use served::{Bundle, Served};
 
-use follow::{Follower, News, Resource};
 use objects::Objects;
-use received::Received;
+use received::{Received, receive_for_agents};
 
 use super::Change;
+use crate::copies;
 
 /// Who follows the cluster: it decides what is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Reads what data planes need; never Secrets.
+    /// Reads what data planes need; of Secrets, those that are there for agents.
     Agent,
     /// Reads what statuses need, and the statuses themselves.
     Controller,
@@ -42,6 +42,8 @@ pub enum Role {
 pub struct Cluster {
     client: Client,
     role: Role,
+    /// The namespace that gateway-agent runs in.
+    home: String,
     served: watch::Receiver<Option<Served>>,
     followers: BTreeMap<Kind, Following>,
     /// Number of the last follower.
@@ -79,7 +81,7 @@ enum Event {
 
 /// A task that ends when nobody holds it any more.
 #[derive(Debug)]
-struct Task(tokio::task::JoinHandle<()>);
+pub struct Task(tokio::task::JoinHandle<()>);
 
 /// News on their way to us: enough that a burst doesn't stop followers, and few enough to be taken in one go.
 const NEWS: usize = 256;
@@ -89,8 +91,8 @@ const NEWS: usize = 256;
 const SETTLE: Duration = Duration::from_secs(2);
 
 impl Cluster {
-    /// Begins to follow a cluster; nothing is known of it yet.
-    pub fn follow(client: Client, role: Role) -> Self {
+    /// Begins to follow a cluster; nothing is known of it yet. `home` is the namespace that gateway-agent runs in.
+    pub fn follow(client: Client, role: Role, home: &str) -> Self {
         let kinds = Kind::ALL.iter().copied().filter(|kind| role.reads(*kind)).collect();
         let (answers, served) = watch::channel(None);
         let (sender, news) = mpsc::channel(NEWS);
@@ -98,6 +100,7 @@ impl Cluster {
             _observer: Task::spawn(served::observe(client.clone(), kinds, answers)),
             client,
             role,
+            home: home.to_owned(),
             served,
             followers: BTreeMap::new(),
             last: 0,
@@ -163,7 +166,8 @@ impl Cluster {
             "" => kind.plural().to_owned(),
             group => format!("{}.{group}", kind.plural()),
         };
-        let versions = self.objects.resource_versions();
+        // What agents write is not for data planes; each would else answer the others' writes with one of its own.
+        let versions = self.objects.resource_versions().filter(|(kind, _)| *kind != Kind::GatewayNode);
         let told = self.changes.is_empty() && self.is_complete();
         told.then(|| versions.map(|(kind, version)| (name(kind), version.to_owned())).collect())
     }
@@ -250,15 +254,14 @@ impl Cluster {
 
     fn follow_kind(&mut self, kind: Kind, version: &'static str) {
         self.last += 1;
-        let keep_status = self.role == Role::Controller;
+        let role = self.role;
         let follower = Follower {
             client: self.client.clone(),
-            resource: Resource {
-                path: path(kind, version),
-                metadata_only: kind == Kind::Namespace,
-                fields: (kind == Kind::Secret).then_some(USEFUL_SECRETS),
+            resource: self.resource(kind, version),
+            decode: move |document| match (role, kind) {
+                (Role::Agent, Kind::Secret) => receive_for_agents(document),
+                _ => receive(kind, document, role),
             },
-            decode: move |document| receive(kind, document, keep_status),
             number: self.last,
             news: self.sender.clone(),
         };
@@ -266,33 +269,44 @@ impl Cluster {
         let following = Following { number: self.last, version, _task: Task::spawn(follower.run()) };
         self.followers.insert(kind, following);
     }
+
+    fn resource(&self, kind: Kind, version: &str) -> Resource {
+        if kind == Kind::Secret && self.role == Role::Agent {
+            let path = format!("{}/namespaces/{}/{}", prefix(kind, version), self.home, kind.plural());
+            return Resource { path, metadata_only: false, fields: Some(copies::SELECTOR) };
+        }
+        Resource {
+            path: path(kind, version),
+            metadata_only: kind == Kind::Namespace,
+            fields: (kind == Kind::Secret).then_some(USEFUL_SECRETS),
+        }
+    }
 }
 
-/// All but the kinds of Secret that a cluster has many of and that never hold a certificate for us.
-const USEFUL_SECRETS: &str =
-    "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=kubernetes.io/dockerconfigjson";
+/// All but the kinds of Secret that a cluster has many of and that never hold a certificate for us, and our own copies.
+const USEFUL_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,\
+    type!=kubernetes.io/dockerconfigjson,type!=gateway-agent.io/for-agents";
 
 impl Role {
     /// Whether it follows the objects of a kind.
     pub fn reads(self, kind: Kind) -> bool {
         match self {
             Self::Controller => true,
-            Self::Agent => !matches!(
-                kind,
-                Kind::Secret
-                    | Kind::ConfigMap
-                    | Kind::ClusterTrustBundle
-                    | Kind::Node
-                    | Kind::GatewayNode
-                    | Kind::XMesh
-            ),
+            // Of ConfigMaps and ClusterTrustBundles it gets copies too.
+            Self::Agent => {
+                !matches!(kind, Kind::ConfigMap | Kind::ClusterTrustBundle | Kind::Node | Kind::XMesh)
+            }
         }
     }
 }
 
 impl Task {
-    fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(future))
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
     }
 }
 

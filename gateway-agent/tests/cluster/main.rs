@@ -6,6 +6,7 @@
 
 mod objects;
 mod rig;
+mod secrets;
 
 use lab::wait_until;
 use objects::{
@@ -23,7 +24,9 @@ fn roles_and_a_real_api_server() {
     crds_come_late(&rig, &controller);
     the_agent_applies_what_it_sees(&rig, &agent);
     an_agent_speaks_for_its_own_node(&rig);
+    gateway_nodes_belong_to_nodes(&rig);
     statuses_of_others_survive(&rig);
+    secrets::agents_see_what_gateways_may_use(&rig, &agent);
     an_invented_filter_harms_nobody_else(&rig);
     many_routes_are_few_writes_of_their_gateway(&rig, &controller);
     churn_and_conflicts_end_well(&rig);
@@ -82,6 +85,17 @@ fn an_agent_speaks_for_its_own_node(rig: &Rig) {
     let secrets =
         rig.try_kubectl(&["get", "secrets", "--all-namespaces", "--kubeconfig", &kubeconfig]).unwrap_err();
     assert!(secrets.contains("forbidden"), "{secrets}");
+}
+
+/// A GatewayNode has its Node as owner, and goes without one.
+fn gateway_nodes_belong_to_nodes(rig: &Rig) {
+    let metadata = json!({ "name": "gone" });
+    let gone = json!({ "apiVersion": "gateway-agent.io/v1alpha1", "kind": "GatewayNode", "metadata": metadata, "spec": {} });
+    rig.apply(&[gone]);
+    let uid = rig.object("node", "", NODE)["metadata"]["uid"].clone();
+    let node = rig.until("gatewaynode", "", NODE, |it| it["metadata"]["ownerReferences"][0]["uid"] == uid);
+    assert_ne!(node["status"]["lastHeartbeatTime"], Value::Null);
+    rig.kubectl(&["wait", "--for=delete", "gatewaynode/gone", "--timeout=60s"]);
 }
 
 /// Entries of other controllers and conditions of other types stay byte for byte; ours goes with its last parent.

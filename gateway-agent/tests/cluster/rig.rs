@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 /// Far longer than anything here takes on an idle machine.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Where controllers hold their Lease.
+/// Where gateway-agent runs.
 pub const SYSTEM: &str = "gateway-agent-system";
 
 /// The node, and the address that its agent reports.
@@ -141,7 +141,18 @@ impl Rig {
         let pin = self.lab.bpffs(label).unwrap().join("gateway-agent").display().to_string();
         let socket = self.socket(label).display().to_string();
         let words = ["run", "--kubeconfig", &kubeconfig, "--node-name", NODE, "--node-address", NODE_ADDRESS];
-        let more = ["--device", "eth0", "--flows", "1000", "--pin", &pin, "--socket", &socket];
+        let more = [
+            "--namespace",
+            SYSTEM,
+            "--device",
+            "eth0",
+            "--flows",
+            "1000",
+            "--pin",
+            &pin,
+            "--socket",
+            &socket,
+        ];
         self.role(label, self.cluster.node(NODE).unwrap(), &[&words[..], &more].concat())
     }
 
@@ -231,6 +242,10 @@ impl Role {
             line["event"] == event && line["message"].as_str().is_some_and(|message| message.contains(text))
         };
         lines.filter(fits).count()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
     }
 
     pub fn until_told(&self, event: &str, text: &str) {

@@ -1,12 +1,15 @@
 //! Rules decide: backends by weight, redirects, refusals, CORS, filters on the way.
 
+use std::num::NonZeroU32;
+
 use gateway_agent_proxy::Settings;
 use gateway_agent_tables::http::{
-    AllowList, Cors, FieldName, FieldValue, Filter, HeaderEdits, Hostname, HttpAction, HttpRefusal,
-    Origin as Allowed, Path, PathRewrite, Redirect, RedirectStatus, Scheme, UrlRewrite,
+    AllowList, BackendProtocol, Cors, FieldName, FieldValue, Filter, Fraction, HeaderEdits, Hostname,
+    HttpAction, HttpRefusal, Mirror, Origin as Allowed, Path, PathRewrite, Redirect, RedirectStatus, Scheme,
+    Upstream, UrlRewrite,
 };
 
-use crate::rig::{Act, Origin, Proxy, backend, rule, run, split, tables};
+use crate::rig::{Act, Origin, Proxy, backend, chunked, rule, run, service, split, tables};
 
 fn set(name: &str, value: &str) -> HeaderEdits {
     let field = (FieldName::parse(name).expect("a name"), FieldValue::parse(value).expect("a value"));
@@ -127,6 +130,53 @@ fn browsers_are_answered_for_other_origins() {
         assert!(simple.body == "ok" && simple.head.contains(allowed), "{}", simple.head);
         let other = proxy.ask(&ask("GET", "https://evil.com")).await;
         assert!(other.body == "ok" && !other.head.contains("Access-Control"), "{}", other.head);
+    });
+}
+
+/// Copies are whole, whatever part of the body came with the head, and their answers go nowhere.
+#[test]
+fn mirrors_get_copies_and_their_answers_go_nowhere() {
+    run(async {
+        let long = "0123456789abcdef".repeat(50_000);
+        for (lines, body, arrived) in [
+            ("", String::new(), String::new()),
+            ("Content-Length: 5\r\n", "hello".to_owned(), "hello".to_owned()),
+            (&*format!("Content-Length: {}\r\n", long.len()), long.clone(), long.clone()),
+            (
+                "Transfer-Encoding: chunked\r\n",
+                chunked(&[&long, "x"], "x-sum: 1\r\n"),
+                format!("{long}xx-sum: 1\r\n"),
+            ),
+        ] {
+            let origin = Origin::start(vec![Act::text("ok")]).await;
+            let failing = "HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno".to_owned();
+            let copies = [
+                Origin::start(vec![Act::Send(failing)]).await,
+                Origin::start(vec![Act::text("copied")]).await,
+            ];
+            let proxy = Proxy::start(Settings::default()).await;
+            let mut rule = rule(split(vec![backend("web", 1, vec![])]));
+            let mirror = |name: &str, share| {
+                let upstream =
+                    Upstream { service: service(name), protocol: BackendProtocol::Http1, encrypted: false };
+                Filter::Mirror(Mirror { upstream, share })
+            };
+            let never = Fraction::new(0, NonZeroU32::MIN).expect("none");
+            rule.filters =
+                vec![mirror("one", Fraction::ALL), mirror("two", Fraction::ALL), mirror("web", never)];
+            let services: [(&str, &[_]); 3] =
+                [("web", &[origin.address]), ("one", &[copies[0].address]), ("two", &[copies[1].address])];
+            proxy.server.update(&tables(proxy.address, vec![("/", rule)], &services));
+            let response = proxy.ask(&format!("POST /a HTTP/1.1\r\nHost: a\r\n{lines}\r\n{body}")).await;
+            assert_eq!((response.status, &*response.body), (200, "ok"));
+            for copy in &copies {
+                while copy.count() == 0 {
+                    tokio::task::yield_now().await;
+                }
+                assert!(copy.last().1 == arrived && copy.last().0 == origin.last().0, "{lines}");
+            }
+            assert_eq!((origin.count(), proxy.server.counters.unmirrored()), (1, 0));
+        }
     });
 }
 

@@ -1,7 +1,10 @@
 //! One object as an API server gives it: raw JSON first, then the type.
 
-use gateway_agent_api::{DecodeError, Kind, Object, ObjectRef};
+use gateway_agent_api::{DecodeError, Kind, Object, ObjectRef, Secret};
 use serde_json::{Map, Value, json};
+
+use super::Role;
+use crate::copies;
 
 /// An object that was received.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,21 +20,21 @@ pub struct Received {
     pub status: Option<Value>,
 }
 
-/// Takes an object apart. `keep_status` holds for kinds that get statuses from us.
-pub fn receive(kind: Kind, mut document: Value, keep_status: bool) -> Received {
+/// Takes an object apart.
+pub fn receive(kind: Kind, mut document: Value, role: Role) -> Received {
     let metadata = |field: &str| {
         document.pointer("/metadata").and_then(|it| it.get(field)?.as_str()).unwrap_or_default().to_owned()
     };
     let name = ObjectRef::new(kind, &metadata("namespace"), &metadata("name"));
     let (uid, resource_version) = (metadata("uid"), metadata("resourceVersion"));
     let addresses = document.pointer("/status/addresses").cloned();
-    let status =
-        if has_our_status(kind) { take(&mut document, "status").filter(|_| keep_status) } else { None };
-    if kind == Kind::Gateway && !keep_status {
+    let status = if has_our_status(kind) { take(&mut document, "status") } else { None };
+    let status = status.filter(|_| role == Role::Controller);
+    if kind == Kind::Gateway && role == Role::Agent {
         // What the controller has assigned; nothing else that it writes shall wake an agent's compiler.
         document["status"] = json!({ "addresses": addresses });
     }
-    trim(kind, &mut document);
+    trim(kind, &mut document, role);
     let mut unknown = Vec::new();
     let object = Object::decode(kind, document, &mut |path| unknown.push(path));
     if !is_of_gateway_api(kind) {
@@ -39,6 +42,24 @@ pub fn receive(kind: Kind, mut document: Value, keep_status: bool) -> Received {
         unknown.clear();
     }
     Received { name, uid, resource_version, object, unknown, status }
+}
+
+/// Takes a Secret apart that is there for agents: a copy becomes the object that it is of.
+pub fn receive_for_agents(document: Value) -> Received {
+    // What is no Secret has no name, which no API server would let happen.
+    let secret: Secret = serde_json::from_value(document).unwrap_or_default();
+    let metadata = &secret.metadata;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let name = ObjectRef::new(Kind::Secret, &text(&metadata.namespace), &text(&metadata.name));
+    let (uid, resource_version) = (text(&metadata.uid), text(&metadata.resource_version));
+    let object = if name.name == copies::PEERS {
+        Ok(secret.into())
+    } else {
+        copies::decode(secret)
+            .map_err(|error| DecodeError { path: "metadata".to_owned(), cause: error.to_string() })
+    };
+    let name = object.as_ref().map_or(name, Object::object_ref);
+    Received { name, uid, resource_version, object, unknown: Vec::new(), status: None }
 }
 
 /// Kinds whose statuses the controller writes.
@@ -51,10 +72,13 @@ pub fn is_of_gateway_api(kind: Kind) -> bool {
 }
 
 /// Drops what nobody reads, but a cluster has a lot of, and what changes all the time.
-fn trim(kind: Kind, document: &mut Value) {
+fn trim(kind: Kind, document: &mut Value, role: Role) {
     if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
-        for field in ["managedFields", "resourceVersion", "ownerReferences", "finalizers"] {
+        for field in ["managedFields", "resourceVersion", "finalizers"] {
             metadata.remove(field);
+        }
+        if kind != Kind::GatewayNode {
+            metadata.remove("ownerReferences");
         }
         if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
             annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
@@ -80,7 +104,26 @@ fn trim(kind: Kind, document: &mut Value) {
                 }
             }
         }
+        Kind::GatewayNode => trim_report(document.get_mut("status"), role),
         _ => {}
+    }
+}
+
+/// Each node reports all the time: what is only for people is left out, and for other agents what is only for the
+/// controller.
+fn trim_report(status: Option<&mut Value>, role: Role) {
+    let Some(status) = status else { return };
+    for field in ["lastHeartbeatTime", "kernel", "cni", "hooks", "settings"] {
+        take(status, field);
+    }
+    if role == Role::Agent {
+        for field in ["applied", "problems", "problemCount"] {
+            take(status, field);
+        }
+        let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
+        for condition in conditions.into_iter().flatten() {
+            condition["message"] = "".into();
+        }
     }
 }
 
@@ -116,7 +159,7 @@ mod tests {
     #[test]
     fn what_nobody_reads_goes_and_the_status_stays_apart() {
         let redirect = json!({"type": "RequestRedirect", "requestRedirect": {"port": 443}});
-        let received = receive(Kind::HttpRoute, route(&redirect), true);
+        let received = receive(Kind::HttpRoute, route(&redirect), Role::Controller);
         assert_eq!(received.name, ObjectRef::new(Kind::HttpRoute, "n", "r"));
         assert_eq!((received.uid.as_str(), received.resource_version.as_str()), ("u", "7"));
         assert_eq!(received.status.unwrap()["parents"][0]["invented"], 1);
@@ -126,27 +169,50 @@ mod tests {
             json!({"name": "r", "namespace": "n", "uid": "u", "generation": 2, "annotations": {"a": "b"}})
         );
         assert_eq!(json.get("status"), None);
-        assert_eq!(receive(Kind::HttpRoute, route(&redirect), false).status, None);
+        assert_eq!(receive(Kind::HttpRoute, route(&redirect), Role::Agent).status, None);
     }
 
     #[test]
     fn an_object_that_is_no_object_of_its_kind_still_has_a_name() {
         let mut wrong = route(&json!({"type": "RequestRedirect"}));
         wrong["spec"]["rules"] = json!("none");
-        let received = receive(Kind::HttpRoute, wrong, true);
+        let received = receive(Kind::HttpRoute, wrong, Role::Controller);
         assert_eq!(received.name, ObjectRef::new(Kind::HttpRoute, "n", "r"));
         assert!(received.object.unwrap_err().path.starts_with("spec.rules"));
         // Not even that: it has no name, which no API server would let happen.
-        assert!(receive(Kind::HttpRoute, json!([]), true).object.is_err());
+        assert!(receive(Kind::HttpRoute, json!([]), Role::Controller).object.is_err());
     }
 
     #[test]
     fn unknown_fields_are_told_of_our_kinds_only() {
         let mut newer = route(&json!({"type": "RequestRedirect"}));
         newer["spec"]["invented"] = json!(1);
-        assert_eq!(receive(Kind::HttpRoute, newer, true).unknown, ["spec.invented"]);
+        assert_eq!(receive(Kind::HttpRoute, newer, Role::Controller).unknown, ["spec.invented"]);
         let service = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": {"invented": 1}});
-        assert_eq!(receive(Kind::Service, service, true).unknown, [""; 0]);
+        assert_eq!(receive(Kind::Service, service, Role::Controller).unknown, [""; 0]);
+    }
+
+    #[test]
+    fn a_node_that_has_nothing_new_to_tell_is_no_change() {
+        let node = |applied: &str, heartbeat: &str| {
+            json!({
+                "metadata": {"name": "n"}, "spec": {},
+                "status": {
+                    "addresses": ["10.0.0.1"], "applied": {"gateways": applied}, "lastHeartbeatTime": heartbeat,
+                    "conditions": [{
+                        "type": "Ready", "status": "True", "reason": "Ready", "message": applied,
+                        "lastTransitionTime": "2026-01-01T00:00:00Z",
+                    }],
+                },
+            })
+        };
+        let [first, later] = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:10Z"];
+        let seen = |document: Value, role| receive(Kind::GatewayNode, document, role).object.unwrap();
+        assert_eq!(seen(node("1", first), Role::Controller), seen(node("1", later), Role::Controller));
+        assert_ne!(seen(node("1", first), Role::Controller), seen(node("2", later), Role::Controller));
+        assert_eq!(seen(node("1", first), Role::Agent), seen(node("2", later), Role::Agent));
+        let json = seen(node("1", first), Role::Agent).to_json().unwrap();
+        assert_eq!(json["status"]["addresses"], json!(["10.0.0.1"]));
     }
 
     #[test]
@@ -155,10 +221,10 @@ mod tests {
             "metadata": {"name": "s", "namespace": "n"}, "addressType": "IPv4",
             "endpoints": [{"addresses": ["10.0.0.1"], "targetRef": {"name": "pod"}}],
         });
-        let json = receive(Kind::EndpointSlice, slice, true).object.unwrap().to_json().unwrap();
+        let json = receive(Kind::EndpointSlice, slice, Role::Controller).object.unwrap().to_json().unwrap();
         assert_eq!(json["endpoints"], json!([{"addresses": ["10.0.0.1"]}]));
         let map = json!({"metadata": {"name": "m", "namespace": "n"}, "data": {"ca.crt": "x", "other": "y"}});
-        let json = receive(Kind::ConfigMap, map, true).object.unwrap().to_json().unwrap();
+        let json = receive(Kind::ConfigMap, map, Role::Controller).object.unwrap().to_json().unwrap();
         assert_eq!(json["data"], json!({"ca.crt": "x"}));
         let node = json!({
             "metadata": {"name": "n"}, "spec": {"podCIDR": "10.0.0.0/24"},
@@ -171,7 +237,7 @@ mod tests {
                 ],
             },
         });
-        let json = receive(Kind::Node, node, true).object.unwrap().to_json().unwrap();
+        let json = receive(Kind::Node, node, Role::Controller).object.unwrap().to_json().unwrap();
         assert_eq!(
             json["status"],
             json!({
