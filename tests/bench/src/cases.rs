@@ -231,7 +231,7 @@ const fn target(
     baseline: &'static str,
     limit: Limit,
 ) -> Target {
-    Target { case, metric, subject, baseline, limit }
+    Target { case, metric, subject, baseline: Some(baseline), limit }
 }
 
 const fn again(case: &'static str, metric: &'static str) -> Target {

@@ -1,10 +1,13 @@
-//! `cargo xtask bench l4`: our data plane and its peers on the same processors, in turns.
+//! `cargo xtask bench`: `l4`, our data plane and its peers on the same processors, in turns; `control`, our control
+//! plane beside an API server.
 //!
-//! Nothing it makes has a name outside this process: namespaces, mounts and pins vanish with it.
+//! Nothing that `l4` makes has a name outside this process: namespaces, mounts and pins vanish with it. `control`
+//! removes its cluster.
 
 mod batch;
 mod bpf;
 mod cases;
+mod control;
 mod cpu;
 mod frame;
 mod lane;
@@ -21,7 +24,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, ValueEnum as _};
+use clap::{Args, Parser, ValueEnum as _};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -31,6 +34,12 @@ use crate::report::Report;
 use crate::subject::{Kind, Means, Subject};
 
 #[derive(Debug, Parser)]
+enum Bench {
+    L4(Options),
+    Control(control::Options),
+}
+
+#[derive(Debug, Args)]
 struct Options {
     /// Fewer and shorter rounds, for a look while working; not to be quoted.
     #[arg(long)]
@@ -84,8 +93,18 @@ const FULL: Effort =
 const QUICK: Effort = Effort { rounds: 3, window: Duration::from_secs(1), long: None };
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match Bench::parse() {
+        Bench::L4(options) => run(&options).map(|held| (options.json, held)),
+        Bench::Control(options) => control::run(&options).map(|held| (options.json, held)),
+    };
+    match done {
+        Ok((json, held)) => {
+            println!("\nfigures: {}", json.display());
+            if !held {
+                println!("some targets were missed");
+            }
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -93,7 +112,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<()> {
+/// False if a target is missed.
+fn run(options: &Options) -> Result<bool> {
     let effort = if options.quick { QUICK } else { FULL };
     cpu::take_precedence()?;
     let cpus = Cpus::pick()?;
@@ -107,11 +127,7 @@ fn run(options: &Options) -> Result<()> {
         held &= report.compare(program::CASE, program::TARGETS);
     }
     report.write(&options.json)?;
-    println!("\nfigures: {}", options.json.display());
-    if !held {
-        println!("some targets were missed");
-    }
-    Ok(())
+    Ok(held)
 }
 
 /// A tmpfs with a bpffs in it, in a mount namespace of this process alone.

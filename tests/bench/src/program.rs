@@ -66,7 +66,7 @@ pub(crate) const TARGETS: &[Target] = &[
 ];
 
 const fn target(subject: &'static str, baseline: &'static str, limit: crate::report::Limit) -> Target {
-    Target { case: CASE, metric: NS_PER_PACKET.name, subject, baseline, limit }
+    Target { case: CASE, metric: NS_PER_PACKET.name, subject, baseline: Some(baseline), limit }
 }
 
 /// Loads the real programs in a lane's gateway and measures them in rounds.

@@ -27,13 +27,14 @@ pub(crate) struct Report {
     samples: Vec<Sample>,
 }
 
-/// How far a ratio of two subjects may go (issue A, "Must show").
+/// How far a figure, or a ratio of two subjects, may go ("Must show" of the issues A and C).
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) case: &'static str,
     pub(crate) metric: &'static str,
     pub(crate) subject: &'static str,
-    pub(crate) baseline: &'static str,
+    /// What it is compared with; None: the figure counts as it is.
+    pub(crate) baseline: Option<&'static str>,
     pub(crate) limit: Limit,
 }
 
@@ -47,7 +48,7 @@ pub(crate) enum Limit {
     None,
 }
 
-/// The form of target/bench/l4.json.
+/// The form of the files in target/bench.
 #[derive(Serialize)]
 struct Row {
     case: &'static str,
@@ -102,16 +103,17 @@ impl Report {
             println!(
                 "    {:<26}{:<34}{min:>8.2}{median:>8.2}{max:>8.2}  {sign:<8}{word}",
                 target.metric,
-                format!("{} {} {}", target.subject, target.limit.operator(), target.baseline),
+                target.comparison(),
             );
         }
         held
     }
 
-    /// Minimum, median and maximum of a target's ratio or difference.
+    /// Minimum, median and maximum of a target's figure, ratio or difference.
     fn spread(&self, target: &Target) -> Option<[f64; 3]> {
         let subject = self.values(target.case, target.subject, target.metric);
-        let baseline = self.values(target.case, target.baseline, target.metric);
+        let Some(baseline) = target.baseline else { return spread(subject.collect()) };
+        let baseline = self.values(target.case, baseline, target.metric);
         let compared: Vec<f64> = subject
             .zip(baseline)
             .map(|(s, b)| if let Limit::AtMostMore(_) = target.limit { s - b } else { s / b })
@@ -154,6 +156,15 @@ impl Report {
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(&self.rows())?;
         fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))
+    }
+}
+
+impl Target {
+    fn comparison(&self) -> String {
+        match self.baseline {
+            Some(baseline) => format!("{} {} {baseline}", self.subject, self.limit.operator()),
+            None => self.subject.to_owned(),
+        }
     }
 }
 
@@ -209,11 +220,18 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_within_a_round() {
-        let target =
-            |limit| Target { case: "race", metric: "speed", subject: "ours", baseline: "theirs", limit };
+        let target = |limit| Target {
+            case: "race",
+            metric: "speed",
+            subject: "ours",
+            baseline: Some("theirs"),
+            limit,
+        };
         assert_eq!(report().spread(&target(Limit::None)), Some([1.0, 2.0, 3.0]));
         assert_eq!(report().spread(&target(Limit::AtMostMore(1.0))), Some([0.0, 2.0, 2.0]));
-        assert!(report().compare("race", &[target(Limit::AtLeast(2.0))]));
+        let alone = Target { baseline: None, ..target(Limit::AtMost(4.0)) };
+        assert_eq!(report().spread(&alone), Some([3.0, 4.0, 10.0]));
+        assert!(report().compare("race", &[target(Limit::AtLeast(2.0)), alone]));
         assert!(!report().compare("race", &[target(Limit::AtLeast(2.1))]));
         assert!(!report().compare("race", &[target(Limit::AtMostMore(1.0))]));
     }

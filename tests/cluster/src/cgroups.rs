@@ -60,6 +60,17 @@ impl Cgroup {
         Ok(Self { folders })
     }
 
+    /// Where its memory is counted: the v1 hierarchy of that controller, else v2.
+    pub(crate) fn of_memory(&self) -> Option<&Path> {
+        let counts = |hierarchy: &Hierarchy| match &hierarchy.v1_options {
+            Some(options) => options.split(',').any(|option| option == "memory"),
+            None => false,
+        };
+        let v1 = self.folders.iter().find(|(hierarchy, _)| counts(hierarchy));
+        let v2 = || self.folders.iter().find(|(hierarchy, _)| hierarchy.v1_options.is_none());
+        v1.or_else(v2).map(|(_, folder)| folder.as_path())
+    }
+
     /// Makes it, with all controllers that there are.
     pub(crate) fn create(&self) -> Result<(), ClusterError> {
         for (hierarchy, folder) in &self.folders {

@@ -128,6 +128,15 @@ impl Cluster {
             .map(|machine| (machine.name(), machine.init().as_raw()))
     }
 
+    /// Makes a cgroup beside those of its machines, where the memory of whoever joins it is counted by itself. It goes
+    /// with the cluster.
+    pub fn memory_cgroup(&self, label: &str) -> Result<PathBuf, ClusterError> {
+        let cgroup = Cgroup::of(&format!("{}/{label}", self.plan.spec.name.cgroup()))?;
+        cgroup.create()?;
+        let unknown = || ClusterError::Invalid("no cgroup hierarchy counts memory on this machine".into());
+        cgroup.of_memory().map(Path::to_owned).ok_or_else(unknown)
+    }
+
     /// Where all programs log.
     pub fn logs(&self) -> PathBuf {
         self.plan.logs()

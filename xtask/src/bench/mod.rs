@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::checkout::{self, find_command};
+use crate::cluster;
 use crate::process::{step, succeed};
 use crate::setup::install;
 
@@ -21,6 +22,8 @@ pub(crate) struct Options {
 enum Bench {
     /// TCP and UDP in the kernel, against routing, nftables, HAProxy and nginx; ten minutes or so.
     L4(L4),
+    /// From a change in a real API server to applied tables and right statuses; some minutes, the first time 10 more.
+    Control(Control),
 }
 
 #[derive(Debug, clap::Args)]
@@ -36,6 +39,17 @@ struct L4 {
     subject: Option<String>,
 }
 
+#[derive(Debug, clap::Args)]
+struct Control {
+    /// Fewer rounds and changes, for a look while working; not to be quoted.
+    #[arg(long)]
+    quick: bool,
+    /// Only this case: `attach_1000` (with `detach_1000`), `propagation_5000` or `propagation_5000_churn`; may be
+    /// repeated.
+    #[arg(long = "case", value_name = "CASE")]
+    cases: Vec<String>,
+}
+
 /// The peers: a command and the Debian package that has it.
 const PEERS: [(&str, &str); 3] = [("haproxy", "haproxy"), ("nginx", "nginx-light"), ("nft", "nftables")];
 /// nginx' module for TCP and UDP, which has a package of its own.
@@ -43,25 +57,48 @@ const STREAM_MODULE: (&str, &str) = ("/usr/lib/nginx/modules/ngx_stream_module.s
 
 /// Runs a bench with the agent that `build` made.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let Bench::L4(l4) = &options.bench;
-    let json = checkout::root().join("target/bench/l4.json");
-    remove_older(&json)?;
+    match &options.bench {
+        Bench::L4(l4) => run_l4(l4),
+        Bench::Control(control) => run_control(control),
+    }
+}
+
+fn run_l4(l4: &L4) -> Result<()> {
+    let json = empty_place("l4")?;
     install_peers()?;
-    let mut command = Command::new(build()?);
-    command.arg("--agent").arg(checkout::agent()).arg("--json").arg(&json);
-    if l4.quick {
-        command.arg("--quick");
-    }
-    for case in &l4.cases {
-        command.args(["--case", case]);
-    }
+    let mut command = command("l4", &json, l4.quick, &l4.cases)?;
     if let Some(subject) = &l4.subject {
         command.args(["--subject", subject]);
     }
     succeed(&mut command)
 }
 
-/// A run that fails must not leave another run's figures.
+fn run_control(control: &Control) -> Result<()> {
+    let json = empty_place("control")?;
+    cluster::prepare()?;
+    succeed(&mut command("control", &json, control.quick, &control.cases)?)
+}
+
+/// The bench of this name, which is built first.
+fn command(name: &str, json: &Path, quick: bool, cases: &[String]) -> Result<Command> {
+    let mut command = Command::new(build()?);
+    command.arg(name).arg("--agent").arg(checkout::agent()).arg("--json").arg(json);
+    if quick {
+        command.arg("--quick");
+    }
+    for case in cases {
+        command.args(["--case", case]);
+    }
+    Ok(command)
+}
+
+/// Where a bench's figures go. A run that fails must not leave another run's.
+fn empty_place(name: &str) -> Result<PathBuf> {
+    let json = checkout::root().join("target/bench").join(name).with_extension("json");
+    remove_older(&json)?;
+    Ok(json)
+}
+
 fn remove_older(json: &Path) -> Result<()> {
     fs::create_dir_all(json.parent().unwrap_or(json))?;
     match fs::remove_file(json) {
