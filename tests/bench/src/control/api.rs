@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use kube::Client;
@@ -91,14 +91,15 @@ impl Api {
             let mut events = std::pin::pin!(events);
             while let Some(event) = events.next().await {
                 let at = Timestamp::now();
-                let (change, object) = match event {
-                    Ok(WatchEvent::Added(object)) => (Change::Added, object),
-                    Ok(WatchEvent::Modified(object)) => (Change::Modified, object),
-                    Ok(WatchEvent::Deleted(object)) => (Change::Deleted, object),
-                    // Whoever waits for more learns that the watch has ended.
-                    _ => return,
+                let seen = match event {
+                    Ok(WatchEvent::Added(object)) => Ok(Seen { at, change: Change::Added, object }),
+                    Ok(WatchEvent::Modified(object)) => Ok(Seen { at, change: Change::Modified, object }),
+                    Ok(WatchEvent::Deleted(object)) => Ok(Seen { at, change: Change::Deleted, object }),
+                    Ok(WatchEvent::Bookmark(_)) => continue,
+                    Ok(WatchEvent::Error(status)) => Err(anyhow!("a watch ended: {status:?}")),
+                    Err(error) => Err(anyhow!(error).context("a watch broke")),
                 };
-                if sender.send(Seen { at, object, change }).is_err() {
+                if sender.send(seen).is_err() {
                     return;
                 }
             }
@@ -123,13 +124,13 @@ impl Api {
 /// Ends with it.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    seen: mpsc::UnboundedReceiver<Seen>,
+    seen: mpsc::UnboundedReceiver<Result<Seen>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Watch {
     pub(crate) async fn next(&mut self) -> Result<Seen> {
-        self.seen.recv().await.context("the API server ended a watch; run the bench again")
+        self.seen.recv().await.context("the API server ended a watch; run the bench again")?
     }
 }
 
