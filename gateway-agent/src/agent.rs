@@ -1,7 +1,7 @@
 //! The agent: follows objects and devices, and keeps the kernel as they say.
 
 mod hooks;
-mod node_status;
+pub mod node_status;
 mod report;
 mod steering;
 
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use gateway_agent_api::{Kind, ObjectRef};
 use gateway_agent_kernel::{ApplyProblem, Kernel};
-use gateway_agent_routing::{Minutes, Node};
-use gateway_agent_tables::{FrontendKey, L4Tables, Steered};
+use gateway_agent_routing::{Held, Minutes, Node};
+use gateway_agent_tables::{FrontendKey, L4Tables, ListenerName, Steered};
 use glob::Pattern;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,6 +25,7 @@ use crate::clock::{self, rfc3339};
 use crate::compile::Compiler;
 use crate::devices::{self, Devices, DevicesError};
 use crate::failure::Failure;
+use crate::holders::Holders;
 use crate::input::Input;
 use crate::node::forwarding_problems;
 use crate::node_writer::NodeWriter;
@@ -61,6 +62,7 @@ pub struct Agent {
     hooks: Hooks,
     steering: Steering,
     found: devices::Found,
+    holders: Holders,
     statuses: Statuses,
     notices: Notices,
     object_problems: BTreeSet<Notice>,
@@ -87,6 +89,8 @@ struct Applied {
     /// If all of the tables are in the kernel.
     statuses: BTreeMap<ObjectRef, Value>,
     problems: Vec<ApplyProblem>,
+    /// Listeners whose ports others have on this node.
+    held: BTreeMap<ListenerName, Held>,
     /// Number of times that tables were compiled and applied.
     generation: u64,
     at: jiff::Timestamp,
@@ -121,6 +125,7 @@ impl Agent {
             hooks: Hooks::default(),
             steering: Steering::start(&setup.proxy, setup.may_steer)?,
             found: devices::Found::default(),
+            holders: Holders::default(),
             statuses: Statuses::default(),
             notices: Notices::default(),
             object_problems: BTreeSet::new(),
@@ -134,6 +139,7 @@ impl Agent {
         agent.found = agent.devices.look(&agent.patterns).await?;
         agent.compiler.set_node_addresses(agent.found.addresses.clone());
         agent.input.look(&mut agent.compiler)?;
+        agent.look_at_holders();
         if agent.input.is_complete() {
             agent.begin();
         }
@@ -195,6 +201,7 @@ impl Agent {
         if step != Step::Objects {
             compile |= self.look_at_devices().await;
         }
+        compile |= self.look_at_holders();
         if self.applied.generation == 0 {
             if self.input.is_complete() {
                 self.begin();
@@ -251,6 +258,12 @@ impl Agent {
         }
     }
 
+    /// True if others have other ports of the node now.
+    fn look_at_holders(&mut self) -> bool {
+        let holders = self.holders.look(self.compiler.snapshot(), self.input.own_node());
+        self.compiler.set_holders(holders)
+    }
+
     /// Compiles the snapshot and gives the kernel what follows from it.
     fn compile(&mut self) {
         self.compiler.set_time();
@@ -258,6 +271,7 @@ impl Agent {
         let outcome = self.compiler.outcome();
         self.applied.tables = outcome.tables.l4.clone();
         self.applied.steered = outcome.tables.steered();
+        self.applied.held = outcome.held.clone();
         self.applied.generation += 1;
         self.recheck_at = outcome.recheck_at;
         if self.input.judges_objects() {
@@ -304,6 +318,12 @@ impl Agent {
         self.faults.files.iter().for_each(|fault| add(Origin::File, fault.to_string()));
         self.applied.problems.iter().for_each(|problem| add(Origin::Kernel, problem.to_string()));
         self.hooks.problems().for_each(|problem| add(Origin::Device, problem));
+        self.holders.fault.iter().for_each(|fault| {
+            add(
+                Origin::Node,
+                format!("can't list the node's sockets, whose ports come first: {fault}; it is tried again"),
+            );
+        });
         self.faults.devices.iter().for_each(|fault| add(Origin::Device, fault.to_string()));
         for problem in forwarding_problems(&self.found.attachable) {
             add(Origin::Node, problem);

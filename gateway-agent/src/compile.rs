@@ -1,6 +1,6 @@
 //! From objects to an outcome: the part that `run`, `controller` and `check` share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use gateway_agent_api::{Object, ObjectRef};
@@ -8,7 +8,7 @@ use gateway_agent_routing::{
     self as routing, Address, Assigner, Assignments, Changes, Node, OfferingNode, Outcome, Snapshot,
     Translation,
 };
-use gateway_agent_tables::ObjectName;
+use gateway_agent_tables::{FrontendKey, ObjectName};
 
 use crate::clock;
 use crate::source::{Change, Found, Problem, Store};
@@ -88,6 +88,20 @@ impl Compiler {
         let nodes = Some(nodes);
         let changed = nodes != self.snapshot.nodes;
         self.snapshot.nodes = nodes;
+        changed
+    }
+
+    /// Replaces what others have of the node's ports. True if that is another than before.
+    pub fn set_holders(&mut self, holders: BTreeMap<FrontendKey, String>) -> bool {
+        let changed = holders != self.snapshot.holders;
+        self.snapshot.holders = holders;
+        changed
+    }
+
+    /// Replaces what Gateways get that ask for no address. True if that is another than before.
+    pub fn set_gateway_addresses(&mut self, addresses: Vec<IpAddr>) -> bool {
+        let changed = addresses != self.snapshot.node.gateway_addresses;
+        self.snapshot.node.gateway_addresses = addresses;
         changed
     }
 

@@ -4,14 +4,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gateway_agent_routing::Node;
+
 use crate::compile::Compiler;
 use crate::notices::Origin;
+use crate::own_node::OwnNode;
 use crate::source::cluster::{Cluster, Role};
 use crate::source::{WRITER_PAUSE, WatchError, Watcher};
 
 pub enum Input {
     Files(Box<Watcher>),
-    Cluster(Box<Cluster>),
+    Cluster {
+        cluster: Box<Cluster>,
+        own_node: Box<OwnNode>,
+        /// The node's addresses are those that the cluster knows; else they were given.
+        takes_addresses: bool,
+    },
 }
 
 impl Input {
@@ -19,17 +27,24 @@ impl Input {
         Watcher::new(paths).map(|files| Self::Files(Box::new(files)))
     }
 
-    /// `home` is the namespace that gateway-agent runs in.
-    pub fn cluster(client: kube::Client, home: &str) -> Self {
-        Self::Cluster(Box::new(Cluster::follow(client, Role::Agent, home)))
+    /// `home` is the namespace that gateway-agent runs in, `node` the agent's own; without other addresses it has those that the cluster knows.
+    pub fn cluster(client: kube::Client, home: &str, node: &Node) -> Self {
+        Self::Cluster {
+            own_node: Box::new(OwnNode::follow(&client, &node.name)),
+            takes_addresses: node.gateway_addresses.is_empty(),
+            cluster: Box::new(Cluster::follow(client, Role::Agent, home)),
+        }
     }
 
     /// Waits until a look is due; may also come back without a change. Can be cancelled.
     pub async fn changed(&mut self) -> Result<(), WatchError> {
         match self {
             Self::Files(files) => files.changed().await,
-            Self::Cluster(cluster) => {
-                cluster.changed().await;
+            Self::Cluster { cluster, own_node, .. } => {
+                tokio::select! {
+                    () = cluster.changed() => {}
+                    () = own_node.changed() => {}
+                }
                 Ok(())
             }
         }
@@ -39,7 +54,11 @@ impl Input {
     pub fn look(&mut self, compiler: &mut Compiler) -> Result<bool, WatchError> {
         match self {
             Self::Files(files) => files.look().map(|found| compiler.update(found)),
-            Self::Cluster(cluster) => Ok(compiler.apply(cluster.changes())),
+            Self::Cluster { cluster, own_node, takes_addresses } => {
+                let other_addresses =
+                    *takes_addresses && compiler.set_gateway_addresses(own_node.addresses().collect());
+                Ok(compiler.apply(cluster.changes()) | other_addresses)
+            }
         }
     }
 
@@ -47,7 +66,7 @@ impl Input {
     pub fn is_complete(&self) -> bool {
         match self {
             Self::Files(_) => true,
-            Self::Cluster(cluster) => cluster.is_complete(),
+            Self::Cluster { cluster, own_node, .. } => cluster.is_complete() && own_node.is_complete(),
         }
     }
 
@@ -56,7 +75,15 @@ impl Input {
     pub fn reached(&self) -> Option<BTreeMap<String, String>> {
         match self {
             Self::Files(_) => None,
-            Self::Cluster(cluster) => cluster.reached(),
+            Self::Cluster { cluster, .. } => cluster.reached(),
+        }
+    }
+
+    /// What the cluster says of the agent's own node.
+    pub fn own_node(&self) -> Option<&OwnNode> {
+        match self {
+            Self::Files(_) => None,
+            Self::Cluster { own_node, .. } => Some(own_node),
         }
     }
 
@@ -72,8 +99,9 @@ impl Input {
                 let open = files.open_longer_than(patience);
                 open.iter().map(|file| (Origin::File, still_open(file, patience))).collect()
             }
-            Self::Cluster(cluster) => {
-                cluster.problems().into_iter().map(|problem| (Origin::Cluster, problem)).collect()
+            Self::Cluster { cluster, own_node, .. } => {
+                let problems = cluster.problems().into_iter().chain(own_node.problems());
+                problems.map(|problem| (Origin::Cluster, problem)).collect()
             }
         }
     }

@@ -13,11 +13,13 @@ mod controller;
 mod copies;
 mod devices;
 mod failure;
+mod holders;
 mod input;
 mod logging;
 mod node;
 mod node_writer;
 mod notices;
+mod own_node;
 mod process;
 mod proxy_link;
 #[cfg(test)]

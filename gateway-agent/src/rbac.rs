@@ -59,6 +59,9 @@ fn agents_may_do_what_they_do() {
     let mut used = to_read(Role::Agent);
     used.insert(right(node.0, node.1, "create"));
     used.insert(right(node.0, &format!("{}/status", node.1), "patch"));
+    for plural in ["nodes", "pods"] {
+        used.extend(["list", "watch"].map(|verb| right("", plural, verb)));
+    }
     assert_eq!(granted(include_str!("../../deploy/rbac/agent.yaml")), used);
 }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use gateway_agent_api::own::gateway_config::AddressSharing;
 use gateway_agent_tables::FrontendKey;
 
-use crate::Snapshot;
 use crate::gateway::Gateway;
 use crate::listener::{Conflict, Listener};
+use crate::{Snapshot, held};
 
 /// Marks all listeners that may not have their port. Gateways are in order of precedence, and so are the listeners
 /// of each: its own, then those of its ListenerSets.
@@ -17,6 +17,7 @@ pub(crate) fn settle(gateways: &mut [Gateway<'_>], snapshot: &Snapshot) {
         settle_sets(&mut gateway.listeners, snapshot);
     }
     settle_between(gateways, snapshot);
+    held::settle(gateways, snapshot);
 }
 
 /// All listeners of one object that exclude each other lose: the API forbids to pick one.

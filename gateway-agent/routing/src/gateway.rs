@@ -14,7 +14,7 @@ use crate::listener_spec::ListenerSpec;
 use crate::precedence::Precedence;
 use crate::status::Condition;
 use crate::tls::Fault;
-use crate::{Outcome, Problem, Snapshot, infrastructure, settings};
+use crate::{Held, Outcome, Problem, Snapshot, held, infrastructure, settings};
 
 /// A Gateway whose class is ours.
 #[derive(Debug)]
@@ -131,7 +131,17 @@ impl<'a> Gateway<'a> {
             .iter()
             .filter_map(|it| it.address.ip().filter(|ip| it.origin != Origin::Node || is_here(ip)));
         let keys = here.map(|address| FrontendKey { address, port, protocol });
+        let keys = keys.filter(|key| !listener.held.iter().any(|(held, _)| held == key));
         keys.chain(infrastructure::balanced_frontends(self, (port, protocol), snapshot)).collect()
+    }
+
+    /// What this node can't serve of a listener that would else carry traffic; None: nothing is in the way.
+    pub(crate) fn held(&self, listener: &Listener<'_>, snapshot: &Snapshot) -> Option<Held> {
+        if listener.held.is_empty() || self.fault.is_some() {
+            return None;
+        }
+        let causes: Vec<_> = listener.held.iter().map(|(key, holder)| held::explain(key, holder)).collect();
+        Some(Held { all: self.frontends_of(listener, snapshot).is_empty(), message: causes.join("; ") })
     }
 
     pub(crate) fn object(&self) -> ObjectRef {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::gateway::Gateway;
 use crate::listener::Listener;
 use crate::status::{self, Condition};
-use crate::{Outcome, Snapshot, overlap, tls};
+use crate::{Outcome, Problem, Snapshot, overlap, tls};
 
 impl<'a> Gateway<'a> {
     /// Whether a listener carries traffic.
@@ -44,6 +44,24 @@ impl<'a> Gateway<'a> {
             }),
         );
         self.report_sets(attached, snapshot, outcome);
+        self.report_held(snapshot, outcome);
+    }
+
+    /// A listener that is served in part has nothing in its status that says so.
+    fn report_held(&self, snapshot: &Snapshot, outcome: &mut Outcome) {
+        for listener in &self.listeners {
+            let Some(held) = self.held(listener, snapshot) else { continue };
+            if !held.all {
+                outcome.problems.insert(Problem {
+                    object: self.owner(listener),
+                    part: Some(format!("listener {}", listener.spec.name)),
+                    condition: None,
+                    reason: "PortUnavailable",
+                    message: format!("{}; it is served elsewhere only", held.message),
+                });
+            }
+            outcome.held.insert(listener.name.clone(), held);
+        }
     }
 
     /// A listener's part of the status of its owner, which is a Gateway or ListenerSet.

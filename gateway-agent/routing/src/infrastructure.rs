@@ -86,6 +86,14 @@ fn label(text: &str, ending: &str) -> String {
 /// Of Gateways, on what is made for them (GEP-1762).
 const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "gateway-agent");
+
+/// Whether a Service stands for a Gateway of ours.
+pub fn is_infrastructure(service: &Service) -> bool {
+    let label = service.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY.0));
+    label.is_some_and(|label| label == MANAGED_BY.1)
+}
+
 /// Whether a Service was made for the Gateway, and isn't somebody's own that happens to have its name.
 fn stands_for(service: &Service, gateway: &Gateway<'_>) -> bool {
     let label = service.metadata.labels.as_ref().and_then(|labels| labels.get(GATEWAY_NAME));

@@ -21,6 +21,7 @@ mod gateway;
 mod gateway_class;
 mod gateway_status;
 mod grant;
+mod held;
 mod http;
 mod infrastructure;
 mod listener;
@@ -47,11 +48,12 @@ mod uses;
 use std::collections::{BTreeMap, BTreeSet};
 
 use gateway_agent_api::ObjectRef;
-use gateway_agent_tables::Tables;
+use gateway_agent_tables::{ListenerName, Tables};
 use serde_json::Value;
 
 pub use address::{Address, Assignments};
 pub use copies::copy;
+pub use infrastructure::is_infrastructure;
 pub use problem::Problem;
 pub use snapshot::{Assigner, Node, OfferingNode, Service, Snapshot};
 pub use translation::{Changes, Translation};
@@ -79,10 +81,21 @@ pub struct Outcome {
     pub copies: Copies,
     /// What is wrong with objects.
     pub problems: BTreeSet<Problem>,
+    /// Places on this node's addresses that listeners want and others have, each with who has it.
+    pub held: BTreeMap<ListenerName, Held>,
     /// What Gateways have been given: the input of the next translation, where addresses are assigned.
     pub assignments: Assignments,
     /// When time alone would change the outcome.
     pub recheck_at: Option<Minutes>,
+}
+
+/// What of a listener a node can't serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Nothing of the listener is left that the node could serve.
+    pub all: bool,
+    /// Who has which places, for people.
+    pub message: String,
 }
 
 /// Compiles a snapshot. [`Translation`] does the same for one that changes.

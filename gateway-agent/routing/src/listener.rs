@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use gateway_agent_api::Kind;
-use gateway_agent_tables::{HostPattern, ListenerName, ObjectName, Protocol};
+use gateway_agent_tables::{FrontendKey, HostPattern, ListenerName, ObjectName, Protocol};
 
 use crate::Snapshot;
 use crate::listener_spec::{ListenerSpec, TlsMode};
@@ -29,6 +29,8 @@ pub(crate) struct Listener<'a> {
     pub(crate) tls: ListenerTls,
     /// Set when another listener wants the same traffic.
     pub(crate) conflict: Option<Conflict>,
+    /// Places of this node that somebody else has, and who.
+    pub(crate) held: Vec<(FrontendKey, String)>,
 }
 
 /// The object that a listener is written in.
@@ -135,6 +137,7 @@ impl<'a> Listener<'a> {
             invalid_kinds,
             tls: ListenerTls::default(),
             conflict: None,
+            held: Vec::new(),
             spec,
         }
     }

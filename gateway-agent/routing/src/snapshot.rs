@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use gateway_agent_api::{Kind, Object, ObjectRef, Typed};
+use gateway_agent_tables::{FrontendKey, ListenerName};
 
 use crate::Minutes;
 use crate::address::Assignments;
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub assigner: Assigner,
     /// What Gateways have been given, as their statuses say.
     pub assignments: Assignments,
+    /// Places on this node's addresses that others have, with who has them.
+    pub holders: BTreeMap<FrontendKey, String>,
     /// The nodes of the cluster, by name, for whoever assigns addresses in it; None: [`Self::node`] is the only one.
     pub nodes: Option<Vec<OfferingNode>>,
     objects: BTreeMap<Kind, BTreeMap<ObjectRef, Object>>,
@@ -49,6 +52,8 @@ pub struct OfferingNode {
     pub addresses: Vec<IpAddr>,
     /// It serves, so that Gateways may get its addresses.
     pub published: bool,
+    /// Listeners that it can't serve since others have their ports, with who has them.
+    pub refusals: BTreeMap<ListenerName, String>,
 }
 
 /// Who gives Gateways their addresses.
@@ -121,6 +126,7 @@ impl Snapshot {
             accepted: Service::PROXY.into(),
             assigner: Assigner::default(),
             assignments: Assignments::new(),
+            holders: BTreeMap::new(),
             nodes: None,
             objects: BTreeMap::new(),
             looks: Looks::default(),
@@ -188,7 +194,8 @@ impl Snapshot {
 
     /// Everything but the objects.
     pub(crate) fn surroundings(&self) -> Self {
-        let Self { node, now, served, accepted, assigner, assignments, nodes, objects: _, looks: _ } = self;
+        let Self { node, now, served, accepted, assigner, assignments, holders, nodes, objects: _, looks: _ } =
+            self;
         Self {
             node: node.clone(),
             now: *now,
@@ -196,6 +203,7 @@ impl Snapshot {
             accepted: accepted.clone(),
             assigner: *assigner,
             assignments: assignments.clone(),
+            holders: holders.clone(),
             nodes: nodes.clone(),
             objects: BTreeMap::new(),
             looks: Looks::default(),
@@ -204,13 +212,24 @@ impl Snapshot {
 
     /// Whether two snapshots have the same [`Self::surroundings`], whatever their times.
     pub(crate) fn is_surrounded_alike(&self, other: &Self) -> bool {
-        let Self { node, now: _, served, accepted, assigner, assignments, nodes, objects: _, looks: _ } =
-            self;
+        let Self {
+            node,
+            now: _,
+            served,
+            accepted,
+            assigner,
+            assignments,
+            holders,
+            nodes,
+            objects: _,
+            looks: _,
+        } = self;
         *node == other.node
             && *served == other.served
             && *accepted == other.accepted
             && *assigner == other.assigner
             && *assignments == other.assignments
+            && *holders == other.holders
             && *nodes == other.nodes
     }
 }

@@ -6,6 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::Agent;
 use crate::unserved;
 
+/// Of a listener whose ports others have on all addresses that it has of this node.
+pub const PORT_UNAVAILABLE: &str = "PortUnavailable";
+
 /// As many problems as a GatewayNode takes, and as much of each.
 const MOST_PROBLEMS: usize = 64;
 const LONGEST_MESSAGE: usize = 1024;
@@ -80,7 +83,11 @@ impl Agent {
             reason: "NotApplied".to_owned(),
             message: shorten(&causes.join("; ")),
         };
-        refused.into_iter().map(problem).collect()
+        let held = self.applied.held.iter().map(|(listener, held)| NodeProblem {
+            reason: if held.all { PORT_UNAVAILABLE } else { "PortPartlyUnavailable" }.to_owned(),
+            ..problem((listener, vec![held.message.clone()]))
+        });
+        held.chain(refused.into_iter().map(problem)).collect()
     }
 }
 

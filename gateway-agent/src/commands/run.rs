@@ -37,14 +37,10 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
     runtime.block_on(async {
         let kernel = Kernel::open(&options)?;
         tell_take_over(&options.pin)?;
-        let (input, node_writer) = input(&arguments.sources, &name).await?;
+        let node = Node { name, gateway_addresses: arguments.node.node_addresses.clone(), ..Node::default() };
+        let (input, node_writer) = input(&arguments.sources, &node).await?;
         let setup = Setup {
-            node: Node {
-                name,
-                addresses: Vec::new(),
-                gateway_addresses: arguments.node.node_addresses.clone(),
-                ..Node::default()
-            },
+            node,
             input,
             node_writer,
             patterns: arguments.devices,
@@ -62,12 +58,12 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
 }
 
 /// Files if any are given, else a cluster.
-async fn input(sources: &cli::RunSources, node: &str) -> Result<(Input, Option<NodeWriter>), Failure> {
+async fn input(sources: &cli::RunSources, node: &Node) -> Result<(Input, Option<NodeWriter>), Failure> {
     if sources.paths.is_empty() {
         let client = cluster::connect(sources.kubeconfig.path.as_deref()).await?;
-        let writer = NodeWriter::start(client.clone(), node.to_owned());
+        let writer = NodeWriter::start(client.clone(), node.name.clone());
         let home = sources.namespace.as_deref().unwrap_or(client.default_namespace()).to_owned();
-        return Ok((Input::cluster(client, &home), Some(writer)));
+        return Ok((Input::cluster(client, &home, node), Some(writer)));
     }
     Ok((Input::files(sources.paths.clone())?, None))
 }

@@ -74,7 +74,7 @@ impl Mirror {
             resource: Resource {
                 path: format!("/api/v1/namespaces/{namespace}/secrets"),
                 metadata_only: false,
-                fields: Some(copies::SELECTOR),
+                fields: Some(copies::SELECTOR.into()),
             },
             decode: |document| {
                 // Without a name it is nobody's.

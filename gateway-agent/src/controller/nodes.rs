@@ -1,9 +1,14 @@
 //! Which nodes serve, and which addresses they have.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use gateway_agent_api::own::gateway_node::NodeProblem;
 use gateway_agent_api::{GatewayNode, Node};
 use gateway_agent_routing::OfferingNode;
+use gateway_agent_tables::{ListenerName, ObjectName};
+
+use crate::agent::node_status::PORT_UNAVAILABLE;
 
 /// Nodes with this label are left out (well-known labels of Kubernetes).
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
@@ -34,7 +39,20 @@ pub fn offering(node: &Node, report: Option<&GatewayNode>) -> OfferingNode {
         labels: node.metadata.labels.clone().unwrap_or_default(),
         addresses,
         published: false,
+        refusals: report.map(refusals).unwrap_or_default(),
     }
+}
+
+/// Listeners that a node can't serve since others have their ports there.
+fn refusals(report: &GatewayNode) -> BTreeMap<ListenerName, String> {
+    let problems = report.status.iter().flat_map(|status| &status.problems);
+    let refusals = problems.filter(|problem| problem.reason == PORT_UNAVAILABLE);
+    let refusal = |problem: &NodeProblem| {
+        let gateway = ObjectName { namespace: problem.namespace.clone(), name: problem.gateway.clone() };
+        let listener = ListenerName { gateway, listener: problem.listener.clone()? };
+        Some((listener, problem.message.clone()))
+    };
+    refusals.filter_map(refusal).collect()
 }
 
 /// In Kubernetes' order.

@@ -273,12 +273,12 @@ impl Cluster {
     fn resource(&self, kind: Kind, version: &str) -> Resource {
         if kind == Kind::Secret && self.role == Role::Agent {
             let path = format!("{}/namespaces/{}/{}", prefix(kind, version), self.home, kind.plural());
-            return Resource { path, metadata_only: false, fields: Some(copies::SELECTOR) };
+            return Resource { path, metadata_only: false, fields: Some(copies::SELECTOR.into()) };
         }
         Resource {
             path: path(kind, version),
             metadata_only: kind == Kind::Namespace,
-            fields: (kind == Kind::Secret).then_some(USEFUL_SECRETS),
+            fields: (kind == Kind::Secret).then_some(USEFUL_SECRETS.into()),
         }
     }
 }

@@ -6,12 +6,15 @@ mod tls;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use gateway_agent_api::admission::{Refusal, admit};
 use gateway_agent_api::{Kind, Object, Time};
 use gateway_agent_routing::{Address, Assigner, Minutes, Node, OfferingNode, Outcome, Service, Snapshot};
-use gateway_agent_tables::{Endpoint, Frontend, L4Tables, ObjectName, Split, Target};
+use gateway_agent_tables::{
+    Endpoint, Frontend, FrontendKey, L4Tables, ListenerName, ObjectName, Protocol, Split, Target,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -33,6 +36,9 @@ struct CaseFile {
     node: NodeFile,
     /// The nodes of a cluster, for a case of its controller.
     nodes: Option<Vec<OfferingFile>>,
+    /// Who else has places of this node, as `192.0.2.1:80/tcp`.
+    #[serde(default)]
+    holders: BTreeMap<String, String>,
     /// What Gateways had before, by namespace/name.
     #[serde(default)]
     assignments: BTreeMap<String, Vec<String>>,
@@ -72,6 +78,9 @@ struct OfferingFile {
     addresses: Vec<std::net::IpAddr>,
     #[serde(default)]
     unpublished: bool,
+    /// Listeners, as namespace/gateway/listener, that it can't serve.
+    #[serde(default)]
+    refusals: BTreeMap<String, String>,
 }
 
 impl Default for NodeFile {
@@ -108,6 +117,7 @@ pub(crate) fn case(text: &str) -> Result<Case, String> {
         case.snapshot.accepted = accepted.iter().map(|name| service(name)).collect();
     }
     case.snapshot.nodes = file.nodes.map(|nodes| nodes.into_iter().map(OfferingNode::from).collect());
+    case.snapshot.holders = file.holders.into_iter().map(holder).collect();
     case.snapshot.assignments = file.assignments.iter().map(assignment).collect();
     if file.follows {
         case.snapshot.assigner = Assigner::Controller;
@@ -130,9 +140,28 @@ pub(crate) fn case(text: &str) -> Result<Case, String> {
 
 impl From<OfferingFile> for OfferingNode {
     fn from(file: OfferingFile) -> Self {
-        let OfferingFile { name, labels, addresses, unpublished } = file;
-        Self { name, labels, addresses, published: !unpublished }
+        let OfferingFile { name, labels, addresses, unpublished, refusals } = file;
+        let refusals = refusals.into_iter().map(|(listener, cause)| (listener_name(&listener), cause));
+        Self { name, labels, addresses, published: !unpublished, refusals: refusals.collect() }
     }
+}
+
+fn listener_name(text: &str) -> ListenerName {
+    let (gateway, listener) = text.rsplit_once('/').expect("namespace/gateway/listener");
+    let (namespace, name) = gateway.split_once('/').expect("namespace/gateway/listener");
+    let gateway = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
+    ListenerName { gateway, listener: listener.to_owned() }
+}
+
+fn holder((place, holder): (String, String)) -> (FrontendKey, String) {
+    let (socket, protocol) = place.split_once('/').expect("ADDRESS:PORT/PROTOCOL");
+    let socket: SocketAddr = socket.parse().expect("ADDRESS:PORT/PROTOCOL");
+    let key = FrontendKey {
+        address: socket.ip(),
+        port: socket.port().try_into().expect("a port"),
+        protocol: if protocol == "udp" { Protocol::Udp } else { Protocol::Tcp },
+    };
+    (key, holder)
 }
 
 fn assignment((gateway, addresses): (&String, &Vec<String>)) -> (ObjectName, Vec<Address>) {
@@ -176,6 +205,11 @@ pub(crate) fn show(case: &Case, outcome: &Outcome) -> Value {
         outcome.statuses.iter().map(|(object, status)| (object.to_string(), show_status(status))).collect();
     let problems: Vec<_> = outcome.problems.iter().map(ToString::to_string).collect();
     let refusals: Vec<_> = case.refusals.iter().map(ToString::to_string).collect();
+    let held: Map<_, _> = outcome
+        .held
+        .iter()
+        .map(|(name, it)| (name.to_string(), json!([if it.all { "all" } else { "some" }, it.message])))
+        .collect();
     let requests = case
         .requests
         .iter()
@@ -193,6 +227,7 @@ pub(crate) fn show(case: &Case, outcome: &Outcome) -> Value {
         "http": http::show(&outcome.tables.http),
         "requests": requests.collect::<Map<_, _>>(),
         "copies": copies.collect::<Map<_, _>>(),
+        "held": held,
         "statuses": statuses,
     });
     if let Some(Minutes(minute)) = outcome.recheck_at {

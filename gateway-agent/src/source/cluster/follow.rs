@@ -3,6 +3,7 @@
 //! kube's own watcher says neither when a broken watch is whole again nor how far it has come; `status` and the
 //! GatewayNode need both.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub struct Resource {
     /// The objects' metadata suffices.
     pub metadata_only: bool,
     /// Only objects that this selects.
-    pub fields: Option<&'static str>,
+    pub fields: Option<Cow<'static, str>>,
 }
 
 /// What became known of a resource, in the order in which it happened.
@@ -136,7 +137,7 @@ impl<T, D: Fn(Value) -> T> Follower<T, D> {
 
     async fn list(&self) -> Result<(Vec<T>, String), kube::Error> {
         let mut parameters = ListParams { limit: Some(PAGE), ..ListParams::default() };
-        parameters.field_selector = self.resource.fields.map(str::to_owned);
+        parameters.field_selector = self.resource.fields.as_deref().map(str::to_owned);
         let mut objects = Vec::new();
         loop {
             let request = Request::new(&self.resource.path);
@@ -187,7 +188,7 @@ impl<T, D: Fn(Value) -> T> Follower<T, D> {
         version: &str,
     ) -> Result<impl Stream<Item = kube::Result<WatchEvent<Value>>> + use<T, D>, kube::Error> {
         let parameters = WatchParams {
-            field_selector: self.resource.fields.map(str::to_owned),
+            field_selector: self.resource.fields.as_deref().map(str::to_owned),
             timeout: Some(random_in(WATCH_SECONDS)),
             bookmarks: true,
             ..WatchParams::default()
