@@ -128,7 +128,9 @@ impl OwnNode {
                 } else {
                     self.pods.begin();
                 }
-                parts.into_iter().for_each(|part| self.put(part));
+                for part in parts {
+                    self.put(part);
+                }
             }
             News::Put(part) => self.put(part),
             News::Removed(Part::Node(name, _)) => drop(self.node.objects.remove(&name)),

@@ -90,6 +90,7 @@ fn nodes() -> impl Strategy<Value = Vec<OfferingNode>> {
             labels: BTreeMap::from([("zone".to_owned(), if is_east { "east" } else { "west" }.to_owned())]),
             addresses: addresses.iter().map(|text| text.parse().expect("an address")).collect(),
             published,
+            ..OfferingNode::default()
         };
         nodes.into_iter().zip(NAMES).map(node).collect()
     })

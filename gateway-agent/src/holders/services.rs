@@ -1,4 +1,4 @@
-//! Ports that Services have on nodes: NodePorts, external addresses, and those of load balancers.
+//! Ports that Services have on nodes: node ports, external addresses, and those of load balancers.
 
 use std::num::NonZeroU16;
 

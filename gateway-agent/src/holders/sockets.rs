@@ -1,5 +1,5 @@
 //! Sockets of this network namespace that others may send to: what listens for TCP, and what is bound for UDP and not
-//! connected (sock_diag(7)).
+//! connected (`sock_diag(7)`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
