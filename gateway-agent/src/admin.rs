@@ -1,6 +1,6 @@
 //! The agent's Unix socket: one request in a line, one answer in a line of JSON.
 //!
-//! `status` is the only request so far; what is not known gets an object with the field `error`.
+//! Requests are `status` and `hand-over`; what is not known gets an object with the field `error`.
 
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -15,8 +15,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-/// A request that the server knows.
+/// Requests that the server knows.
 pub const STATUS: &str = "status";
+pub const HAND_OVER: &str = "hand-over";
 
 /// Longest line that is read as a request.
 const MAX_REQUEST_BYTES: u64 = 1024;
@@ -24,8 +25,20 @@ const MAX_REQUEST_BYTES: u64 = 1024;
 /// A client that has sent nothing by then is dropped; one that waits for an answer gives up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A client asks for a report; it is made when somebody wants to see it.
-pub type ReportRequest = oneshot::Sender<Value>;
+/// What a client wants; the answer is JSON.
+#[derive(Debug)]
+pub struct Request {
+    pub wish: Wish,
+    pub reply: oneshot::Sender<Value>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A report; it is made when somebody wants to see it.
+    Status,
+    /// That the agent lets go of the kernel, for the client.
+    HandOver,
+}
 
 /// Answers on a socket as long as it lives; takes the socket's file away when dropped.
 #[derive(Debug)]
@@ -48,7 +61,7 @@ pub enum AdminError {
 
 impl Server {
     /// Listens on a socket that only this user can connect to, and hands requests on.
-    pub fn start(path: &Path, reports: mpsc::Sender<ReportRequest>) -> Result<Self, AdminError> {
+    pub fn start(path: &Path, requests: mpsc::Sender<Request>) -> Result<Self, AdminError> {
         if BlockingStream::connect(path).is_ok() {
             return Err(AdminError::InUse(path.to_owned()));
         }
@@ -60,7 +73,7 @@ impl Server {
         }
         let listener = UnixListener::bind(path).map_err(listen)?;
         fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(listen)?;
-        Ok(Self { path: path.to_owned(), task: tokio::spawn(serve(listener, reports)) })
+        Ok(Self { path: path.to_owned(), task: tokio::spawn(serve(listener, requests)) })
     }
 }
 
@@ -92,13 +105,13 @@ fn exchange(path: &Path, request: &str) -> io::Result<Value> {
     serde_json::from_str(&line).map_err(io::Error::from)
 }
 
-async fn serve(listener: UnixListener, reports: mpsc::Sender<ReportRequest>) {
+async fn serve(listener: UnixListener, requests: mpsc::Sender<Request>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let reports = reports.clone();
+                let requests = requests.clone();
                 tokio::spawn(async move {
-                    let exchange = timeout(PATIENCE, answer(stream, reports)).await;
+                    let exchange = timeout(PATIENCE, answer(stream, requests)).await;
                     if let Ok(Err(error)) = exchange {
                         tracing::debug!("a client of the admin socket went away: {error}");
                     }
@@ -113,21 +126,31 @@ async fn serve(listener: UnixListener, reports: mpsc::Sender<ReportRequest>) {
     }
 }
 
-async fn answer(stream: UnixStream, reports: mpsc::Sender<ReportRequest>) -> io::Result<()> {
+async fn answer(stream: UnixStream, requests: mpsc::Sender<Request>) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut request = String::new();
     tokio::io::BufReader::new(reader.take(MAX_REQUEST_BYTES)).read_line(&mut request).await?;
-    let mut line = match request.trim() {
-        STATUS => {
-            let (reply, report) = oneshot::channel();
+    let mut line = match Wish::parse(request.trim()) {
+        Some(wish) => {
+            let (reply, answer) = oneshot::channel();
             // Fails like the next line if the agent has stopped.
-            let _ = reports.send(reply).await;
-            report.await.map_err(io::Error::other)?.to_string()
+            let _ = requests.send(Request { wish, reply }).await;
+            answer.await.map_err(io::Error::other)?.to_string()
         }
-        other => json!({"error": format!("unknown request `{other}`")}).to_string(),
+        None => json!({"error": format!("unknown request `{}`", request.trim())}).to_string(),
     };
     line.push('\n');
     writer.write_all(line.as_bytes()).await
+}
+
+impl Wish {
+    fn parse(line: &str) -> Option<Self> {
+        match line {
+            STATUS => Some(Self::Status),
+            HAND_OVER => Some(Self::HandOver),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -138,11 +161,12 @@ mod tests {
     async fn answers_as_long_as_it_lives() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let (sender, mut requests) = mpsc::channel::<ReportRequest>(1);
+        let (sender, mut requests) = mpsc::channel::<Request>(1);
         let server = Server::start(&path, sender.clone()).unwrap();
         tokio::spawn(async move {
             for generation in 1.. {
-                let Some(reply) = requests.recv().await else { break };
+                let Some(Request { wish, reply }) = requests.recv().await else { break };
+                assert_eq!(wish, Wish::Status);
                 reply.send(json!({"generation": generation})).unwrap();
             }
         });

@@ -1,7 +1,9 @@
 //! The agent: follows objects and devices, and keeps the kernel as they say.
 
+mod figures;
 mod hooks;
 pub mod node_status;
+mod office;
 mod report;
 mod steering;
 
@@ -10,31 +12,34 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gateway_agent_api::{Kind, ObjectRef};
-use gateway_agent_kernel::{ApplyProblem, Kernel};
+use gateway_agent_kernel::{ApplyProblem, Kernel, Options};
 use gateway_agent_routing::{Held, Minutes, Node};
 use gateway_agent_tables::{FrontendKey, L4Tables, ListenerName, Steered};
 use glob::Pattern;
+use kube::Client;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{debug, info};
 
-use crate::admin;
+use crate::admin::{self, Wish};
 use crate::clock::{self, rfc3339};
 use crate::compile::Compiler;
 use crate::devices::{self, Devices, DevicesError};
 use crate::failure::Failure;
 use crate::holders::Holders;
 use crate::input::Input;
+use crate::metrics;
 use crate::node::forwarding_problems;
-use crate::node_writer::NodeWriter;
 use crate::notices::{Notice, Notices, Origin};
+use crate::owner::{Owner, OwnerName};
 use crate::proxy_link;
 use crate::source::WatchError;
 use crate::statuses::{Statuses, summary};
 use crate::unserved;
 use hooks::Hooks;
+use office::Office;
 use steering::Steering;
 
 /// What an agent is told at its start.
@@ -42,10 +47,15 @@ pub struct Setup {
     pub node: Node,
     pub input: Input,
     /// Where this node's state is reported, if there is a cluster.
-    pub node_writer: Option<NodeWriter>,
+    pub cluster: Option<Client>,
     pub patterns: Vec<Pattern>,
     pub socket: PathBuf,
-    pub pin: PathBuf,
+    pub kernel: Options,
+    /// Where agents of the same pin folder ask each other to let go of it; None: it must be free.
+    pub hand_over: Option<PathBuf>,
+    /// What the agent is a pod of.
+    pub daemon_set: Option<OwnerName>,
+    pub metrics: Option<metrics::Place>,
     pub proxy: proxy_link::Source,
     /// Whether connections may be steered in this network namespace.
     pub may_steer: bool,
@@ -53,12 +63,12 @@ pub struct Setup {
 
 pub struct Agent {
     input: Input,
-    node_writer: Option<NodeWriter>,
     devices: Devices,
     patterns: Vec<Pattern>,
-    pin: PathBuf,
     compiler: Compiler,
-    kernel: Kernel,
+    office: Office,
+    /// None: another agent feeds the kernel, or is about to.
+    kernel: Option<Kernel>,
     hooks: Hooks,
     steering: Steering,
     found: devices::Found,
@@ -71,8 +81,10 @@ pub struct Agent {
     recheck_at: Option<Minutes>,
     /// Why the last look at files or devices failed; the next one is at most [`RECONCILE`] away.
     faults: Faults,
-    reports: mpsc::Receiver<admin::ReportRequest>,
+    requests: mpsc::Receiver<admin::Request>,
+    figures_wanted: mpsc::Receiver<metrics::Request>,
     server: admin::Server,
+    owner: Option<Owner>,
     stop: [Signal; 2],
 }
 
@@ -94,6 +106,7 @@ struct Applied {
     /// Number of times that tables were compiled and applied.
     generation: u64,
     at: jiff::Timestamp,
+    took: Duration,
 }
 
 impl Applied {
@@ -106,9 +119,22 @@ impl Applied {
 const RECONCILE: Duration = Duration::from_secs(10);
 
 impl Agent {
-    /// Applies the first tables and attaches to the devices that are there.
-    pub async fn start(setup: Setup, kernel: Kernel) -> Result<Self, Failure> {
-        let (requests, reports) = mpsc::channel(1);
+    /// Applies the first tables and attaches to the devices that are there, if no other agent has to let go first.
+    pub async fn start(setup: Setup) -> Result<Self, Failure> {
+        let (sender, requests) = mpsc::channel(1);
+        let server = admin::Server::start(&setup.socket, sender.clone())?;
+        let (asked, figures_wanted) = mpsc::channel(1);
+        let owner = match (&setup.cluster, &setup.daemon_set) {
+            (Some(client), Some(name)) => Some(Owner::watch(client, name)),
+            _ => None,
+        };
+        let office = Office::new(office::Terms {
+            options: setup.kernel,
+            socket: setup.hand_over,
+            requests: sender,
+            cluster: setup.cluster.map(|client| (client, setup.node.name.clone())),
+            metrics: setup.metrics.map(|place| (place, asked)),
+        });
         let compiler = if setup.input.judges_objects() {
             Compiler::new(setup.node)
         } else {
@@ -116,12 +142,11 @@ impl Agent {
         };
         let mut agent = Self {
             input: setup.input,
-            node_writer: setup.node_writer,
             devices: Devices::open()?,
             patterns: setup.patterns,
-            pin: setup.pin,
             compiler,
-            kernel,
+            office,
+            kernel: None,
             hooks: Hooks::default(),
             steering: Steering::start(&setup.proxy, setup.may_steer)?,
             found: devices::Found::default(),
@@ -132,10 +157,15 @@ impl Agent {
             applied: Applied::default(),
             recheck_at: None,
             faults: Faults::default(),
-            reports,
-            server: admin::Server::start(&setup.socket, requests)?,
+            requests,
+            figures_wanted,
+            server,
+            owner,
             stop: [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?],
         };
+        if !agent.office.may_be_taken() {
+            agent.take_office()?;
+        }
         agent.found = agent.devices.look(&agent.patterns).await?;
         agent.compiler.set_node_addresses(agent.found.addresses.clone());
         agent.input.look(&mut agent.compiler)?;
@@ -147,10 +177,19 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Applies the first tables. Until then what an earlier agent left goes on.
+    /// Compiles the first tables, and applies them if the kernel is ours. Until then what an earlier agent left goes on.
     fn begin(&mut self) {
         self.compile();
-        self.hooks.reconcile(&mut self.kernel, &self.found.attachable);
+        if self.kernel.is_some() {
+            self.serve();
+        } else {
+            self.office.apply_for();
+        }
+    }
+
+    /// The first tables are applied.
+    fn serve(&mut self) {
+        self.reconcile_hooks();
         info!(
             event = "ready",
             generation = self.applied.generation,
@@ -172,26 +211,37 @@ impl Agent {
                 event = self.input.changed() => event.map(|()| Step::Objects)?,
                 event = self.devices.changed() => event.map_or(Step::Reconnect, |()| Step::Devices),
                 _ = reconcile.tick() => Step::Reconcile,
-                event = self.steering.changed() => {
+                event = self.steering.changed(), if self.kernel.is_some() => {
                     self.take_proxy(event);
                     continue;
                 }
-                Some(request) = self.reports.recv() => {
+                () = self.office.chance() => Step::Chance,
+                Some(reply) = self.figures_wanted.recv() => {
                     // Fails if the client has gone away.
-                    let _ = request.send(self.as_report());
+                    let _ = reply.send(self.figures());
+                    continue;
+                }
+                Some(request) = self.requests.recv() => {
+                    self.answer(request);
                     continue;
                 }
             };
             self.take(step).await?;
         }
-        info!(event = "stopped", "stopped; forwarding goes on with the tables as they are");
         drop(self.server);
+        if self.owner.is_some_and(|owner| owner.is_gone()) {
+            return self.office.abandon(self.kernel);
+        }
+        info!(event = "stopped", "stopped; forwarding goes on with the tables as they are");
         Ok(())
     }
 
     async fn take(&mut self, step: Step) -> Result<(), Failure> {
         debug!(?step);
         let mut compile = self.time_to_recheck();
+        if step == Step::Chance {
+            return self.replace_another();
+        }
         if step == Step::Reconnect {
             self.devices = Devices::open()?;
         }
@@ -215,7 +265,7 @@ impl Agent {
             self.apply();
         }
         if step != Step::Objects {
-            self.hooks.reconcile(&mut self.kernel, &self.found.attachable);
+            self.reconcile_hooks();
         }
         self.note_problems();
         Ok(())
@@ -223,9 +273,25 @@ impl Agent {
 
     /// A proxy has come or gone.
     fn take_proxy(&mut self, event: proxy_link::Event) {
-        if self.steering.take(&mut self.kernel, event) && self.applied.generation > 0 {
+        let Some(kernel) = &mut self.kernel else { return };
+        if self.steering.take(kernel, event) && self.applied.generation > 0 {
             self.apply();
             self.note_problems();
+        }
+    }
+
+    fn answer(&mut self, request: admin::Request) {
+        let answer = match request.wish {
+            Wish::Status => self.as_report(),
+            Wish::HandOver => self.retire(),
+        };
+        // Fails if the client has gone away.
+        let _ = request.reply.send(answer);
+    }
+
+    fn reconcile_hooks(&mut self) {
+        if let Some(kernel) = &mut self.kernel {
+            self.hooks.reconcile(kernel, &self.found.attachable);
         }
     }
 
@@ -286,10 +352,13 @@ impl Agent {
 
     /// Gives the kernel the tables, also once more if it couldn't take all of them.
     fn apply(&mut self) {
-        let report = self.kernel.apply(&self.applied.tables);
+        let Some(kernel) = &mut self.kernel else { return };
+        let begun = Instant::now();
+        let report = kernel.apply(&self.applied.tables);
         self.applied.problems = report.problems;
-        self.applied.problems.extend(self.steering.apply(&mut self.kernel, &self.applied.steered));
+        self.applied.problems.extend(self.steering.apply(kernel, &self.applied.steered));
         self.applied.at = jiff::Timestamp::now();
+        self.applied.took = begun.elapsed();
         let (generation, changes) = (self.applied.generation, report.changes);
         info!(
             event = "applied",
@@ -329,7 +398,7 @@ impl Agent {
             add(Origin::Node, problem);
         }
         self.notices.update(now);
-        if let Some(writer) = &self.node_writer {
+        if let Some(writer) = self.office.node_writer() {
             let nodes = self.compiler.snapshot().of_kind(Kind::GatewayNode).count();
             writer.tell(self.node_status(), nodes);
         }
@@ -347,5 +416,7 @@ enum Step {
     Devices,
     /// The netlink connection broke.
     Reconnect,
+    /// Another agent may have let go of the kernel.
+    Chance,
     Reconcile,
 }

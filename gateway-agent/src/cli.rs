@@ -8,6 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use gateway_agent_kernel::{PortRange, Sizes, Timeouts};
 use glob::Pattern;
 
+use crate::metrics::Place;
+use crate::owner::OwnerName;
+
 /// The Kubernetes Gateway API on every node: forwards TCP and UDP by programs in the kernel.
 ///
 /// Exit status: 0 success; 1 failure, or `check` found a problem; 2 the command line is wrong.
@@ -80,6 +83,20 @@ pub struct Run {
     /// Let a proxy (`gateway-agent proxy --socket`) connect to this Unix socket [default: start one as a child]
     #[arg(long, value_name = "PATH")]
     pub proxy_socket: Option<PathBuf>,
+
+    /// Take over from an agent that feeds the same --pin: it answers on this Unix socket, and is asked to let go
+    ///
+    /// The socket is a path that both have. Everything is read and compiled first; then this agent takes its place and
+    /// answers there. Without it, a --pin that another agent feeds is an error.
+    #[arg(long, value_name = "PATH")]
+    pub hand_over: Option<PathBuf>,
+
+    /// The DaemonSet that this agent is a pod of: its end, if that or its namespace is deleted, is that of `detach`
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "paths")]
+    pub daemon_set: Option<OwnerName>,
+
+    #[command(flatten)]
+    pub metrics: Metrics,
 
     /// Flows held at once, 253 bytes of kernel memory each [default: a 64th of the machine's memory, at most 629142]
     ///
@@ -154,7 +171,17 @@ pub struct Controller {
     pub node_addresses: Vec<IpAddr>,
 
     #[command(flatten)]
+    pub metrics: Metrics,
+
+    #[command(flatten)]
     pub log: Log,
+}
+
+#[derive(Args, Debug)]
+pub struct Metrics {
+    /// Where /metrics, /healthz and /readyz are, as ADDRESS:PORT or :PORT [default: nowhere]
+    #[arg(id = "metrics", long = "metrics", value_name = "PLACE")]
+    pub place: Option<Place>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -234,6 +261,10 @@ pub struct Status {
 
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     pub output: Form,
+
+    /// Show nothing; exit status 1 unless the agent is so
+    #[arg(long, value_name = "STATE")]
+    pub probe: Option<Probe>,
 }
 
 #[derive(Args, Debug)]
@@ -293,7 +324,13 @@ pub struct Node {
 #[derive(Args, Debug)]
 pub struct Pin {
     /// Folder on a bpf file system that holds programs and tables; one per agent
-    #[arg(id = "pin", long, value_name = "DIR", default_value = "/sys/fs/bpf/gateway-agent")]
+    #[arg(
+        id = "pin",
+        long,
+        value_name = "DIR",
+        env = "GATEWAY_AGENT_PIN",
+        default_value = "/sys/fs/bpf/gateway-agent"
+    )]
     pub path: PathBuf,
 }
 
@@ -314,6 +351,14 @@ pub enum LogForm {
 pub enum Form {
     Text,
     Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Probe {
+    /// It answers
+    Alive,
+    /// Tables are applied, by this agent or by one that it handed over to
+    Ready,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -402,7 +447,7 @@ mod tests {
     fn run_takes_everything() {
         let line = "gateway-agent run -f a -f b --node-name n --node-address 10.0.0.1 --node-address fd00::1 \
             --device eth* --device veth? --host --pin /p --socket /s --flows 1000 --snat-ports 2048-4095 \
-            --proxy-socket /x --timeout udp-opening=300ms --timeout tcp-closed=1s --size ring-places=2000 --selection-seed x --log json --log-level debug";
+            --hand-over /h --metrics :9890 --proxy-socket /x --timeout udp-opening=300ms --timeout tcp-closed=1s --size ring-places=2000 --selection-seed x --log json --log-level debug";
         let Command::Run(run) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!("not run")
         };
@@ -422,6 +467,9 @@ mod tests {
             ("run -f a --size endpoints=0", "choose 1 to"),
             ("run -f a --snat-ports 80-90", "begin at 1024 or above"),
             ("run -f a --kubeconfig b", "cannot be used with"),
+            ("run -f a --daemon-set b/c", "cannot be used with"),
+            ("run --daemon-set b", "is not NAMESPACE/NAME"),
+            ("run --metrics 9890", "is no place to listen"),
             ("check", "--files <PATH>"),
             ("proxy", "<--socket <PATH>|--parent>"),
             ("proxy --parent --workers 0", "1..=64"),

@@ -8,6 +8,7 @@
 mod campaign;
 mod census;
 mod events;
+mod figures;
 mod leader;
 mod life;
 mod merge;
@@ -28,7 +29,7 @@ use gateway_agent_tables::ObjectName;
 use kube::Client;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
@@ -36,6 +37,7 @@ use tracing::{debug, info, warn};
 use crate::clock::{self, at, rfc3339};
 use crate::compile::Compiler;
 use crate::failure::Failure;
+use crate::metrics;
 use crate::notices::{Notice, Notices, Origin};
 use crate::source::Change;
 use crate::source::cluster::{Cluster, Role, cause, has_our_status, receive};
@@ -59,6 +61,7 @@ pub struct Setup {
     pub me: Candidate,
     /// What Gateways get that ask for no address; none: the addresses that nodes report.
     pub addresses: Vec<IpAddr>,
+    pub metrics: Option<metrics::Place>,
 }
 
 pub struct Controller {
@@ -90,6 +93,9 @@ pub struct Controller {
     /// Why statuses could not be written.
     failures: BTreeMap<ObjectRef, String>,
     notices: Notices,
+    figures_wanted: mpsc::Receiver<metrics::Request>,
+    /// Statuses that were written.
+    written: u64,
     stop: [Signal; 2],
 }
 
@@ -105,7 +111,9 @@ const TICK: Duration = Duration::from_secs(5);
 impl Controller {
     /// Follows the cluster until SIGTERM or SIGINT, and writes while it leads.
     pub async fn run(setup: Setup) -> Result<(), Failure> {
-        let Setup { client, namespace, me, addresses } = setup;
+        let Setup { client, namespace, me, addresses, metrics } = setup;
+        let (asked, figures_wanted) = mpsc::channel(1);
+        let server = metrics.map(|place| metrics::Server::start(place, asked, None));
         let (told, lead) = watch::channel(None);
         let identity = me.identity.clone();
         info!(event = "started", "candidate {identity} of version {} in namespace {namespace}", me.version);
@@ -129,12 +137,15 @@ impl Controller {
             writes: JoinSet::new(),
             failures: BTreeMap::new(),
             notices: Notices::default(),
+            figures_wanted,
+            written: 0,
             stop: [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?],
             client,
             namespace,
             identity,
         };
         controller.follow().await;
+        drop(server);
         campaign.abort();
         controller.stop().await;
         Ok(())
@@ -160,6 +171,10 @@ impl Controller {
                     Ok((write, answer)) => self.land(write, answer),
                     Err(error) => warn!("a write of a status ended early: {error}"),
                 },
+                Some(reply) = self.figures_wanted.recv() => {
+                    // Fails if the client has gone away.
+                    let _ = reply.send(self.figures());
+                }
                 _ = tick.tick() => self.tick(),
             }
         }
@@ -398,6 +413,7 @@ impl Controller {
         let now = Instant::now();
         match answer {
             Answer::Written(object) => {
+                self.written += 1;
                 let received = receive(name.kind, object, Role::Controller);
                 if let Some(status) = &received.status {
                     info!(event = "status", object = name.to_string(), "{name}: {}", summary(status));

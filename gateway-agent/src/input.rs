@@ -87,6 +87,14 @@ impl Input {
         }
     }
 
+    /// Whether a cluster can be read.
+    pub fn is_reachable(&self) -> bool {
+        match self {
+            Self::Files(_) => true,
+            Self::Cluster { cluster, .. } => cluster.is_reachable(),
+        }
+    }
+
     /// Whether what is wrong with objects is ours to tell: in a cluster the controller does, which sees Secrets too.
     pub fn judges_objects(&self) -> bool {
         matches!(self, Self::Files(_))

@@ -13,13 +13,16 @@ mod controller;
 mod copies;
 mod devices;
 mod failure;
+mod handover;
 mod holders;
 mod input;
 mod logging;
+mod metrics;
 mod node;
 mod node_writer;
 mod notices;
 mod own_node;
+mod owner;
 mod process;
 mod proxy_link;
 #[cfg(test)]

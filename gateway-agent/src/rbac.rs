@@ -62,6 +62,8 @@ fn agents_may_do_what_they_do() {
     for plural in ["nodes", "pods"] {
         used.extend(["list", "watch"].map(|verb| right("", plural, verb)));
     }
+    // Whether it is being uninstalled.
+    used.extend(["list", "watch"].map(|verb| right("apps", "daemonsets", &format!("namespaced {verb}"))));
     assert_eq!(granted(include_str!("../../deploy/rbac/agent.yaml")), used);
 }
 

@@ -16,9 +16,9 @@ const LONGEST_MESSAGE: usize = 1024;
 const MOST_FAILURES: usize = 16;
 
 impl Agent {
-    /// None as long as there is nothing to report: nothing is applied, or objects come from files.
+    /// None as long as there is nothing to report: nothing is applied by this agent, or objects come from files.
     pub(super) fn node_status(&self) -> Option<GatewayNodeStatus> {
-        if self.applied.generation == 0 {
+        if self.applied.generation == 0 || self.kernel.is_none() {
             return None;
         }
         let applied = self.input.reached()?;

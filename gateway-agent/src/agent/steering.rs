@@ -14,6 +14,7 @@ use crate::proxy_link::{Event, ListenError, ProxyLink, Source};
 /// What can be accepted, and who does.
 #[derive(Debug)]
 pub struct Steering {
+    source: Source,
     link: ProxyLink,
     /// None: not in this network namespace.
     is_allowed: bool,
@@ -33,7 +34,17 @@ const NOT_ALLOWED: &str = "connections are steered in the machine's initial netw
 
 impl Steering {
     pub fn start(source: &Source, is_allowed: bool) -> Result<Self, ListenError> {
-        Ok(Self { link: ProxyLink::start(source)?, is_allowed, proxy: Proxy::Unknown })
+        let link = ProxyLink::start(source)?;
+        Ok(Self { source: source.clone(), link, is_allowed, proxy: Proxy::Unknown })
+    }
+
+    /// Connections are another agent's from here on. What its proxy leaves is taken over as that of an earlier one.
+    pub fn begin_again(&mut self) {
+        self.proxy = Proxy::Unknown;
+        match ProxyLink::start(&self.source) {
+            Ok(link) => self.link = link,
+            Err(error) => warn!("{error}"),
+        }
     }
 
     pub async fn changed(&mut self) -> Event {

@@ -19,6 +19,7 @@ pub fn execute(arguments: cli::Controller) -> Result<(), Failure> {
             namespace,
             me: Candidate { identity, version: Version::parse(env!("CARGO_PKG_VERSION"))? },
             addresses: arguments.node_addresses,
+            metrics: arguments.metrics.place,
         };
         Controller::run(setup).await
     })

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use gateway_agent_kernel::{Kernel, Options, Pins, Sizes, Summary, Timeouts};
+use gateway_agent_kernel::{Options, Pins, Sizes, Timeouts};
 use gateway_agent_routing::Node;
-use tracing::info;
+use kube::Client;
 
 use crate::agent::{Agent, Setup};
 use crate::failure::Failure;
 use crate::input::Input;
-use crate::node_writer::NodeWriter;
 use crate::proxy_link::Source;
 use crate::source::cluster;
 use crate::{cli, logging, node};
@@ -35,60 +34,38 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
     let options = options(&arguments, &name)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let kernel = Kernel::open(&options)?;
-        tell_take_over(&options.pin)?;
         let node = Node { name, gateway_addresses: arguments.node.node_addresses.clone(), ..Node::default() };
-        let (input, node_writer) = input(&arguments.sources, &node).await?;
+        let (input, cluster) = input(&arguments.sources, &node).await?;
         let setup = Setup {
             node,
             input,
-            node_writer,
+            cluster,
             patterns: arguments.devices,
             socket: arguments.socket.path,
-            pin: options.pin,
+            kernel: options,
+            hand_over: arguments.hand_over,
+            daemon_set: arguments.daemon_set,
+            metrics: arguments.metrics.place,
             proxy: match arguments.proxy_socket {
                 Some(path) => Source::Socket(path),
                 None => Source::Child(arguments.log),
             },
             may_steer: arguments.host || !node::in_initial_network_namespace(),
         };
-        let agent = Box::pin(Agent::start(setup, kernel)).await?;
+        let agent = Box::pin(Agent::start(setup)).await?;
         Box::pin(agent.run()).await
     })
 }
 
 /// Files if any are given, else a cluster.
-async fn input(sources: &cli::RunSources, node: &Node) -> Result<(Input, Option<NodeWriter>), Failure> {
+async fn input(sources: &cli::RunSources, node: &Node) -> Result<(Input, Option<Client>), Failure> {
     if sources.paths.is_empty() {
         let client = cluster::connect(sources.kubeconfig.path.as_deref()).await?;
-        let writer = NodeWriter::start(client.clone(), node.name.clone());
         let home = sources.namespace.as_deref().unwrap_or(client.default_namespace()).to_owned();
-        return Ok((Input::cluster(client, &home, node), Some(writer)));
+        return Ok((Input::cluster(client.clone(), &home, node), Some(client)));
     }
     Ok((Input::files(sources.paths.clone())?, None))
 }
-
-/// What the kernel holds from earlier agents, before the first tables are applied.
-fn tell_take_over(pin: &Path) -> Result<(), Failure> {
-    let Summary { generation, flows, links, .. } = Pins::open(pin)?.summary()?;
-    if generation == FIRST_GENERATION {
-        info!(event = "started", "nothing to take over in {}: new tables", pin.display());
-        return Ok(());
-    }
-    let devices = links.len();
-    info!(
-        event = "taken-over",
-        generation,
-        flows,
-        devices,
-        "took over {flows} flows and the attachments to {devices} devices; programs of this build, generation \
-         {generation}, have replaced those that were there"
-    );
-    Ok(())
-}
-
-/// No agent before this one has loaded programs ([`Summary::generation`]).
-const FIRST_GENERATION: u32 = 1;
 
 fn options(arguments: &cli::Run, node: &str) -> Result<Options, Failure> {
     let mut timeouts = Timeouts::default();

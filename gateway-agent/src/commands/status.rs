@@ -7,12 +7,22 @@ use serde_json::Value;
 use super::table::{NONE, Table};
 use super::{print, print_json};
 use crate::admin;
-use crate::cli::{Form, Status};
+use crate::cli::{Form, Probe, Status};
 use crate::failure::Failure;
 use crate::statuses::summary;
 
+#[derive(Debug, thiserror::Error)]
+#[error("not ready: no tables are applied yet; `gateway-agent status` and the log say what it waits for")]
+struct NotReady;
+
 pub fn execute(arguments: &Status) -> Result<(), Failure> {
     let report = admin::ask(&arguments.socket.path, admin::STATUS)?;
+    match arguments.probe {
+        Some(Probe::Alive) => return Ok(()),
+        Some(Probe::Ready) if report["ready"] == true => return Ok(()),
+        Some(Probe::Ready) => return Err(NotReady.into()),
+        None => {}
+    }
     match arguments.output {
         Form::Json => print_json(&report),
         Form::Text => print(&as_text(&report)),
@@ -25,10 +35,11 @@ fn as_text(report: &Value) -> String {
     // Writing to a String can't fail; nor below.
     let _ = write!(
         lines,
-        "node        {} ({})\nversion     {}\npins        {}\ngeneration  {}, applied {}\n",
+        "node        {} ({})\nversion     {}\nplace       {}\npins        {}\ngeneration  {}, applied {}\n",
         text("/node/name"),
         text("/node/addresses"),
         text("/version"),
+        text("/place"),
         text("/pin"),
         text("/generation"),
         text("/appliedAt"),

@@ -208,6 +208,12 @@ impl Cluster {
         })
     }
 
+    /// Whether the API server lets everything be read.
+    pub fn is_reachable(&self) -> bool {
+        let troubled = self.served.borrow().as_ref().is_some_and(|served| served.trouble.is_some());
+        !troubled && self.objects.is_reachable()
+    }
+
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.objects.problems();
         if let Some(trouble) = self.served.borrow().as_ref().and_then(|served| served.trouble.as_ref()) {

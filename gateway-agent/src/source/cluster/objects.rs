@@ -102,6 +102,11 @@ impl Objects {
         self.kinds.iter().map(|(kind, followed)| (*kind, followed.resource_version.as_str()))
     }
 
+    /// Every kind's latest list or watch goes on.
+    pub fn is_reachable(&self) -> bool {
+        self.kinds.values().all(|followed| followed.lost.is_none())
+    }
+
     pub fn problems(&self) -> Vec<String> {
         let mut problems: Vec<_> = self
             .records()

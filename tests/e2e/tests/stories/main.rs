@@ -8,4 +8,5 @@ mod bulk;
 mod endpoints;
 mod forwarding;
 mod full_tables;
+mod hand_over;
 mod weights;

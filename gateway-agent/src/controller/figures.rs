@@ -1,0 +1,31 @@
+//! What /metrics says of a controller. The one that leads has the conditions of all objects.
+
+use super::Controller;
+use crate::metrics::{Family, Figures, conditions};
+
+impl Controller {
+    pub(super) fn figures(&self) -> Figures {
+        let info =
+            vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("identity", self.identity.clone())];
+        let truth = |it: bool| if it { 1.0 } else { 0.0 };
+        let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        let reachable = self.cluster.is_reachable();
+        let mut families = vec![
+            Family::gauge("info", "The controller that answers", vec![(info, 1.0)]),
+            Family::value("leader", "1 if this controller writes statuses", truth(self.leads())),
+            Family::value("objects_reachable", "1 unless the API server can't be read", truth(reachable)),
+            Family::value(
+                "problems",
+                "What is wrong; the log has the words",
+                number(self.notices.all().count()),
+            ),
+            Family::counter(
+                "statuses_written",
+                "Statuses that this controller has written",
+                vec![(Vec::new(), f64::from(u32::try_from(self.written).unwrap_or(u32::MAX)))],
+            ),
+        ];
+        families.extend(self.desired.as_ref().map(|desired| conditions(desired.iter())));
+        Figures { ready: self.cluster.is_complete(), families }
+    }
+}
