@@ -4,7 +4,7 @@
 //! removed from the outside in: frontends, and only when every program that read them has finished, splits, rings and
 //! endpoints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::SocketAddr;
 
@@ -110,7 +110,7 @@ impl ApplyReport {
         true
     }
 
-    pub(crate) fn not_steered(&mut self, frontends: &[FrontendKey], cause: &str) {
+    pub(crate) fn not_steered(&mut self, frontends: &BTreeSet<FrontendKey>, cause: &str) {
         for frontend in frontends {
             self.problem(ApplyProblem::NotSteered { frontend: *frontend, cause: cause.to_owned() });
         }

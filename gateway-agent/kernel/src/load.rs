@@ -1,6 +1,7 @@
 //! Opening the pin folder: the first agent makes the maps, later ones take them over.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -20,7 +21,7 @@ use crate::object::OBJECT;
 use crate::options::{Options, Sizes};
 use crate::peers::PeerLink;
 use crate::seed::selection_key;
-use crate::steer::{self, Process};
+use crate::steer::{self, Process, Steering};
 use crate::store::{Access, MAPS, Store, StoreError, maps_folder};
 use crate::sys;
 
@@ -30,6 +31,7 @@ pub struct Kernel {
     sizes: Sizes,
     programs: Ebpf,
     feed: Feed,
+    steering: Steering,
     /// Keeps other agents and `detach` away from the pin folder.
     _lock: File,
 }
@@ -100,10 +102,12 @@ impl Kernel {
         let mut store = Store::open(pin, Access::Feed)?;
         let settings = settings(options, former.map(|s| s.flow_key))?;
         store.settings.set(0, settings, 0).map_err(|cause| OpenError::Map { what: "settings", cause })?;
-        let feed = Feed::recover(store, &options.node)
-            .map_err(|cause| OpenError::Map { what: "reading what an earlier agent left", cause })?;
+        let error = |cause| OpenError::Map { what: "reading what an earlier agent left", cause };
+        let steering = Steering::recover(&store).map_err(error)?;
+        let feed = Feed::recover(store, &options.node).map_err(error)?;
 
-        let mut kernel = Self { pin: pin.clone(), sizes: options.sizes, programs, feed, _lock: lock };
+        let sizes = options.sizes;
+        let mut kernel = Self { pin: pin.clone(), sizes, programs, feed, steering, _lock: lock };
         kernel.start_generation()?;
         Ok(kernel)
     }
@@ -137,19 +141,15 @@ impl Kernel {
 
     /// Gives connections to these addresses and ports to the proxy, in the network namespace of this thread, and no
     /// others.
-    pub fn steer(&mut self, frontends: &[FrontendKey]) -> ApplyReport {
-        let mut report = ApplyReport::default();
-        let attached = if frontends.is_empty() {
-            steer::detach(&self.pin).map(drop)
-        } else {
-            let program = steer_program(&mut self.programs).map_err(|_| AttachError::NoProgram);
-            program.and_then(|program| steer::attach(&self.pin, program))
-        };
-        match attached {
-            Ok(()) => steer::write(&mut self.feed.store, frontends, &mut report),
-            Err(error) => report.not_steered(frontends, &crate::one_line(&error)),
+    pub fn steer(&mut self, frontends: &BTreeSet<FrontendKey>) -> ApplyReport {
+        match steer_program(&mut self.programs) {
+            Ok(program) => self.steering.apply(&self.pin, program, &mut self.feed.store, frontends),
+            Err(error) => {
+                let mut report = ApplyReport::default();
+                report.not_steered(frontends, &crate::one_line(&error));
+                report
+            }
         }
-        report
     }
 
     /// Connections that are steered begin at these sockets from now on. `process` is the proxy's, if it is a child of
@@ -205,7 +205,7 @@ impl Kernel {
 
         let program = classifier_mut(&mut self.programs, ENTRY)?;
         attach::replace_all(&self.pin, program, &mut self.feed.store.devices)?;
-        steer::replace(&self.pin, steer_program(&mut self.programs)?)?;
+        self.steering.take_over(&self.pin, steer_program(&mut self.programs)?)?;
         if !former.is_empty() {
             sys::wait_for_programs();
         }

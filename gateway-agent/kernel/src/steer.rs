@@ -2,6 +2,7 @@
 //!
 //! The link is pinned as those of devices are, and is there as long as anything is steered.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -39,22 +40,66 @@ pub(crate) fn link_path(pin: &Path) -> PathBuf {
     pin.join("steer")
 }
 
-/// Makes the map as `frontends` say. Connections that the proxy has live on.
-pub(crate) fn write(store: &mut Store, frontends: &[FrontendKey], report: &mut ApplyReport) {
-    let before: Vec<_> = store.steered.keys().filter_map(|key| parse_key(&key.ok()?)).collect();
-    for key in before.iter().filter(|key| !frontends.contains(key)) {
-        report.wrote("steered", key, store.steered.remove(&entry_key(key)));
+/// What is steered, as the kernel has it.
+#[derive(Debug)]
+pub(crate) struct Steering {
+    known: BTreeSet<FrontendKey>,
+    /// By this agent's program.
+    is_attached: bool,
+}
+
+impl Steering {
+    /// Continues where an earlier agent stopped, but for the program in its link.
+    pub(crate) fn recover(store: &Store) -> Result<Self, MapError> {
+        let mut known = BTreeSet::new();
+        for key in store.steered.keys() {
+            known.extend(parse_key(&key?));
+        }
+        Ok(Self { known, is_attached: false })
     }
-    let capacity = store.frontend_stats.len();
-    for key in frontends.iter().filter(|key| !before.contains(key)) {
-        match insert(store, key) {
-            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::E2BIG) => {
-                report.problem(ApplyProblem::FrontendsFull { frontend: *key, capacity });
+
+    /// Puts this agent's program into the link that is pinned, if there is one.
+    pub(crate) fn take_over(&mut self, pin: &Path, program: &SkLookup) -> Result<(), AttachError> {
+        self.is_attached = replace(pin, program)?;
+        Ok(())
+    }
+
+    /// Makes link and map as `frontends` say. Connections that the proxy has live on.
+    pub(crate) fn apply(
+        &mut self,
+        pin: &Path,
+        program: &mut SkLookup,
+        store: &mut Store,
+        frontends: &BTreeSet<FrontendKey>,
+    ) -> ApplyReport {
+        let mut report = ApplyReport::default();
+        if self.is_attached == frontends.is_empty() {
+            let attached = if frontends.is_empty() { detach(pin).map(drop) } else { attach(pin, program) };
+            if let Err(error) = attached {
+                report.not_steered(frontends, &crate::one_line(&error));
+                return report;
             }
-            result => {
-                report.wrote("steered", key, result);
+            self.is_attached = !frontends.is_empty();
+        }
+        for key in self.known.difference(frontends).copied().collect::<Vec<_>>() {
+            if report.wrote("steered", &key, store.steered.remove(&entry_key(&key))) {
+                self.known.remove(&key);
             }
         }
+        let capacity = store.frontend_stats.len();
+        for key in frontends.difference(&self.known).copied().collect::<Vec<_>>() {
+            match insert(store, &key) {
+                Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::E2BIG) => {
+                    report.problem(ApplyProblem::FrontendsFull { frontend: key, capacity });
+                }
+                result => {
+                    if report.wrote("steered", &key, result) {
+                        self.known.insert(key);
+                    }
+                }
+            }
+        }
+        report
     }
 }
 
@@ -102,7 +147,7 @@ pub(crate) fn process(store: &Store) -> Result<Option<Process>, MapError> {
 }
 
 /// Attaches the program to the network namespace of this thread, or puts it into the link that is pinned.
-pub(crate) fn attach(pin: &Path, program: &mut SkLookup) -> Result<(), AttachError> {
+fn attach(pin: &Path, program: &mut SkLookup) -> Result<(), AttachError> {
     if replace(pin, program)? {
         return Ok(());
     }
@@ -116,7 +161,7 @@ pub(crate) fn attach(pin: &Path, program: &mut SkLookup) -> Result<(), AttachErr
 }
 
 /// Puts the program into the pinned link; false: there is none, or its namespace has vanished.
-pub(crate) fn replace(pin: &Path, program: &SkLookup) -> Result<bool, AttachError> {
+fn replace(pin: &Path, program: &SkLookup) -> Result<bool, AttachError> {
     let path = link_path(pin);
     let program = program.fd().map_err(program_error)?;
     let replaced =

@@ -6,6 +6,7 @@ mod node;
 #[allow(dead_code, reason = "shared by tests that use more")]
 mod packets;
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
@@ -29,7 +30,7 @@ fn addresses() {
     ip("route add local 2001:db8:7::7/128 dev lo table local");
 }
 
-fn keys(port: u16) -> Vec<FrontendKey> {
+fn keys(port: u16) -> BTreeSet<FrontendKey> {
     ADDRESSES.map(|address| key(address, port)).into()
 }
 
@@ -124,7 +125,7 @@ fn who_listens_keeps_what_is_not_steered() {
         let proxy = socket();
         kernel.switch_proxy(&[proxy.as_fd()], None).unwrap();
         let holder = TcpListener::bind("192.0.2.1:80").unwrap();
-        assert_eq!(kernel.steer(&[key("198.51.100.7", 80), key("192.0.2.1", 81)]).problems, []);
+        assert_eq!(kernel.steer(&[key("198.51.100.7", 80), key("192.0.2.1", 81)].into()).problems, []);
         let target = "192.0.2.1:80".parse().unwrap();
         let client = std::thread::spawn(move || greeting(target));
         greet(&holder);
@@ -132,7 +133,7 @@ fn who_listens_keeps_what_is_not_steered() {
         assert_eq!(stats(node).iter().map(|of| of.connections).sum::<u64>(), 0);
 
         // What is no longer steered is the node's again.
-        assert_eq!(kernel.steer(&[]).problems, []);
+        assert_eq!(kernel.steer(&BTreeSet::new()).problems, []);
         assert_eq!(stats(node), []);
         assert!(!node.pin().join("steer").exists());
         assert_eq!(greeting("198.51.100.7:80".parse().unwrap()), Err(ErrorKind::ConnectionRefused));

@@ -66,8 +66,7 @@ impl Steering {
             application: steered.application,
         };
         self.link.tell(wanted.iter().map(listener).collect());
-        let keys: Vec<_> = wanted.keys().copied().collect();
-        let report = kernel.steer(&keys);
+        let report = kernel.steer(&wanted.keys().copied().collect());
         match &self.proxy {
             Proxy::Accepting => report.problems,
             Proxy::Down(cause) => refused(wanted, cause),

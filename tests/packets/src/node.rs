@@ -122,7 +122,7 @@ impl Node {
     pub fn steer(&mut self, frontend: SocketAddr) {
         let port = frontend.port().try_into().expect("a port");
         let key = FrontendKey { address: frontend.ip(), port, protocol: Protocol::Tcp };
-        assert_eq!(self.kernel.steer(&[key]).problems, [], "the program can be attached");
+        assert_eq!(self.kernel.steer(&[key].into()).problems, [], "the program can be attached");
     }
 
     /// The programs no longer see the device.
