@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::deadline::Deadline;
 use crate::forward::{Outcome, forward};
 use crate::h1::{Fault, Persistence};
+use crate::h2;
 use crate::plan::{Answered, Peers, Plan, Planner, ending};
 use crate::reply::{Reason, Reply};
 use crate::socket::{Connect, Socket};
@@ -26,6 +27,7 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
     loop {
         let outcome = match next_plan(&worker, &mut client, &deadline, &peers).await {
             Received::Plan(Plan::Forward(request)) => forward(&worker, &mut client, &deadline, request).await,
+            Received::Plan(Plan::Http2) => return h2::serve(worker, client, peers).await,
             Received::Plan(Plan::Reply(answered)) => Outcome::Reply(answered),
             Received::Fault(fault) => {
                 worker.server.counters.count_fault(fault);

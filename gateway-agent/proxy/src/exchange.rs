@@ -18,13 +18,14 @@ use crate::mirror::Mirrors;
 use crate::plan::Forward;
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
+use crate::upstream::Wire;
 use crate::worker::Worker;
 
 /// A request on its way to an endpoint, and the answer on its way back.
 pub(crate) struct Exchange<'x, 'r, S, C: Connect> {
     pub(crate) worker: &'x Worker<C>,
     pub(crate) client: &'x mut Stream<S>,
-    pub(crate) upstream: &'x mut Stream<C::Socket>,
+    pub(crate) upstream: &'x mut Stream<Wire<C::Socket>>,
     pub(crate) forward: &'x mut Forward,
     pub(crate) mirrors: &'x mut Mirrors,
     pub(crate) deadline: &'x Deadline,
@@ -94,6 +95,9 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
         if self.poll_upload(cx)?.is_ready() && self.upload == Upload::Open {
             self.upload = Upload::Done;
         }
+        if self.upload != Upload::Open && self.forward.client.is_http2 && self.is_given_up(cx) {
+            return Poll::Ready(Err(Broken::ClientGone));
+        }
         if let Poll::Ready(result) = self.poll_answer(cx) {
             return Poll::Ready(result);
         }
@@ -110,6 +114,11 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
     /// Whether the client has anything of the final answer, so that it can't be told otherwise.
     pub(crate) fn has_begun(&self) -> bool {
         !matches!(self.answer, Answer::Awaited)
+    }
+
+    fn is_given_up(&mut self, cx: &mut Context<'_>) -> bool {
+        let fed = self.client.poll_feed(cx, &self.worker.buffers, |input, _| *input = &[]);
+        matches!(fed, Poll::Ready(Ok(Fed::End) | Err(_)))
     }
 
     /// Sends the request, and what comes of its body.
@@ -176,7 +185,7 @@ fn pass_on_body<C: Connect>(
     input: &mut &[u8],
     cx: &mut Context<'_>,
     forward: &mut Forward,
-    upstream: &mut Stream<C::Socket>,
+    upstream: &mut Stream<Wire<C::Socket>>,
     mirrors: &mut Mirrors,
     worker: &Worker<C>,
 ) -> Result<(), Broken> {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway_agent_tables::http::BackendProtocol;
 use smallvec::SmallVec;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
@@ -20,7 +21,7 @@ use crate::plan::{Answered, Forward};
 use crate::reply::{Reason, Reply};
 use crate::socket::{Connect, Socket};
 use crate::stream::Stream;
-use crate::upstream::{InFlight, pick};
+use crate::upstream::{self, InFlight, Wire, pick};
 use crate::worker::Worker;
 
 /// What becomes of the client's connection.
@@ -103,7 +104,7 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
 
 #[expect(clippy::too_many_arguments, reason = "the state of the loop above, and what it works with")]
 async fn attempt<S: Socket, C: Connect>(
-    worker: &Worker<C>,
+    worker: &Rc<Worker<C>>,
     client: &mut Stream<S>,
     deadline: &Deadline,
     forward: &mut Forward,
@@ -117,12 +118,16 @@ async fn attempt<S: Socket, C: Connect>(
         Some(limit) => Some(ends.map_or(limit, |ends| ends.min(limit))),
         None => ends,
     };
-    let pooled = if fresh { None } else { worker.pool.borrow_mut().take(endpoint) };
+    let pooled = if fresh || forward.protocol == BackendProtocol::Http2 {
+        None
+    } else {
+        worker.pool.borrow_mut().take(endpoint)
+    };
     let reused = pooled.is_some();
     let mut upstream = match pooled {
         Some(upstream) => upstream,
-        None => match connect(worker, endpoint, limit).await {
-            Ok(socket) => Stream::new(socket),
+        None => match connect(worker, endpoint, forward.protocol, limit).await {
+            Ok(stream) => stream,
             Err(_) if ends.is_some_and(|ends| ends <= Instant::now()) => {
                 return Try::Done(Outcome::Reply(forward.answered(Reply::new(Reason::Late))));
             }
@@ -160,20 +165,22 @@ fn may_replay(forward: &Forward, sent: usize) -> bool {
 }
 
 async fn connect<C: Connect>(
-    worker: &Worker<C>,
+    worker: &Rc<Worker<C>>,
     endpoint: SocketAddr,
+    protocol: BackendProtocol,
     limit: Option<Instant>,
-) -> io::Result<C::Socket> {
+) -> io::Result<Stream<Wire<C::Socket>>> {
     let own = Instant::now() + worker.server.settings.connect_timeout;
     let limit = limit.map_or(own, |limit| limit.min(own));
-    timeout_at(limit, worker.connector.connect(endpoint)).await?
+    let wire = timeout_at(limit, upstream::connect(worker, endpoint, protocol)).await??;
+    Ok(Stream::new(wire))
 }
 
 /// Keeps both connections if they are fit for another exchange.
 fn finish<C: Connect>(
     worker: &Worker<C>,
     endpoint: SocketAddr,
-    mut upstream: Stream<C::Socket>,
+    mut upstream: Stream<Wire<C::Socket>>,
     upload: Upload,
     finished: Finished,
 ) -> Outcome {

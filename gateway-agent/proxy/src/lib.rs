@@ -18,6 +18,7 @@ mod exchange;
 pub mod filter;
 mod forward;
 pub mod h1;
+mod h2;
 mod hello;
 pub mod link;
 mod mirror;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use gateway_agent_tables::http::BackendProtocol;
 use smallvec::SmallVec;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -18,7 +19,7 @@ use crate::h1::{AnswerTo, BodyReader, Fault, HeadLimits, Piece, ResponseHead};
 use crate::plan::Forward;
 use crate::socket::Connect;
 use crate::stream::{Fed, Stream};
-use crate::upstream::{Endpoints, InFlight, pick};
+use crate::upstream::{Endpoints, InFlight, Wire, connect, pick};
 use crate::worker::Worker;
 
 /// Pieces of a body that wait for one mirror: 1 MB of what is read at once.
@@ -35,7 +36,7 @@ impl Mirrors {
     /// Starts the copies of a request.
     pub(crate) fn start<C: Connect>(worker: &Rc<Worker<C>>, forward: &Forward) -> Self {
         let mut mirrors = Self::default();
-        for endpoints in &forward.mirrors {
+        for (endpoints, protocol) in &forward.mirrors {
             let Some(place) = Place::take(&worker.mirrors) else {
                 worker.server.counters.count_unmirrored();
                 continue;
@@ -47,6 +48,7 @@ impl Mirrors {
                 pieces,
                 to: forward.to,
                 endpoints: Arc::clone(endpoints),
+                protocol: *protocol,
             };
             if !copy.ends {
                 mirrors.0.push(sender);
@@ -99,6 +101,7 @@ struct Copy {
     pieces: Receiver<Vec<u8>>,
     to: AnswerTo,
     endpoints: Endpoints,
+    protocol: BackendProtocol,
 }
 
 async fn run<C: Connect>(worker: Rc<Worker<C>>, copy: Copy, _place: Place) {
@@ -109,12 +112,12 @@ async fn run<C: Connect>(worker: Rc<Worker<C>>, copy: Copy, _place: Place) {
     }
 }
 
-async fn send<C: Connect>(worker: &Worker<C>, mut copy: Copy) -> io::Result<()> {
+async fn send<C: Connect>(worker: &Rc<Worker<C>>, mut copy: Copy) -> io::Result<()> {
     let endpoint = pick(&copy.endpoints, &[], || worker.random()).map(Arc::clone);
     let endpoint = endpoint.ok_or(io::ErrorKind::NotFound)?;
     let _in_flight = InFlight::of(&endpoint);
-    let socket =
-        timeout(worker.server.settings.connect_timeout, worker.connector.connect(endpoint.address)).await??;
+    let connecting = connect(worker, endpoint.address, copy.protocol);
+    let socket = timeout(worker.server.settings.connect_timeout, connecting).await??;
     let mut stream = Stream::new(socket);
     stream.socket.write_all(&copy.request).await?;
     while !copy.ends {
@@ -140,7 +143,7 @@ impl Discarded {
         &mut self,
         cx: &mut Context<'_>,
         worker: &Worker<C>,
-        stream: &mut Stream<C::Socket>,
+        stream: &mut Stream<Wire<C::Socket>>,
     ) -> Poll<io::Result<()>> {
         loop {
             match ready!(stream.poll_feed(cx, &worker.buffers, |input, _| self.take(input)))? {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use gateway_agent_tables::http::{
@@ -18,9 +19,10 @@ use crate::filter::{
     preflight,
 };
 use crate::h1::{
-    AnswerTo, BodyReader, BodyWriter, Ending, Fault, Framing, Offers, Persistence, Piece, RequestHead,
-    RequestLine, Version, write_request_head,
+    AnswerTo, BodyReader, BodyWriter, Ending, Fault, Fields, Framing, Offers, Persistence, Piece,
+    RequestHead, RequestLine, Version, write_request_head,
 };
+use crate::h2::PREFACE;
 use crate::path::normalise;
 use crate::reply::{Reason, Reply};
 use crate::routing::Routing;
@@ -29,11 +31,13 @@ use crate::upstream::Endpoints;
 use crate::worker::Buffers;
 
 /// Where a connection comes from and to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peers {
     pub(crate) frontend: FrontendKey,
     /// The client's address as text.
-    pub(crate) client: Box<str>,
+    pub(crate) client: Rc<str>,
+    /// The request came by HTTP/2, which gRPC needs.
+    pub(crate) is_http2: bool,
 }
 
 impl Peers {
@@ -45,6 +49,7 @@ impl Peers {
         Self {
             frontend: FrontendKey { address, port, protocol: Protocol::Tcp },
             client: peer.ip().to_canonical().to_string().into(),
+            is_http2: false,
         }
     }
 }
@@ -57,7 +62,9 @@ pub(crate) struct Forward {
     backend: usize,
     pub(crate) endpoints: Endpoints,
     /// Those of backends that get a copy.
-    pub(crate) mirrors: SmallVec<[Endpoints; 1]>,
+    pub(crate) mirrors: Copies,
+    /// What the endpoints speak.
+    pub(crate) protocol: BackendProtocol,
     /// The head as endpoints get it, and as much of the body as came with it.
     pub(crate) request: Vec<u8>,
     /// What of the client's body is still to come.
@@ -67,21 +74,29 @@ pub(crate) struct Forward {
     pub(crate) streamed: bool,
     pub(crate) to: AnswerTo,
     pub(crate) may_repeat: bool,
+    pub(crate) is_grpc: bool,
     pub(crate) cors: Option<CorsAnswer>,
     pub(crate) budget: Budget,
     pub(crate) client: ClientSide,
 }
+
+/// Endpoints, one of which gets a copy, and what they speak.
+pub(crate) type Copies = SmallVec<[(Endpoints, BackendProtocol); 1]>;
 
 /// What of the client decides how it is answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientSide {
     pub(crate) version: Version,
     pub(crate) persistence: Persistence,
+    /// It speaks HTTP/2: a pipe that ends is a stream that was given up, never one that is half closed.
+    pub(crate) is_http2: bool,
 }
 
 /// What is to be done, and how the client is to be answered.
 #[derive(Debug)]
 pub(crate) enum Plan {
+    /// The client speaks HTTP/2 from its first byte on.
+    Http2,
     Forward(Box<Forward>),
     Reply(Answered),
 }
@@ -122,7 +137,7 @@ impl Forward {
 
     /// The answer of the proxy instead of an endpoint's.
     pub(crate) fn answered(&self, reply: Reply) -> Answered {
-        Answered::new(reply, self.to.head, self.client.persistence, &self.body)
+        Answered::new(reply.with_grpc(self.is_grpc), self.to.head, self.client.persistence, &self.body)
     }
 }
 
@@ -156,6 +171,13 @@ impl Planner<'_> {
     /// Reads the request that `input` begins with and decides; None: its head isn't complete. Takes the head from the
     /// input and what is there of the body.
     pub(crate) fn plan(self, input: &mut &[u8]) -> Result<Option<Plan>, Fault> {
+        // Pipes never carry it.
+        if !self.peers.is_http2 && input.starts_with(PREFACE) {
+            return Ok(Some(Plan::Http2));
+        }
+        if PREFACE.starts_with(input) {
+            return Ok(None);
+        }
         let Some(head) = RequestHead::parse(input, self.settings.heads)? else { return Ok(None) };
         let mut rest = &input[head.len..];
         let (to_head, persistence, framing) = (head.method == Method::HEAD, head.persistence, head.framing);
@@ -178,10 +200,12 @@ impl Planner<'_> {
         let path = normalise(head.target.path)?;
         let host = RequestHost::of(head.host);
         let matched = Matched::new(&host, &head.method, &path, &head.fields).with_query(head.target.query);
+        let is_grpc = self.peers.is_http2 && calls_grpc(&head.fields);
+        let matched = matched.with_grpc(is_grpc);
         let listener = self.routing.matcher.listener(&self.peers.frontend, &host);
         let Some((listener, rule)) = listener.and_then(|listener| Some((listener, listener.pick(&matched)?)))
         else {
-            return Ok(Err(Reply::new(Reason::NoRoute)));
+            return Ok(Err(Reply::new(Reason::NoRoute).with_grpc(is_grpc)));
         };
         let url = RequestUrl {
             scheme: listener.scheme,
@@ -191,11 +215,15 @@ impl Planner<'_> {
             query: head.target.query,
         };
         if let Some(reply) = answer(rule, &head, url) {
-            return Ok(Err(reply.with_rule(rule)));
+            return Ok(Err(reply.with_rule(rule).with_grpc(is_grpc)));
         }
         Ok(match self.choose(rule, url) {
-            Ok(chosen) => Ok(self.forward(head, path, listener.scheme, rule, chosen)),
-            Err(reply) => Err(reply.with_rule(rule)),
+            Ok(chosen) => {
+                let mut forward = self.forward(head, path, listener.scheme, rule, chosen);
+                forward.is_grpc = is_grpc;
+                Ok(forward)
+            }
+            Err(reply) => Err(reply.with_rule(rule).with_grpc(is_grpc)),
         })
     }
 
@@ -204,25 +232,25 @@ impl Planner<'_> {
         let HttpAction::Forward(split) = &rule.action else { return Err(Reply::new(Reason::InvalidRoute)) };
         let backend = split.pick((self.random)()).ok_or(Reply::new(Reason::InvalidRoute))?;
         match &backend.target {
-            HttpTarget::Forward(upstream)
-                if upstream.encrypted || upstream.protocol == BackendProtocol::Http2 =>
-            {
-                Err(Reply::new(Reason::InvalidRoute))
-            }
+            HttpTarget::Forward(upstream) if !is_spoken(upstream) => Err(Reply::new(Reason::InvalidRoute)),
             HttpTarget::Forward(upstream) => {
                 let endpoints = self.routing.endpoints(&upstream.service);
-                Ok(Chosen { backend, endpoints: endpoints.ok_or(Reply::new(Reason::NoEndpoint))? })
+                let endpoints = endpoints.ok_or(Reply::new(Reason::NoEndpoint))?;
+                Ok(Chosen { backend, endpoints, protocol: upstream.protocol })
             }
             HttpTarget::Redirect(to) => Err(redirect(to, url)),
             HttpTarget::Refuse(_) => Err(Reply::new(Reason::InvalidRoute)),
         }
     }
 
-    /// A conversation in another protocol can't be copied; nor do copies go to endpoints that speak another one.
-    fn mirrors(self, rule: &HttpRule, backend: &HttpBackend, upgrade: bool) -> SmallVec<[Endpoints; 1]> {
-        let chosen =
-            mirrors(rule, backend, self.random).filter(|mirror| !upgrade && is_spoken(&mirror.upstream));
-        chosen.filter_map(|mirror| self.routing.endpoints(&mirror.upstream.service).cloned()).collect()
+    /// A conversation in another protocol can't be copied; nor do copies go to endpoints that can't be talked to.
+    fn mirrors(self, rule: &HttpRule, backend: &HttpBackend, upgrade: bool) -> Copies {
+        let chosen = mirrors(rule, backend, self.random).map(|mirror| &mirror.upstream);
+        let spoken = chosen.filter(|upstream| !upgrade && is_spoken(upstream));
+        let known = spoken.filter_map(|upstream| {
+            Some((Arc::clone(self.routing.endpoints(&upstream.service)?), upstream.protocol))
+        });
+        known.collect()
     }
 
     fn forward(
@@ -231,7 +259,7 @@ impl Planner<'_> {
         path: Cow<'_, str>,
         scheme: Scheme,
         rule: &Arc<HttpRule>,
-        Chosen { backend, endpoints }: Chosen<'_>,
+        Chosen { backend, endpoints, protocol }: Chosen<'_>,
     ) -> Box<Forward> {
         let forwarded = Forwarded { client: &self.peers.client, scheme, host: head.host };
         let list = forwarded.list(&head.fields);
@@ -253,6 +281,7 @@ impl Planner<'_> {
             rule: Arc::clone(rule),
             backend: place(rule, backend),
             endpoints: Arc::clone(endpoints),
+            protocol,
             mirrors: self.mirrors(rule, backend, head.upgrade.is_some()),
             request,
             body: BodyReader::new(head.framing, self.settings.heads),
@@ -261,8 +290,13 @@ impl Planner<'_> {
             to: AnswerTo::new(&head.method, head.upgrade.is_some()),
             may_repeat: may_repeat(&head.method),
             cors,
+            is_grpc: false,
             budget: Budget::of(rule.timeouts, self.settings.request_timeout),
-            client: ClientSide { version: head.version, persistence: head.persistence },
+            client: ClientSide {
+                version: head.version,
+                persistence: head.persistence,
+                is_http2: self.peers.is_http2,
+            },
         })
     }
 }
@@ -270,11 +304,21 @@ impl Planner<'_> {
 struct Chosen<'a> {
     backend: &'a HttpBackend,
     endpoints: &'a Endpoints,
+    protocol: BackendProtocol,
 }
+
+/// Whether the content type is one of gRPC's.
+fn calls_grpc(fields: &Fields<'_>) -> bool {
+    let content_type = fields.first("content-type").and_then(|value| value.get(..GRPC.len()));
+    content_type.is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
+}
+
+/// What gRPC's content types begin with.
+const GRPC: &[u8] = b"application/grpc";
 
 /// Whether the proxy can talk to these endpoints.
 fn is_spoken(upstream: &Upstream) -> bool {
-    !upstream.encrypted && upstream.protocol != BackendProtocol::Http2
+    !upstream.encrypted
 }
 
 /// Moves what has come of the body behind the head.

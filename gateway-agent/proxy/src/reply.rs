@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gateway_agent_tables::http::HttpRule;
+use gateway_agent_tables::http::{HttpRefusal, HttpRule};
 use http::StatusCode;
 
 use crate::filter::{CorsAnswer, change_response};
@@ -69,6 +69,23 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// The status that gRPC has for it (gRPC, "Status codes and their use").
+    fn grpc_status(self) -> u8 {
+        match self {
+            // INTERNAL
+            Self::Malformed => 13,
+            // UNIMPLEMENTED
+            Self::NoRoute => 12,
+            // DEADLINE_EXCEEDED
+            Self::Late | Self::ClientLate => 4,
+            // PERMISSION_DENIED
+            Self::OriginRefused => 7,
+            _ => HttpRefusal::GRPC_STATUS,
+        }
+    }
+}
+
 /// An answer that no endpoint gives.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -76,13 +93,15 @@ pub(crate) struct Reply {
     status: StatusCode,
     location: Option<String>,
     cors: Option<CorsAnswer>,
+    /// The request calls a gRPC method, whose callers look for a status of their own.
+    is_grpc: bool,
     /// Whose filters change the answer.
     rule: Option<Arc<HttpRule>>,
 }
 
 impl Reply {
     pub(crate) fn new(reason: Reason) -> Self {
-        Self { reason, status: reason.status(), location: None, cors: None, rule: None }
+        Self { reason, status: reason.status(), location: None, cors: None, is_grpc: false, rule: None }
     }
 
     pub(crate) fn fault(fault: Fault) -> Self {
@@ -102,10 +121,18 @@ impl Reply {
         Self { rule: Some(Arc::clone(rule)), ..self }
     }
 
+    #[must_use]
+    pub(crate) fn with_grpc(self, is_grpc: bool) -> Self {
+        Self { is_grpc, ..self }
+    }
+
     pub(crate) fn write(&self, out: &mut Vec<u8>, to_head: bool, ending: Ending<'_>) {
         let mut fields = Fields::default();
         if let Some(location) = &self.location {
             fields.push("Location", location.as_bytes());
+        }
+        if self.is_grpc {
+            return self.write_grpc(out, ending);
         }
         let explains = self.status.is_client_error() || self.status.is_server_error();
         let body = if explains { self.status.canonical_reason().unwrap_or_default() } else { "" };
@@ -116,5 +143,15 @@ impl Reply {
             change_response(&mut fields, rule, None, self.cors.as_ref());
         }
         write_reply(out, self.status, &fields, body, to_head, ending);
+    }
+
+    /// Status and message are fields of the head, since there is no body (gRPC over HTTP/2, "Responses").
+    fn write_grpc(&self, out: &mut Vec<u8>, ending: Ending<'_>) {
+        let mut fields = Fields::default();
+        let status = self.reason.grpc_status().to_string();
+        fields.push("content-type", b"application/grpc");
+        fields.push("grpc-status", status.as_bytes());
+        fields.push("grpc-message", self.status.canonical_reason().unwrap_or_default().as_bytes());
+        write_reply(out, StatusCode::OK, &fields, "", false, ending);
     }
 }

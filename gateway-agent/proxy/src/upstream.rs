@@ -2,7 +2,9 @@
 
 mod endpoint;
 mod pool;
+mod wire;
 
 pub use endpoint::{Endpoint, Endpoints};
 pub(crate) use endpoint::{InFlight, pick};
 pub(crate) use pool::Pool;
+pub(crate) use wire::{Wire, connect};

@@ -10,10 +10,11 @@ use tokio::time::MissedTickBehavior;
 
 use crate::connection;
 use crate::deadline::{Deadlines, TICK, ticks};
+use crate::h2;
 use crate::plan::Peers;
 use crate::server::Server;
 use crate::socket::{Connect, Socket};
-use crate::upstream::Pool;
+use crate::upstream::{Pool, Wire};
 
 /// One thread's part of the proxy. Its tasks run on a runtime of that thread alone.
 #[derive(Debug)]
@@ -21,7 +22,8 @@ pub struct Worker<C: Connect> {
     pub(crate) server: Arc<Server>,
     pub(crate) connector: C,
     pub(crate) buffers: Buffers,
-    pub(crate) pool: RefCell<Pool<C::Socket>>,
+    pub(crate) pool: RefCell<Pool<Wire<C::Socket>>>,
+    pub(crate) http2: h2::Connections<C>,
     pub(crate) deadlines: Deadlines,
     /// Copies of requests that are under way.
     pub(crate) mirrors: Rc<Cell<usize>>,
@@ -59,6 +61,7 @@ impl<C: Connect> Worker<C> {
             connector,
             buffers: Buffers::default(),
             pool: RefCell::default(),
+            http2: h2::Connections::default(),
             deadlines: Deadlines::default(),
             mirrors: Rc::default(),
             random: RefCell::new(fastrand::Rng::new()),
@@ -97,6 +100,7 @@ impl<C: Connect> Worker<C> {
         let routing = self.server.routing.load();
         let before = self.deadlines.now().saturating_sub(idle);
         self.pool.borrow_mut().sweep(before, |endpoint| routing.is_ready(endpoint));
+        self.http2.sweep(|endpoint| routing.is_ready(endpoint));
     }
 }
 

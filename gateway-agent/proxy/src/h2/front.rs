@@ -1,0 +1,281 @@
+//! Clients that speak HTTP/2.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use http::header::{CONTENT_LENGTH, HOST};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use tokio::io::{DuplexStream, duplex};
+use tokio::task::spawn_local;
+
+use super::io::Io;
+use super::{Local, PIPE, message};
+use crate::connection;
+use crate::h1::{
+    AnswerTo, BodyReader, BodyWriter, Fault, Framing, Offers, Piece, RequestLine, ResponseHead,
+    write_request_head,
+};
+use crate::plan::Peers;
+use crate::socket::{Connect, Socket};
+use crate::stream::{Fed, Stream};
+use crate::worker::Worker;
+
+/// Streams that a client may have open: what RFC 9113 (6.5.2) recommends at least, and nginx allows.
+const STREAMS: u32 = 128;
+
+/// Serves a client until either side ends the connection.
+pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, mut client: Stream<S>, peers: Peers) {
+    let (deadline, settings) = (worker.deadlines.add(), worker.server.settings);
+    let open: Rc<Cell<usize>> = Rc::default();
+    let before = client.take_received();
+    let io = Io::new(client.socket, before, Rc::clone(&worker));
+    let peers = Peers { is_http2: true, ..peers };
+    let service = service_fn(|request| {
+        deadline.set(settings.idle_timeout);
+        handle(Rc::clone(&worker), peers.clone(), request, Open::of(&open))
+    });
+    let limit = u32::try_from(settings.heads.bytes).unwrap_or(u32::MAX);
+    let mut builder = http2::Builder::new(Local);
+    builder.max_concurrent_streams(STREAMS).max_header_list_size(limit);
+    let mut connection = pin!(builder.serve_connection(io, service));
+    deadline.set(settings.idle_timeout);
+    let mut ends = false;
+    poll_fn(|cx| {
+        loop {
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let late = deadline.poll(cx).is_ready();
+            if late && open.get() > 0 {
+                deadline.set(settings.idle_timeout);
+            } else if late && ends {
+                // The client was told, and has left the connection open.
+                return Poll::Ready(());
+            } else if late || (worker.is_draining() && !ends) {
+                ends = true;
+                deadline.set(settings.idle_timeout);
+                connection.as_mut().graceful_shutdown();
+            } else {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+}
+
+/// An open stream.
+struct Open(Rc<Cell<usize>>);
+
+impl Open {
+    fn of(open: &Rc<Cell<usize>>) -> Self {
+        open.set(open.get() + 1);
+        Self(Rc::clone(open))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+async fn handle<C: Connect>(
+    worker: Rc<Worker<C>>,
+    peers: Peers,
+    request: Request<Incoming>,
+    open: Open,
+) -> Result<Response<Bridge<C>>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let (ours, theirs) = duplex(PIPE);
+    let framing = message::framing(&parts.headers, body.is_end_stream());
+    let mut bridge = Bridge {
+        worker: Rc::clone(&worker),
+        pipe: Stream::new(ours),
+        request: (!matches!(framing, Framing::None)).then_some(body),
+        writer: if framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain },
+        answer: None,
+        trailers: None,
+        _open: open,
+    };
+    let Some(host) = host(&parts) else {
+        worker.server.counters.count_fault(Fault::Host);
+        return Ok(bridge.refused(StatusCode::BAD_REQUEST));
+    };
+    let cookies = message::cookies(&parts.headers);
+    let line = RequestLine { method: &parts.method, path: parts.uri.path(), query: parts.uri.query(), host };
+    let offers = Offers { trailers: message::takes_trailers(&parts.headers), ..Offers::default() };
+    let fields = message::fields(&parts.headers, cookies.as_deref());
+    write_request_head(bridge.pipe.waiting(&worker.buffers), line, &fields, framing, offers);
+    spawn_local(connection::serve(worker, theirs, peers));
+    let to = AnswerTo::new(&parts.method, false);
+    Ok(match poll_fn(|cx| bridge.poll_head(cx, to)).await {
+        Some(head) => {
+            let mut response = Response::new(bridge);
+            (*response.status_mut(), *response.headers_mut()) = head;
+            response
+        }
+        None => bridge.refused(StatusCode::BAD_GATEWAY),
+    })
+}
+
+/// Whom the request is for: `:authority`, with which Host must agree, or Host alone (RFC 9113, 8.3.1).
+fn host(parts: &Parts) -> Option<&str> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let field = hosts.next().map(HeaderValue::to_str).transpose().ok()?;
+    if hosts.next().is_some() || parts.method == Method::CONNECT {
+        return None;
+    }
+    match (parts.uri.authority().map(http::uri::Authority::as_str), field) {
+        (Some(authority), Some(field)) => authority.eq_ignore_ascii_case(field).then_some(authority),
+        (authority, field) => authority.or(field),
+    }
+}
+
+/// The stream's side of the pipe: sends the request's body, and is the response's.
+struct Bridge<C: Connect> {
+    worker: Rc<Worker<C>>,
+    pipe: Stream<DuplexStream>,
+    /// None: all of it is sent.
+    request: Option<Incoming>,
+    writer: BodyWriter,
+    /// None: its head isn't there, or there is no body any more.
+    answer: Option<BodyReader>,
+    trailers: Option<HeaderMap>,
+    _open: Open,
+}
+
+impl<C: Connect> Bridge<C> {
+    /// An answer without body; nothing more is read or sent.
+    fn refused(mut self, status: StatusCode) -> Response<Self> {
+        (self.request, self.answer) = (None, None);
+        let mut response = Response::new(self);
+        *response.status_mut() = status;
+        response
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, to: AnswerTo) -> Poll<Option<(StatusCode, HeaderMap)>> {
+        loop {
+            let _ = self.poll_upload(cx);
+            let Self { worker, pipe, answer, .. } = self;
+            let limits = worker.server.settings.heads;
+            let fed = ready!(pipe.poll_feed(cx, &worker.buffers, |input, _| {
+                loop {
+                    let received = *input;
+                    let Ok(Some(head)) = ResponseHead::parse(received, to, limits) else { return None };
+                    *input = &received[head.len..];
+                    // hyper can't pass others on.
+                    if !head.is_interim() {
+                        *answer = Some(BodyReader::new(head.framing, limits));
+                        return Some(converted(&head));
+                    }
+                }
+            }));
+            match fed {
+                Ok(Fed::Some(Some(head))) => return Poll::Ready(Some(head)),
+                Ok(Fed::Some(None)) => {}
+                Ok(Fed::End) | Err(_) => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// Sends what comes of the request's body. A client that breaks off ends the pipe.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.pipe.poll_flush(cx))?;
+            let Some(request) = &mut self.request else { return Poll::Ready(Ok(())) };
+            let frame = match ready!(Pin::new(request).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                None => Frame::trailers(HeaderMap::new()),
+            };
+            match frame.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => self.writer.frame(&data, self.pipe.waiting(&self.worker.buffers)),
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    self.writer.finish(&message::lines(&trailers), self.pipe.waiting(&self.worker.buffers));
+                    self.request = None;
+                }
+            }
+        }
+    }
+
+    /// Data of what came, or nothing; sets the trailers at the end.
+    fn take(&mut self, mut input: &[u8]) -> Result<Vec<u8>, Fault> {
+        let mut data = Vec::new();
+        let Some(answer) = &mut self.answer else { return Ok(data) };
+        loop {
+            match answer.next(&mut input)? {
+                Piece::Data(piece) => data.extend_from_slice(piece),
+                Piece::More => return Ok(data),
+                Piece::End => break,
+            }
+        }
+        let trailers = message::trailers(answer.trailers());
+        self.trailers = (!trailers.is_empty()).then_some(trailers);
+        self.answer = None;
+        Ok(data)
+    }
+}
+
+fn converted(head: &ResponseHead<'_>) -> (StatusCode, HeaderMap) {
+    let mut headers = message::headers(&head.fields);
+    let length = match head.framing {
+        // HTTP/2 tells an empty body by the end of its stream.
+        Framing::Length(length) if length > 0 => Some(length),
+        _ => head.would_be,
+    };
+    if let Some(length) = length {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    (StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY), headers)
+}
+
+impl<C: Connect> Body for Bridge<C> {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.poll_upload(cx)?.is_ready() {
+            self.request = None;
+        }
+        loop {
+            if self.answer.is_none() {
+                return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+            }
+            let this = &mut *self;
+            let received = this.pipe.take_received();
+            let data = if received.is_empty() {
+                let worker = Rc::clone(&this.worker);
+                let read = ready!(this.pipe.poll_feed(cx, &worker.buffers, |input, _| {
+                    let bytes = input.to_vec();
+                    *input = &[];
+                    bytes
+                }))?;
+                match read {
+                    Fed::Some(bytes) => this.take(&bytes),
+                    Fed::End => return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+                }
+            } else {
+                this.take(&received)
+            };
+            let data = data.map_err(io::Error::other)?;
+            if !data.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(data.into()))));
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.trailers.is_none() && self.answer.as_ref().is_none_or(BodyReader::has_ended)
+    }
+}

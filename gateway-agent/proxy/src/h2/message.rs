@@ -1,0 +1,76 @@
+//! Heads and trailers, from one version to the other.
+
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::h1::{Fields, Framing};
+
+/// The fields of an HTTP/2 message that HTTP/1.1 doesn't write itself. Cookies are one field there (RFC 9113, 8.2.3):
+/// `cookies` is what [`cookies`] gave.
+pub(super) fn fields<'a>(headers: &'a HeaderMap, cookies: Option<&'a [u8]>) -> Fields<'a> {
+    let mut fields = Fields::default();
+    for (name, value) in headers {
+        if ![CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE].contains(name) {
+            fields.push(name.as_str(), value.as_bytes());
+        }
+    }
+    if let Some(cookies) = cookies {
+        fields.push("cookie", cookies);
+    }
+    fields
+}
+
+pub(super) fn cookies(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let parts: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    (!parts.is_empty()).then(|| parts.join(&b"; "[..]))
+}
+
+/// How HTTP/1.1 tells the end of a body that has begun or not, and perhaps named its length.
+pub(super) fn framing(headers: &HeaderMap, has_ended: bool) -> Framing {
+    match content_length(headers) {
+        Some(length) => Framing::Length(length),
+        None if has_ended => Framing::None,
+        None => Framing::Chunked,
+    }
+}
+
+/// hyper has compared it with the body's length already.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether the sender reads trailers.
+pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// The fields of an HTTP/1.1 message.
+pub(super) fn headers(fields: &Fields<'_>) -> HeaderMap {
+    fields.iter().filter_map(|field| pair(field.name.as_bytes(), field.value)).collect()
+}
+
+/// Trailers as whole lines, which were checked when they were read.
+pub(super) fn trailers(lines: &[u8]) -> HeaderMap {
+    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let pairs = lines.filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        pair(&line[..colon], line[colon + 1..].trim_ascii())
+    });
+    pairs.collect()
+}
+
+/// Trailers as whole lines.
+pub(super) fn lines(trailers: &HeaderMap) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (name, value) in trailers {
+        lines.extend_from_slice(name.as_str().as_bytes());
+        lines.extend_from_slice(b": ");
+        lines.extend_from_slice(value.as_bytes());
+        lines.extend_from_slice(b"\r\n");
+    }
+    lines
+}
+
+fn pair(name: &[u8], value: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
+}
