@@ -3,12 +3,13 @@
 //! `leader` decides who writes and `campaign` does what it decides; `merge` joins what we say with what others say,
 //! `pace` makes many changes few writes, `write` sends them, `events` tells what changed,
 //! `programmed` asks `nodes` what they have done, `version` judges the CRDs, `mirror` gives agents copies of Secrets,
-//! `census` looks after `GatewayNode`s.
+//! `census` looks after `GatewayNode`s, `infrastructure` makes the Services that stand for Gateways.
 
 mod campaign;
 mod census;
 mod events;
 mod figures;
+mod infrastructure;
 mod leader;
 mod life;
 mod merge;
@@ -44,6 +45,7 @@ use crate::source::cluster::{Cluster, Role, cause, has_our_status, receive};
 use crate::statuses::summary;
 use campaign::Campaign;
 use census::Census;
+use infrastructure::Infrastructure;
 use life::Life;
 use merge::Merged;
 use mirror::Mirror;
@@ -76,6 +78,7 @@ pub struct Controller {
     progress: Progress,
     life: Life,
     census: Census,
+    infrastructure: Infrastructure,
     /// Until when we may write; None: another one leads.
     lead: watch::Receiver<Option<Instant>>,
     /// The same, as it was told before.
@@ -126,6 +129,7 @@ impl Controller {
             progress: Progress::default(),
             life: Life::default(),
             census: Census::default(),
+            infrastructure: Infrastructure::default(),
             lead,
             led: None,
             compiled: BTreeMap::new(),
@@ -303,6 +307,15 @@ impl Controller {
         );
         self.compiled = outcome.statuses.clone();
         version::tell(&mut self.compiled, &self.cluster.crds());
+        self.look_at_infrastructure();
+    }
+
+    /// Makes the objects that stand for Gateways what they shall be, as far as they are known to be otherwise.
+    fn look_at_infrastructure(&mut self) {
+        let cluster = &self.cluster;
+        let path = |name: &ObjectRef| cluster.path(name);
+        let wanted = &self.compiler.outcome().infrastructure;
+        self.infrastructure.look(&self.client, wanted, self.compiler.snapshot(), path);
     }
 
     fn compile_by(&mut self, at: Instant) {
@@ -459,12 +472,14 @@ impl Controller {
         }
         if self.leads() && self.cluster.is_complete() {
             self.census.look(&self.client, self.compiler.snapshot());
+            self.look_at_infrastructure();
         }
         let failed = self
             .failures
             .iter()
             .map(|(name, cause)| format!("{name}: its status can't be written: {cause}; it is tried again"));
         let problems = self.cluster.problems().into_iter().chain(self.mirror.problems()).chain(failed);
+        let problems = problems.chain(self.infrastructure.problems());
         self.notices.update(problems.map(|message| Notice { origin: Origin::Cluster, message }).collect());
     }
 }

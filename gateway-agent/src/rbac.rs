@@ -78,6 +78,9 @@ fn controllers_may_do_what_they_do() {
     used.extend(
         ["delete", "patch"].map(|verb| right(Kind::GatewayNode.group(), Kind::GatewayNode.plural(), verb)),
     );
+    for kind in [Kind::Service, Kind::EndpointSlice] {
+        used.extend(["create", "delete", "patch"].map(|verb| right(kind.group(), kind.plural(), verb)));
+    }
     used.insert(right("events.k8s.io", "events", "create"));
     used.extend(
         ["create", "get", "update"]

@@ -20,6 +20,7 @@ use crate::infrastructure;
 use crate::snapshot::Assigner;
 use crate::{Outcome, Snapshot};
 
+pub(crate) use nodes::published as published_nodes;
 pub(crate) use pools::Pools;
 pub(crate) use wish::Wishes;
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::gateway::Gateway;
 use crate::listener::Listener;
 use crate::status::{self, Condition};
-use crate::{Outcome, Problem, Snapshot, overlap, tls};
+use crate::{Outcome, Problem, Snapshot, infrastructure, overlap, tls};
 
 impl<'a> Gateway<'a> {
     /// Whether a listener carries traffic.
@@ -45,6 +45,9 @@ impl<'a> Gateway<'a> {
         );
         self.report_sets(attached, snapshot, outcome);
         self.report_held(snapshot, outcome);
+        if snapshot.nodes.is_some() {
+            outcome.infrastructure.extend(infrastructure::objects(self, snapshot));
+        }
     }
 
     /// A listener that is served in part has nothing in its status that says so.

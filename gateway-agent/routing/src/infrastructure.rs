@@ -1,21 +1,23 @@
-//! The objects that stand for a Gateway in its namespace.
+//! The objects that stand for a Gateway in its namespace: their names, and what others have written into them.
+
+mod objects;
 
 use std::num::NonZeroU16;
 
-use gateway_agent_api::Service;
 use gateway_agent_api::own::gateway_config::AddressMode;
+use gateway_agent_api::{ObjectMeta, Service};
 use gateway_agent_tables::{FrontendKey, ObjectName, Protocol};
-use k8s_openapi::api::core::v1::ServicePort;
 use sha2::{Digest, Sha256};
 
 use crate::Snapshot;
 use crate::address::Address;
 use crate::gateway::Gateway;
 
+pub(crate) use objects::objects;
+
 /// What the Service of type `LoadBalancer` in front of a Gateway has got.
 pub(crate) fn balanced_addresses(gateway: &Gateway<'_>, snapshot: &Snapshot) -> Vec<Address> {
-    let name = load_balancer_name(gateway);
-    let service = snapshot.named::<Service>(&name.namespace, &name.name).filter(|it| stands_for(it, gateway));
+    let service = load_balancer(gateway, snapshot);
     let status = service.and_then(|service| service.status.as_ref()?.load_balancer.as_ref());
     let ingress = status.into_iter().flat_map(|status| status.ingress.iter().flatten());
     ingress
@@ -35,22 +37,32 @@ pub(crate) fn balanced_frontends(
     if gateway.settings.address_mode() != AddressMode::LoadBalancer {
         return Vec::new();
     }
-    let name = load_balancer_name(gateway);
-    let service = snapshot.named::<Service>(&name.namespace, &name.name).filter(|it| stands_for(it, gateway));
-    let ports = service
-        .into_iter()
-        .flat_map(|service| service.spec.iter().flat_map(|spec| spec.ports.iter().flatten()));
-    let name = protocol.to_string();
-    let is_ours = |it: &&ServicePort| {
-        it.port == i32::from(port.get())
-            && it.protocol.as_deref().unwrap_or("TCP").eq_ignore_ascii_case(&name)
-    };
-    let node_ports =
-        ports.filter(is_ours).filter_map(|it| u16::try_from(it.node_port?).ok().and_then(NonZeroU16::new));
-    let addresses = &snapshot.node.gateway_addresses;
-    node_ports
-        .flat_map(|port| addresses.iter().map(move |&address| FrontendKey { address, port, protocol }))
+    let service = load_balancer(gateway, snapshot);
+    let port = service.and_then(|service| node_port(service, (port.get(), protocol)));
+    let addresses = snapshot.node.gateway_addresses.iter();
+    port.into_iter()
+        .flat_map(|port| addresses.clone().map(move |&address| FrontendKey { address, port, protocol }))
         .collect()
+}
+
+/// The port that a Service has on nodes for one of its own.
+fn node_port(service: &Service, (port, protocol): (u16, Protocol)) -> Option<NonZeroU16> {
+    let name = protocol.to_string();
+    let mut ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    let port = ports.find(|it| {
+        it.port == i32::from(port) && it.protocol.as_deref().unwrap_or("TCP").eq_ignore_ascii_case(&name)
+    });
+    u16::try_from(port?.node_port?).ok().and_then(NonZeroU16::new)
+}
+
+fn load_balancer<'s>(gateway: &Gateway<'_>, snapshot: &'s Snapshot) -> Option<&'s Service> {
+    let name = load_balancer_name(gateway);
+    snapshot.named::<Service>(&name.namespace, &name.name).filter(|it| stands_for(it, gateway))
+}
+
+/// The headless Service.
+fn service_name(gateway: &Gateway<'_>) -> ObjectName {
+    named(gateway, "")
 }
 
 /// The Service of type `LoadBalancer`.
@@ -64,9 +76,11 @@ fn named(gateway: &Gateway<'_>, ending: &str) -> ObjectName {
     ObjectName { namespace: gateway.name.namespace.clone(), name: label(&full, ending) }
 }
 
+/// Of a label of DNS (RFC 1035) and of the value of a label of Kubernetes.
+const LONGEST: usize = 63;
+
 /// What may be the name of a Service (RFC 1035): the text itself, or the begin of it, a hash of all of it, and the ending.
 fn label(text: &str, ending: &str) -> String {
-    const LONGEST: usize = 63;
     /// Of the hash, in hexadecimal digits: 40 bits.
     const HASH: usize = 10;
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -88,9 +102,9 @@ const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "gateway-agent");
 
-/// Whether a Service stands for a Gateway of ours.
-pub fn is_infrastructure(service: &Service) -> bool {
-    let label = service.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY.0));
+/// Whether an object stands for a Gateway of ours.
+pub fn is_infrastructure(metadata: &ObjectMeta) -> bool {
+    let label = metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY.0));
     label.is_some_and(|label| label == MANAGED_BY.1)
 }
 
@@ -100,7 +114,35 @@ fn stands_for(service: &Service, gateway: &Gateway<'_>) -> bool {
     label.is_some_and(|label| *label == label_value(&gateway.name.name))
 }
 
-/// A name as the value of a label.
+/// A name as the value of a label, which may be as long as that of a Service but needs no letter first.
 fn label_value(name: &str) -> String {
-    label(name, "")
+    if name.len() <= LONGEST { name.to_owned() } else { label(name, "") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_labels_of_dns_and_tell_gateways_apart() {
+        let long = "a".repeat(253);
+        let cases = [
+            ("edge-gateway-agent", "", "edge-gateway-agent"),
+            ("edge-gateway-agent-lb", "-lb", "edge-gateway-agent-lb"),
+            ("my.edge-gateway-agent", "", "my-edge-gateway-agent-"),
+            ("9edge-gateway-agent", "", "g-9edge-gateway-agent-"),
+            (long.as_str(), "", "aaaa"),
+        ];
+        for (text, ending, begin) in cases {
+            let name = label(text, ending);
+            assert!(
+                name.len() <= LONGEST && name.starts_with(begin) && name.ends_with(ending),
+                "{text}: {name}"
+            );
+            assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{name}");
+        }
+        assert_ne!(label(&long, ""), label(&long[1..], ""));
+        assert_eq!(label_value("9.edge"), "9.edge");
+        assert_eq!(label_value(&long).len(), LONGEST);
+    }
 }

@@ -83,6 +83,9 @@ pub struct Outcome {
     pub problems: BTreeSet<Problem>,
     /// Places on this node's addresses that listeners want and others have, each with who has it.
     pub held: BTreeMap<ListenerName, Held>,
+    /// What there shall be for Gateways in a cluster, for whoever assigns addresses there: Services and EndpointSlices, as
+    /// the API server shall have them.
+    pub infrastructure: BTreeMap<ObjectRef, Value>,
     /// What Gateways have been given: the input of the next translation, where addresses are assigned.
     pub assignments: Assignments,
     /// When time alone would change the outcome.

@@ -10,7 +10,7 @@ use super::{At, Held, Port};
 
 /// Of all Services but those that stand for Gateways.
 pub fn held(snapshot: &Snapshot) -> impl Iterator<Item = Held> {
-    snapshot.all::<Service>().filter(|service| !is_infrastructure(service)).flat_map(of_service)
+    snapshot.all::<Service>().filter(|service| !is_infrastructure(&service.metadata)).flat_map(of_service)
 }
 
 fn of_service(service: &Service) -> Vec<Held> {

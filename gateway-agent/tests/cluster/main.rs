@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "what can't be set up fails the test")]
 #![allow(unreachable_pub, reason = "in private modules, `pub` means: for the other modules")]
 
+mod addresses;
 mod objects;
 mod rig;
 mod secrets;

@@ -17,7 +17,7 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// Where gateway-agent runs.
 pub const SYSTEM: &str = "gateway-agent-system";
 
-/// The node, and the address that its agent reports.
+/// The node, and the address that Kubernetes knows of it.
 pub const NODE: &str = "node1";
 pub const NODE_ADDRESS: &str = "10.89.0.11";
 
@@ -140,7 +140,7 @@ impl Rig {
         let kubeconfig = self.agent_kubeconfig();
         let pin = self.lab.bpffs(label).unwrap().join("gateway-agent").display().to_string();
         let socket = self.socket(label).display().to_string();
-        let words = ["run", "--kubeconfig", &kubeconfig, "--node-name", NODE, "--node-address", NODE_ADDRESS];
+        let words = ["run", "--kubeconfig", &kubeconfig, "--node-name", NODE];
         let more = [
             "--namespace",
             SYSTEM,

@@ -58,7 +58,7 @@ impl Wishes {
         Ok(Self::Entries(wishes))
     }
 
-    pub(super) fn named(&self) -> impl Iterator<Item = &Address> {
+    pub(crate) fn named(&self) -> impl Iterator<Item = &Address> {
         self.entries().iter().filter_map(|wish| match wish {
             Wish::This(address) => Some(address),
             _ => None,

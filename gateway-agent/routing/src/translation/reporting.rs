@@ -121,7 +121,8 @@ impl Translation {
 
     /// Gateways and what belongs to them, which were compiled without routes.
     pub(super) fn report_gateways(&mut self, framed: Outcome, changes: &mut Changes) {
-        let Outcome { tables, mut statuses, copies, problems, held, assignments, recheck_at } = framed;
+        let Outcome { tables, mut statuses, copies, problems, held, infrastructure, assignments, recheck_at } =
+            framed;
         for parent in self.bindings.frame.gateways.values() {
             for (id, place) in parent.places() {
                 if let Some(status) = statuses.get_mut(&place.owner) {
@@ -139,6 +140,7 @@ impl Translation {
         }
         self.outcome.recheck_at = recheck_at;
         self.outcome.held = held;
+        self.outcome.infrastructure = infrastructure;
         self.outcome.assignments = assignments;
         self.copies_of_gateways = copies;
         let pool = std::mem::replace(&mut self.outcome.tables.l4.pool, tables.l4.pool);

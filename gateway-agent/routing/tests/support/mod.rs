@@ -205,6 +205,8 @@ pub(crate) fn show(case: &Case, outcome: &Outcome) -> Value {
         outcome.statuses.iter().map(|(object, status)| (object.to_string(), show_status(status))).collect();
     let problems: Vec<_> = outcome.problems.iter().map(ToString::to_string).collect();
     let refusals: Vec<_> = case.refusals.iter().map(ToString::to_string).collect();
+    let infrastructure: Map<_, _> =
+        outcome.infrastructure.iter().map(|(object, json)| (object.to_string(), json.clone())).collect();
     let held: Map<_, _> = outcome
         .held
         .iter()
@@ -228,6 +230,7 @@ pub(crate) fn show(case: &Case, outcome: &Outcome) -> Value {
         "requests": requests.collect::<Map<_, _>>(),
         "copies": copies.collect::<Map<_, _>>(),
         "held": held,
+        "infrastructure": infrastructure,
         "statuses": statuses,
     });
     if let Some(Minutes(minute)) = outcome.recheck_at {
