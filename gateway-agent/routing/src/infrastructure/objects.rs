@@ -65,6 +65,7 @@ fn balanced(
     let name = load_balancer_name(gateway);
     let mut spec = json!({
         "type": "LoadBalancer",
+        "ipFamilyPolicy": "PreferDualStack",
         // The client's address arrives, and no node sends on to another.
         "externalTrafficPolicy": "Local",
         "ports": ports.iter().map(|port| service_port(*port)).collect::<Vec<_>>(),
