@@ -209,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    fn service(labels: Value, port: u16) -> Value {
+    fn service(labels: &Value, port: u16) -> Value {
         json!({
             "apiVersion": "v1",
             "kind": "Service",
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn what_is_not_as_it_shall_be_is_written() {
         let ours = json!({ "app.kubernetes.io/managed-by": "gateway-agent" });
-        let good = || service(ours.clone(), 80);
+        let good = || service(&ours, 80);
         assert_eq!(shown(None, Some(good())), ["apply"]);
         assert_eq!(shown(Some(marked(&good())), Some(good())), [""; 0]);
         let mut tampered = marked(&good());
@@ -247,9 +247,9 @@ mod tests {
         // Of what is no longer wanted, only the fingerprint tells.
         let mut labels = ours.clone();
         labels["team"] = "x".into();
-        assert_eq!(shown(Some(marked(&service(labels, 80))), Some(good())), ["apply"]);
-        assert_eq!(shown(Some(service(json!({}), 80)), Some(good())), ["refuse"]);
+        assert_eq!(shown(Some(marked(&service(&labels, 80))), Some(good())), ["apply"]);
+        assert_eq!(shown(Some(service(&json!({}), 80)), Some(good())), ["refuse"]);
         assert_eq!(shown(Some(marked(&good())), None), ["remove"]);
-        assert_eq!(shown(Some(service(json!({}), 80)), None), [""; 0]);
+        assert_eq!(shown(Some(service(&json!({}), 80)), None), [""; 0]);
     }
 }
