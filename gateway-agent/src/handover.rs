@@ -6,7 +6,7 @@
 //! | place | kernel | socket for successors | ready |
 //! |---|---|---|---|
 //! | candidate | waits until the holder lets go, or dies | asks there | no |
-//! | active | holds the lock, writes | answers there | yes |
+//! | active | holds the lock, writes | answers there | when a proxy accepts what it has to |
 //! | retired | waits until the successor dies | | yes |
 
 use std::path::{Path, PathBuf};

@@ -300,6 +300,31 @@ fn agents_come_and_go_and_nobody_is_refused() {
     node.until_proxies(1);
 }
 
+#[test]
+fn agents_hand_over_and_nobody_is_refused() {
+    let mut node = Node::new("handover", &["--hand-over", "LAB/active"]);
+    node.until_accepting();
+    let load = Load::start(&node);
+    for turn in 0..3 {
+        load.goes_on();
+        let mut settings = node.agent.settings.clone();
+        settings.socket = node.lab.dir().join(format!("socket-{turn}"));
+        settings.log = node.lab.dir().join(format!("log-{turn}"));
+        let successor = Agent::start(&node.namespace, settings).unwrap();
+        let mut former = std::mem::replace(&mut node.agent, successor);
+        let waited = wait_until("the successor being ready", PATIENCE, || node.status()["ready"] == true);
+        assert!(waited.is_ok(), "{}", node.agent.log());
+        assert_eq!(node.status()["proxy"], "accepting", "ready means: with a proxy of its own");
+        load.goes_on();
+        assert!(former.terminate().unwrap().success());
+    }
+    load.goes_on();
+    let (answered, failed) = load.finish();
+    println!("3 agents take over from a living one: {answered} answered, {} failed", failed.len());
+    assert!(failed.is_empty(), "{failed:?}");
+    node.until_proxies(1);
+}
+
 /// A proxy that isn't the agent's child, as a second container is not.
 fn proxy(node: &Node, socket: &str) -> Child {
     let log = fs::File::create(node.lab.dir().join("proxy.log")).unwrap();

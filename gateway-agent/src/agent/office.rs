@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::handover::{Place, Vacancy};
 use crate::metrics;
 use crate::node_writer::NodeWriter;
+use crate::process;
 
 /// The right to feed the kernel, and what goes with it.
 pub struct Office {
@@ -90,6 +91,7 @@ impl Office {
         }
         drop((self.duties, kernel));
         let detached = gateway_agent_kernel::detach(&self.terms.options.pin)?;
+        detached.proxy.map(process::end);
         let devices = detached.links.len();
         info!(
             event = "detached-all",
@@ -156,9 +158,15 @@ impl Agent {
         json!({ "place": self.office.place().name() })
     }
 
-    /// Whether the tables are applied, by this agent or by one that it handed over to.
+    /// Whether the tables are applied, by this agent or by one that it handed over to, and connections get to a proxy of
+    /// its own: that of the agent before may end when this one is ready.
     pub(super) fn is_ready(&self) -> bool {
-        self.applied.generation > 0 && self.office.place() != Place::Candidate
+        let is_served = match self.office.place() {
+            Place::Candidate => false,
+            Place::Active => self.steering.is_settled(&self.applied.steered),
+            Place::Retired => true,
+        };
+        self.applied.generation > 0 && is_served
     }
 }
 

@@ -16,7 +16,7 @@ use crate::proxy_link::{Event, ListenError, ProxyLink, Source};
 pub struct Steering {
     source: Source,
     link: ProxyLink,
-    /// None: not in this network namespace.
+    /// In this network namespace.
     is_allowed: bool,
     proxy: Proxy,
 }
@@ -99,6 +99,11 @@ impl Steering {
             info!(event = "proxy-replaced", pid = former.pid, "the former proxy finishes what it has");
         }
         !matches!(std::mem::replace(&mut self.proxy, Proxy::Accepting), Proxy::Accepting)
+    }
+
+    /// Whether a proxy of this agent's accepts what is wanted, or nothing is.
+    pub fn is_settled(&self, wanted: &BTreeMap<FrontendKey, Steered>) -> bool {
+        !self.is_allowed || wanted.is_empty() || matches!(self.proxy, Proxy::Accepting)
     }
 
     /// For people.

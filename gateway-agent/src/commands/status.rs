@@ -12,7 +12,9 @@ use crate::failure::Failure;
 use crate::statuses::summary;
 
 #[derive(Debug, thiserror::Error)]
-#[error("not ready: no tables are applied yet; `gateway-agent status` and the log say what it waits for")]
+#[error(
+    "not ready: no tables are applied yet, or no proxy accepts connections; `gateway-agent status` and the log say what it waits for"
+)]
 struct NotReady;
 
 pub fn execute(arguments: &Status) -> Result<(), Failure> {
