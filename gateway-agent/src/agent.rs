@@ -4,6 +4,7 @@ mod figures;
 mod hooks;
 pub mod node_status;
 mod office;
+mod pool;
 mod report;
 mod steering;
 
@@ -40,6 +41,8 @@ use crate::statuses::{Statuses, summary};
 use crate::unserved;
 use hooks::Hooks;
 use office::Office;
+use pool::Wanted;
+pub use pool::{Peers, Pool, leave_no_routes};
 use steering::Steering;
 
 /// What an agent is told at its start.
@@ -59,6 +62,7 @@ pub struct Setup {
     pub proxy: proxy_link::Source,
     /// Whether connections may be steered in this network namespace.
     pub may_steer: bool,
+    pub pool: Pool,
 }
 
 pub struct Agent {
@@ -71,6 +75,7 @@ pub struct Agent {
     kernel: Option<Kernel>,
     hooks: Hooks,
     steering: Steering,
+    pool: Pool,
     found: devices::Found,
     holders: Holders,
     statuses: Statuses,
@@ -149,6 +154,7 @@ impl Agent {
             kernel: None,
             hooks: Hooks::default(),
             steering: Steering::start(&setup.proxy, setup.may_steer)?,
+            pool: setup.pool,
             found: devices::Found::default(),
             holders: Holders::default(),
             statuses: Statuses::default(),
@@ -190,6 +196,7 @@ impl Agent {
     /// The first tables are applied.
     fn serve(&mut self) {
         self.reconcile_hooks();
+        self.attend_pool();
         info!(
             event = "ready",
             generation = self.applied.generation,
@@ -210,6 +217,7 @@ impl Agent {
                 _ = interrupt.recv() => break,
                 event = self.input.changed() => event.map(|()| Step::Objects)?,
                 event = self.devices.changed() => event.map_or(Step::Reconnect, |()| Step::Devices),
+                () = self.pool.changed() => Step::Pool,
                 _ = reconcile.tick() => Step::Reconcile,
                 event = self.steering.changed(), if self.kernel.is_some() => {
                     self.take_proxy(event);
@@ -228,8 +236,10 @@ impl Agent {
             };
             self.take(step).await?;
         }
+        self.pool.stop();
         drop(self.server);
         if self.owner.is_some_and(|owner| owner.is_gone()) {
+            leave_no_routes().await;
             return self.office.abandon(self.kernel);
         }
         info!(event = "stopped", "stopped; forwarding goes on with the tables as they are");
@@ -242,13 +252,18 @@ impl Agent {
         if step == Step::Chance {
             return self.replace_another();
         }
+        if step == Step::Pool
+            && let Some(kernel) = &mut self.kernel
+        {
+            self.pool.look(kernel);
+        }
         if step == Step::Reconnect {
             self.devices = Devices::open()?;
         }
         if matches!(step, Step::Objects | Step::Reconcile) {
             compile |= self.look_at_objects();
         }
-        if step != Step::Objects {
+        if !matches!(step, Step::Objects | Step::Pool) {
             compile |= self.look_at_devices().await;
         }
         compile |= self.look_at_holders();
@@ -264,9 +279,10 @@ impl Agent {
         } else if step == Step::Reconcile && !self.applied.problems.is_empty() {
             self.apply();
         }
-        if step != Step::Objects {
+        if !matches!(step, Step::Objects | Step::Pool) {
             self.reconcile_hooks();
         }
+        self.attend_pool();
         self.note_problems();
         Ok(())
     }
@@ -292,6 +308,17 @@ impl Agent {
     fn reconcile_hooks(&mut self) {
         if let Some(kernel) = &mut self.kernel {
             self.hooks.reconcile(kernel, &self.found.attachable);
+        }
+    }
+
+    fn attend_pool(&mut self) {
+        let wanted = Wanted {
+            pool: &self.applied.tables.pool,
+            sockets: self.applied.steered.keys().map(|key| key.address).collect(),
+            ready: self.applied.generation > 0 && self.hooks.attached() > 0,
+        };
+        if let Some(kernel) = &self.kernel {
+            self.pool.attend(kernel, wanted);
         }
     }
 
@@ -386,6 +413,7 @@ impl Agent {
         self.input.problems(RECONCILE).into_iter().for_each(|(origin, problem)| add(origin, problem));
         self.faults.files.iter().for_each(|fault| add(Origin::File, fault.to_string()));
         self.applied.problems.iter().for_each(|problem| add(Origin::Kernel, problem.to_string()));
+        self.pool.problems().for_each(|problem| add(Origin::Node, problem));
         self.hooks.problems().for_each(|problem| add(Origin::Device, problem));
         self.holders.fault.iter().for_each(|fault| {
             add(
@@ -414,6 +442,8 @@ impl Agent {
 enum Step {
     Objects,
     Devices,
+    /// Who announces pool addresses, or how other nodes are reached, has changed.
+    Pool,
     /// The netlink connection broke.
     Reconnect,
     /// Another agent may have let go of the kernel.

@@ -129,7 +129,34 @@ pub struct Run {
     pub selection_seed: String,
 
     #[command(flatten)]
+    pub pool: Pool,
+
+    #[command(flatten)]
     pub log: Log,
+}
+
+/// How agents of several nodes agree on who announces an address of a pool.
+#[derive(Args, Debug)]
+pub struct Pool {
+    /// Another node and an address of its agent; may be repeated. This node's own name is left out
+    ///
+    /// Agents tell each other five times a second that they live; if one dies, others announce its pool addresses.
+    #[arg(long = "peer", value_name = "NAME=ADDRESS", value_parser = parse_peer, requires = "peer_key")]
+    pub peers: Vec<(String, IpAddr)>,
+
+    /// File with the key that all agents share: at least 16 random bytes
+    #[arg(long, value_name = "FILE")]
+    pub peer_key: Option<PathBuf>,
+
+    /// UDP port of all agents' probes
+    ///
+    /// The default is above Linux's ephemeral ports and below none that anything else is known to use.
+    #[arg(long, value_name = "PORT", default_value_t = 61_790, value_parser = clap::value_parser!(u16).range(1..))]
+    pub probe_port: u16,
+
+    /// Address to receive probes at
+    #[arg(long, value_name = "ADDRESS", default_value = "::")]
+    pub probe_address: IpAddr,
 }
 
 #[derive(Args, Debug)]
@@ -424,6 +451,12 @@ fn parse_timeout(text: &str) -> Result<(String, Duration), String> {
     Ok((name.to_owned(), duration))
 }
 
+fn parse_peer(text: &str) -> Result<(String, IpAddr), String> {
+    let syntax = || format!("`{text}` is not NAME=ADDRESS, such as node2=10.0.0.2");
+    let (name, address) = text.split_once('=').ok_or_else(syntax)?;
+    Ok((name.to_owned(), address.parse().map_err(|_| syntax())?))
+}
+
 fn parse_size(text: &str) -> Result<(String, u32), String> {
     let (name, value) = text
         .split_once('=')
@@ -447,12 +480,14 @@ mod tests {
     fn run_takes_everything() {
         let line = "gateway-agent run -f a -f b --node-name n --node-address 10.0.0.1 --node-address fd00::1 \
             --device eth* --device veth? --host --pin /p --socket /s --flows 1000 --snat-ports 2048-4095 \
-            --hand-over /h --metrics :9890 --proxy-socket /x --timeout udp-opening=300ms --timeout tcp-closed=1s --size ring-places=2000 --selection-seed x --log json --log-level debug";
+            --hand-over /h --metrics :9890 --proxy-socket /x --timeout udp-opening=300ms --timeout tcp-closed=1s --size ring-places=2000 --selection-seed x \
+            --peer node2=10.0.0.2 --peer node3=fd00::3 --peer-key /k --probe-port 7000 --log json --log-level debug";
         let Command::Run(run) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!("not run")
         };
         assert_eq!(run.sources.paths.len(), 2);
         assert_eq!(run.node.node_addresses.len(), 2);
+        assert_eq!(run.pool.peers[1], ("node3".into(), "fd00::3".parse().unwrap()));
         assert_eq!(run.timeouts[0], ("udp-opening".into(), Duration::from_millis(300)));
         assert_eq!(run.sizes, [("ring-places".into(), 2000)]);
         assert!(run.devices[0].matches("eth17"));
@@ -465,6 +500,8 @@ mod tests {
             ("run -f a --timeout tcp-closed=1h2", "is no duration"),
             ("run -f a --size flows=1", "the names are frontends"),
             ("run -f a --size endpoints=0", "choose 1 to"),
+            ("run -f a --peer-key k --peer 10.0.0.2", "is not NAME=ADDRESS"),
+            ("run -f a --peer b=10.0.0.2", "--peer-key <FILE>"),
             ("run -f a --snat-ports 80-90", "begin at 1024 or above"),
             ("run -f a --kubeconfig b", "cannot be used with"),
             ("run -f a --daemon-set b/c", "cannot be used with"),

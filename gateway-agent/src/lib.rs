@@ -4,6 +4,7 @@
 
 mod admin;
 mod agent;
+mod announce;
 mod burst;
 mod cli;
 mod clock;

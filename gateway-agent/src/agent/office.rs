@@ -151,6 +151,7 @@ impl Agent {
             office.place = Place::Retired;
             office.vacancy = Some(Vacancy::await_death());
             self.steering.begin_again();
+            self.pool.make_way();
             self.hooks = Hooks::default();
             self.kernel = None;
             info!(event = "handed-over", "handed over to another agent; stands by until it is told to end");

@@ -43,6 +43,7 @@ impl Agent {
             "frontends": self.applied.tables.frontends.len(),
             "steered": self.applied.steered.len(),
             "proxy": self.steering.state(),
+            "pool": self.pool.as_report(),
             "devices": self.hooks.all().map(hook).collect::<Vec<_>>(),
             "objects": objects,
             "statuses": statuses,

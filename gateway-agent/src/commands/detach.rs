@@ -1,6 +1,7 @@
 //! `gateway-agent detach`
 
 use super::print;
+use crate::agent::leave_no_routes;
 use crate::cli::Detach;
 use crate::failure::Failure;
 use crate::process;
@@ -13,6 +14,7 @@ pub fn execute(arguments: &Detach) -> Result<(), Failure> {
     {
         print(&format!("the proxy (process {}) finishes what it has, and ends\n", proxy.pid))?;
     }
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(leave_no_routes());
     print(&format!(
         "detached from {} devices; removed {} tables and {} program arrays from {}\n",
         detached.links.len(),

@@ -1,12 +1,15 @@
 //! `gateway-agent run`
 
+use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use gateway_agent_kernel::{Options, Pins, Sizes, Timeouts};
 use gateway_agent_routing::Node;
 use kube::Client;
 
-use crate::agent::{Agent, Setup};
+use crate::agent::{Agent, Peers, Pool, Setup};
+use crate::announce;
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::proxy_link::Source;
@@ -36,6 +39,7 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
     runtime.block_on(async {
         let node = Node { name, gateway_addresses: arguments.node.node_addresses.clone(), ..Node::default() };
         let (input, cluster) = input(&arguments.sources, &node).await?;
+        let pool = pool(&arguments.pool, &node.name)?;
         let setup = Setup {
             node,
             input,
@@ -51,10 +55,30 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
                 None => Source::Child(arguments.log),
             },
             may_steer: arguments.host || !node::in_initial_network_namespace(),
+            pool,
         };
         let agent = Box::pin(Agent::start(setup)).await?;
         Box::pin(agent.run()).await
     })
+}
+
+/// How this node's agent finds those of others.
+fn pool(arguments: &cli::Pool, node: &str) -> Result<Pool, Failure> {
+    let key = match &arguments.peer_key {
+        Some(path) => Some(peer_key(path)?),
+        None => None,
+    };
+    let others = arguments.peers.iter().filter(|(name, _)| name != node);
+    let listen = SocketAddr::new(arguments.probe_address, arguments.probe_port);
+    Ok(Pool::new(
+        announce::Settings { node: node.to_owned(), listen },
+        Peers { addresses: others.cloned().collect(), key },
+    ))
+}
+
+fn peer_key(path: &Path) -> Result<announce::Key, Failure> {
+    let bytes = fs::read(path).map_err(|error| format!("--peer-key {}: {error}", path.display()))?;
+    Ok(announce::Key::new(&bytes).map_err(|error| format!("--peer-key {}: {error}", path.display()))?)
 }
 
 /// Files if any are given, else a cluster.

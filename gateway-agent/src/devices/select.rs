@@ -29,6 +29,8 @@ pub struct Link {
 pub struct Address {
     link: u32,
     ip: IpAddr,
+    /// Others are on the link: the prefix is not the address alone.
+    subnet: bool,
     /// Good as the source of packets: primary, and for IPv6 neither tentative, temporary nor deprecated.
     preferred: bool,
 }
@@ -72,11 +74,7 @@ fn describe(link: &Link, by_index: &BTreeMap<u32, &Link>, addresses: &[Address])
             name: link.name.clone(),
             l3_ifindex: l3.index,
             mac: l3.mac,
-            kind: if link.kind == Some(InfoKind::Veth) && link.peer_elsewhere && link.master.is_none() {
-                DeviceKind::Pod
-            } else {
-                DeviceKind::Ordinary
-            },
+            kind: kind(link, l3, addresses),
             source_v4: source(l3.index, addresses, |address| match address {
                 IpAddr::V4(v4) => Some(v4),
                 IpAddr::V6(_) => None,
@@ -89,6 +87,18 @@ fn describe(link: &Link, by_index: &BTreeMap<u32, &Link>, addresses: &[Address])
         l3_name: l3.name.clone(),
         has_v4: addresses.iter().any(|a| a.ip.is_ipv4()),
         has_v6: addresses.iter().any(|a| a.ip.is_ipv6()),
+    }
+}
+
+/// A pod is behind a veth without a subnet of its own, or behind one that is a bridge's port. An uplink may be a veth,
+/// too: a node in a container.
+fn kind(link: &Link, l3: &Link, addresses: &[Address]) -> DeviceKind {
+    let is_veth = link.kind == Some(InfoKind::Veth) && link.peer_elsewhere;
+    let has_subnet = addresses.iter().any(|address| address.link == l3.index && address.subnet);
+    match (is_veth, link.master.is_some(), has_subnet) {
+        (true, true, _) | (false, _, false) => DeviceKind::Ordinary,
+        (true, false, false) => DeviceKind::Pod,
+        (true, false, true) | (false, _, true) => DeviceKind::Uplink,
     }
 }
 
@@ -164,6 +174,7 @@ impl Address {
         Some(Self {
             link: message.header.index,
             ip: local.or(address).filter(|_| !flags.intersects(unusable))?,
+            subnet: message.header.prefix_len < if local.or(address)?.is_ipv4() { 32 } else { 128 },
             preferred: !flags.intersects(not_preferred),
         })
     }
@@ -181,7 +192,8 @@ mod tests {
     }
 
     fn address(link: u32, address: &str, preferred: bool) -> Address {
-        Address { link, ip: address.parse().unwrap(), preferred }
+        let subnet = link != 5;
+        Address { link, ip: address.parse().unwrap(), subnet, preferred }
     }
 
     fn node() -> (Vec<Link>, Vec<Address>) {
@@ -221,7 +233,7 @@ mod tests {
         let device = &select(&["eth0"])[0].device;
         assert_eq!(device.source_v4, Some(Ipv4Addr::new(10, 0, 0, 3)));
         assert_eq!(device.source_v6, Some("fd00::2".parse::<Ipv6Addr>().unwrap()));
-        assert_eq!((device.l3_ifindex, device.mac[5], device.kind), (2, 2, DeviceKind::Ordinary));
+        assert_eq!((device.l3_ifindex, device.mac[5], device.kind), (2, 2, DeviceKind::Uplink));
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod pinned;
 mod stage;
 
 pub use load::Load;
-pub use objects::{Objects, Phase, TCP_PORT, UDP_PORT};
+pub use objects::{Objects, POOL, Phase, TCP_PORT, UDP_PORT};
 pub use observe::{Condition, Counters, Flow, Observed};
 pub use pinned::{Link, Pinned};
 pub use stage::{Stage, TURN};

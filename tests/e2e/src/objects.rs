@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::{fs, io};
 
@@ -15,6 +15,10 @@ pub const UDP_PORT: u16 = 8125;
 
 /// Where the pods serve both protocols.
 pub(crate) const POD_PORT: u16 = 7000;
+
+/// Addresses of the pool, on the link of clients and nodes.
+pub const POOL: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x100))];
 
 /// What an `EndpointSlice` says of an endpoint that it lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub struct Objects {
     pub weights: Vec<(String, u32)>,
     endpoints: BTreeMap<String, Vec<Endpoint>>,
     known: Vec<Pod>,
+    /// The Gateway has addresses of a pool, [`POOL`], instead of the nodes'.
+    pub pool: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -55,7 +61,8 @@ impl Objects {
             node: node.to_owned(),
             addresses: pod.host.addresses(),
         });
-        let mut objects = Self { weights: Vec::new(), endpoints: BTreeMap::new(), known: known.collect() };
+        let mut objects =
+            Self { weights: Vec::new(), endpoints: BTreeMap::new(), known: known.collect(), pool: false };
         for (service, weight, pods) in services {
             objects.weights.push(((*service).to_owned(), *weight));
             objects.endpoints.insert((*service).to_owned(), Vec::new());
@@ -94,7 +101,7 @@ impl Objects {
     }
 
     fn render(&self) -> String {
-        let mut text = GATEWAY.to_owned();
+        let mut text = [CLASS, if self.pool { POOL_GATEWAY } else { GATEWAY }, LISTENERS].concat();
         for (kind, listener, port) in [("TCPRoute", "tcp", TCP_PORT), ("UDPRoute", "udp", UDP_PORT)] {
             let _ = write!(
                 text,
@@ -152,7 +159,7 @@ fn slice(text: &mut String, service: &str, endpoints: &[Endpoint], family: Famil
     }
 }
 
-const GATEWAY: &str = "\
+const CLASS: &str = "\
 apiVersion: v1
 kind: Namespace
 metadata: {name: shop}
@@ -162,12 +169,34 @@ kind: GatewayClass
 metadata: {name: gateway-agent}
 spec: {controllerName: gateway-agent.io/controller}
 ---
+";
+
+const GATEWAY: &str = "\
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: edge, namespace: shop}
 spec:
   gatewayClassName: gateway-agent
-  listeners:
+";
+
+/// With [`POOL`].
+const POOL_GATEWAY: &str = "\
+apiVersion: gateway-agent.io/v1alpha1
+kind: GatewayConfig
+metadata: {name: pool, namespace: shop}
+spec:
+  addresses: {mode: Pool, pools: [{name: lab, ranges: [10.0.0.100, 'fd00::100']}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec:
+  gatewayClassName: gateway-agent
+  infrastructure: {parametersRef: {group: gateway-agent.io, kind: GatewayConfig, name: pool}}
+  addresses: [{value: 10.0.0.100}, {value: 'fd00::100'}]
+";
+
+const LISTENERS: &str = "  listeners:
   - {name: tcp, protocol: TCP, port: 8080}
   - {name: udp, protocol: UDP, port: 8125}
 ";

@@ -113,6 +113,11 @@ impl Counters {
         packets.unwrap_or_else(|| panic!("stats know no reason {name}"))
     }
 
+    /// Packets that were handed on to other nodes.
+    pub fn handed_on(&self) -> u64 {
+        self.0["pool"]["handedOn"].as_u64().expect("stats count them")
+    }
+
     /// Reasons that were met, with how often.
     pub fn reasons(&self) -> Vec<(String, u64)> {
         let reasons = self.0["reasons"].as_array().into_iter().flatten();

@@ -40,6 +40,30 @@ impl Stage {
 
     /// The same with further arguments for the agents.
     pub fn set_with(name: &str, services: &[(&str, u32, &[&str])], extra: &[&str]) -> Result<Self> {
+        Self::build(name, services, |_| Ok(extra.iter().map(|word| (*word).to_owned()).collect()), false)
+    }
+
+    /// Agents that know each other, and a Gateway with the addresses [`POOL`].
+    pub fn set_pool(name: &str, services: &[(&str, u32, &[&str])]) -> Result<Self> {
+        let acquaint = |lab: &Standard| {
+            let key = lab.lab.folder("peers")?.join("key");
+            // The lab's own: nobody outside knows its name, and this is no secret of anybody.
+            std::fs::write(&key, lab.lab.dir().display().to_string())?;
+            let mut words = vec!["--peer-key".to_owned(), key.display().to_string()];
+            for node in &lab.nodes {
+                words.extend(["--peer".to_owned(), format!("{}={}", node.name(), node.host.v4)]);
+            }
+            Ok(words)
+        };
+        Self::build(name, services, acquaint, true)
+    }
+
+    fn build(
+        name: &str,
+        services: &[(&str, u32, &[&str])],
+        extra: impl FnOnce(&Standard) -> Result<Vec<String>>,
+        pool: bool,
+    ) -> Result<Self> {
         // A story that failed left nothing behind that the next one would meet.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let lab = Standard::build(name)?;
@@ -50,13 +74,15 @@ impl Stage {
         }
         let pods = lab.pods().map(|pod| Server::start(&pod.host.namespace, pod.name(), POD_PORT));
         let servers = pods.collect::<Result<Vec<_>, _>>()?;
-        let objects = Objects::new(&lab, services);
+        let mut objects = Objects::new(&lab, services);
+        objects.pool = pool;
+        let extra = extra(&lab)?;
         let config = lab.lab.folder("config")?;
         objects.write(&config)?;
         let start = |index: usize| -> Result<Agent> {
             let node = &lab.nodes[index];
             let mut settings = Settings::for_node(&lab.lab, node, &config)?;
-            settings.extra.extend(extra.iter().map(|word| (*word).to_owned()));
+            settings.extra.extend(extra.iter().cloned());
             Ok(Agent::start(&node.host.namespace, settings)?)
         };
         let agents = [start(0)?, start(1)?];

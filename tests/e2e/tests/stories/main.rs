@@ -9,4 +9,5 @@ mod endpoints;
 mod forwarding;
 mod full_tables;
 mod hand_over;
+mod pool;
 mod weights;
