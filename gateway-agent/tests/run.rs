@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what can't be set up fails the test")]
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -151,6 +152,22 @@ fn a_gateway_waits_for_its_address() {
     });
     lab.namespace.address("up0", "10.9.0.7/24").unwrap();
     lab.until("the address", |lab| lab.status()["frontends"] == 1 && !lab.has_problem("10.9.0.7"));
+}
+
+/// A listener takes no port from who has it, and gets it when that one goes. (Sockets are looked at every 10 s.)
+#[test]
+fn the_node_keeps_the_ports_of_its_sockets() {
+    let lab = Node::new("holders", &["up*"]);
+    assert_eq!(lab.status()["frontends"], 1);
+    let holder = lab.namespace.run(|| TcpListener::bind("0.0.0.0:8080")).unwrap();
+    lab.until("the port's holder is named", |lab| {
+        lab.status()["frontends"] == 0
+            && lab.has_problem(
+                "port 8080 of 10.9.0.1 belongs to a socket of user 0 of the node (0.0.0.0:8080/tcp)",
+            )
+    });
+    drop(holder);
+    lab.until("the port", |lab| lab.status()["frontends"] == 1 && !lab.has_problem("port 8080"));
 }
 
 #[test]
