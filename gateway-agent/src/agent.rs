@@ -383,7 +383,9 @@ impl Agent {
         let begun = Instant::now();
         let report = kernel.apply(&self.applied.tables);
         self.applied.problems = report.problems;
-        self.applied.problems.extend(self.steering.apply(kernel, &self.applied.steered));
+        let http = &self.compiler.outcome().tables.http;
+        let problems = self.steering.apply(kernel, &self.applied.steered, http);
+        self.applied.problems.extend(problems);
         self.applied.at = jiff::Timestamp::now();
         self.applied.took = begun.elapsed();
         let (generation, changes) = (self.applied.generation, report.changes);

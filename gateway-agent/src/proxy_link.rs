@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use gateway_agent_kernel::Process;
 use gateway_agent_proxy::link::Listener;
+use gateway_agent_tables::http::HttpTables;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -53,6 +54,7 @@ pub struct ListenError {
 /// Keeps a proxy as long as it lives. Processes that it started go on without it.
 #[derive(Debug)]
 pub struct ProxyLink {
+    http: watch::Sender<Arc<HttpTables>>,
     listeners: watch::Sender<Vec<Listener>>,
     events: mpsc::Receiver<Event>,
     task: JoinHandle<()>,
@@ -61,6 +63,7 @@ pub struct ProxyLink {
 /// What sessions with proxies share.
 #[derive(Debug)]
 struct Offer {
+    http: watch::Receiver<Arc<HttpTables>>,
     listeners: watch::Receiver<Vec<Listener>>,
     events: mpsc::Sender<Event>,
     /// Those that the last proxy accepts at, or did.
@@ -73,8 +76,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 impl ProxyLink {
     pub fn start(source: &Source) -> Result<Self, ListenError> {
         let (sender, listeners) = watch::channel(Vec::new());
+        let (http_sender, http) = watch::channel(Arc::default());
         let (told, events) = mpsc::channel(1);
-        let offer = Arc::new(Offer { listeners, events: told, sockets: Mutex::default() });
+        let offer = Arc::new(Offer { http, listeners, events: told, sockets: Mutex::default() });
         let task = match source {
             Source::Child(log) => tokio::spawn(child::keep(offer, log.clone())),
             Source::Socket(path) => {
@@ -82,11 +86,19 @@ impl ProxyLink {
                 tokio::spawn(welcome(listener, offer))
             }
         };
-        Ok(Self { listeners: sender, events, task })
+        Ok(Self { http: http_sender, listeners: sender, events, task })
     }
 
-    /// Tells proxies, present and coming, which listeners there are.
-    pub fn tell(&self, listeners: Vec<Listener>) {
+    /// Tells proxies, present and coming, which listeners there are, and before that how to serve them.
+    pub fn tell(&self, http: &HttpTables, listeners: Vec<Listener>) {
+        // What didn't change is shared, and compared by its place.
+        self.http.send_if_modified(|known| {
+            let differs = **known != *http;
+            if differs {
+                *known = Arc::new(http.clone());
+            }
+            differs
+        });
         self.listeners.send_if_modified(|known| {
             let differs = *known != listeners;
             *known = listeners;

@@ -143,14 +143,14 @@ fn talk(to: SocketAddr, words: &[u8]) -> io::Result<String> {
     Ok(answer)
 }
 
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n";
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
 
 /// A ClientHello as far as its frame tells.
 const HELLO: &[u8] = &[22, 3, 1, 0, 5, 1, 0, 0, 1, 0];
 
 fn request(to: SocketAddr) -> io::Result<()> {
     let answer = talk(to, REQUEST)?;
-    let is_right = answer.starts_with("HTTP/1.1 404 ") && answer.ends_with("404 Not Found\n");
+    let is_right = answer.starts_with("HTTP/1.1 404 ") && answer.ends_with("Not Found");
     if is_right { Ok(()) } else { Err(io::Error::other(format!("answered {answer:?}"))) }
 }
 
@@ -227,13 +227,82 @@ fn listeners_accept_and_say_what_they_do_not_do() {
     greeter.join().unwrap();
     for (part, wanted) in [
         ("", "listeners that accept connections"),
-        ("/listeners/0", "requests get 404"),
+        ("/listeners/0", "accepts connections"),
         ("/listeners/1", "closed after the ClientHello"),
     ] {
         let (status, message) = node.programmed(part);
         assert_eq!(status, "True", "{part}: {message}");
         assert!(message.contains(wanted), "{part}: {message}");
     }
+}
+
+const ROUTE: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {ports: [{port: 80, targetPort: 9000}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: '', port: 9000, protocol: TCP}]
+endpoints: [{addresses: [10.9.0.2], conditions: {ready: true}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: shop}
+spec:
+  parentRefs: [{name: edge, sectionName: web}]
+  rules:
+  - matches: [{path: {type: PathPrefix, value: /api}}]
+    filters:
+    - type: URLRewrite
+      urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}
+    backendRefs: [{name: web, port: 80}]
+";
+
+/// The route's tables go from the agent to the proxy, and a request from the client to the endpoint.
+#[test]
+fn requests_reach_the_endpoints_of_their_routes() {
+    let node = Node::accepting("routes");
+    let endpoint = node.client.run(|| TcpListener::bind("10.9.0.2:9000").unwrap());
+    std::thread::spawn(move || {
+        for stream in endpoint.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", head.len()).unwrap();
+            stream.write_all(&head).unwrap();
+        }
+    });
+    let files = &node.agent.settings.config[0];
+    fs::write(files.join("route.yaml"), ROUTE).unwrap();
+    node.client.run(|| {
+        let ask = |address| {
+            let words = b"GET /api/items?page=1 HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
+            talk(target(address, 80), words).unwrap()
+        };
+        for address in ADDRESSES {
+            let mut answer = String::new();
+            let served = wait_until("an endpoint's answer", PATIENCE, || {
+                answer = ask(address);
+                answer.starts_with("HTTP/1.1 200 ")
+            });
+            assert!(served.is_ok(), "{answer}; {}", node.agent.log());
+            assert!(
+                answer.contains("\r\n\r\nGET /items?page=1 HTTP/1.1\r\nHost: shop.example\r\n"),
+                "{answer}"
+            );
+            let client = if address.contains(':') { "fd09::2" } else { "10.9.0.2" };
+            assert!(answer.contains(&format!("X-Forwarded-For: {client}\r\n")), "{answer}");
+            request(target(address, 80)).unwrap();
+        }
+    });
 }
 
 #[test]

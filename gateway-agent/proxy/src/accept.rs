@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use tracing::warn;
 
 use crate::answer;
 use crate::serve::Shared;
+use crate::socket::Tcp;
+use crate::worker::Worker;
 
 /// After the kernel gives new connections to others: handshakes that had begun are completed with the socket that
 /// they began with, and a lost packet is repeated after a second (RFC 6298, 2.1).
@@ -27,28 +30,34 @@ const UNKNOWN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until set number `set` is retired and nothing waits any more. `_open` is dropped at the end.
-pub(crate) async fn accept(listener: TcpListener, set: u64, shared: Arc<Shared>, _open: mpsc::Sender<()>) {
+pub(crate) async fn accept(
+    listener: TcpListener,
+    set: u64,
+    shared: Arc<Shared>,
+    http: Rc<Worker<Tcp>>,
+    _open: mpsc::Sender<()>,
+) {
     let mut retired = shared.retired.subscribe();
     loop {
         tokio::select! {
-            accepted = listener.accept() => take(accepted, &shared).await,
+            accepted = listener.accept() => take(accepted, &shared, &http).await,
             // An error: the process ends.
             () = async { drop(retired.wait_for(|up_to| set <= *up_to).await) } => break,
         }
     }
     let end = Instant::now() + GRACE;
     while let Ok(accepted) = timeout_at(end, listener.accept()).await {
-        take(accepted, &shared).await;
+        take(accepted, &shared, &http).await;
     }
     // What is complete by now is still in the queue.
     while let Ok(accepted) = timeout(Duration::ZERO, listener.accept()).await {
-        take(accepted, &shared).await;
+        take(accepted, &shared, &http).await;
     }
 }
 
-async fn take(accepted: io::Result<(TcpStream, SocketAddr)>, shared: &Arc<Shared>) {
+async fn take(accepted: io::Result<(TcpStream, SocketAddr)>, shared: &Arc<Shared>, http: &Rc<Worker<Tcp>>) {
     match accepted {
-        Ok((stream, _)) => begin(stream, shared),
+        Ok((stream, peer)) => begin(stream, peer, shared, http),
         // The client has gone; accept(2) says it this way.
         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
         Err(error) => {
@@ -59,14 +68,22 @@ async fn take(accepted: io::Result<(TcpStream, SocketAddr)>, shared: &Arc<Shared
 }
 
 /// Above the limit, connections are closed at once: those that are open go on undisturbed.
-fn begin(stream: TcpStream, shared: &Arc<Shared>) {
+fn begin(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, http: &Rc<Worker<Tcp>>) {
     let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else { return };
-    let shared = Arc::clone(shared);
+    let (shared, http) = (Arc::clone(shared), Rc::clone(http));
     spawn_local(async move {
         if let Ok(local) = stream.local_addr()
             && let Some(application) = application(local, &shared).await
         {
-            answer::connection(stream, application, &shared.limits).await;
+            match application {
+                // Responses are written whole; without it, a small one could wait for an acknowledgement.
+                Application::Http if stream.set_nodelay(true).is_ok() => {
+                    http.connection(stream, local, peer).await;
+                }
+                // The client has gone.
+                Application::Http => {}
+                Application::Tls => answer::connection(stream, &shared.limits).await,
+            }
         }
         drop(permit);
     });

@@ -24,8 +24,12 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: S, peers: Peers) {
     let mut client = Stream::new(socket);
     let deadline = worker.deadlines.add();
+    // Whoever connected to a proxy that drains meant to ask something.
+    let mut is_first = true;
     loop {
-        let outcome = match next_plan(&worker, &mut client, &deadline, &peers).await {
+        let received = next_plan(&worker, &mut client, &deadline, &peers, is_first).await;
+        is_first = false;
+        let outcome = match received {
             Received::Plan(Plan::Forward(request)) => forward(&worker, &mut client, &deadline, request).await,
             Received::Plan(Plan::Http2) => return h2::serve(worker, client, peers).await,
             Received::Plan(Plan::Reply(answered)) => Outcome::Reply(answered),
@@ -65,6 +69,7 @@ async fn next_plan<S: Socket, C: Connect>(
     client: &mut Stream<S>,
     deadline: &Deadline,
     peers: &Peers,
+    is_first: bool,
 ) -> Received {
     let settings = &worker.server.settings;
     let plan = |input: &mut &[u8]| {
@@ -95,7 +100,9 @@ async fn next_plan<S: Socket, C: Connect>(
             match fed {
                 Poll::Ready(Ok(Fed::Some(made))) => read = Some(made),
                 Poll::Ready(Ok(Fed::End) | Err(_)) => return Poll::Ready(Received::Nothing),
-                Poll::Pending if !begun && worker.is_draining() => return Poll::Ready(Received::Nothing),
+                Poll::Pending if !begun && !is_first && worker.is_draining() => {
+                    return Poll::Ready(Received::Nothing);
+                }
                 Poll::Pending => {
                     ready!(deadline.poll(cx));
                     return Poll::Ready(if begun { Received::Late } else { Received::Nothing });

@@ -10,6 +10,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use gateway_agent_tables::Application;
+use gateway_agent_tables::http::HttpTables;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -22,6 +23,8 @@ use tokio::net::UnixStream;
 /// From the agent to the proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
+    /// How HTTP requests are forwarded; it replaces what was said before.
+    Http(Arc<HttpTables>),
     /// All listeners that there are; it replaces what was said before.
     Listeners(Vec<Listener>),
     /// Accept connections at as many sockets as this, which come with it.
@@ -61,8 +64,8 @@ pub enum LinkError {
     Sockets { wanted: usize, found: usize },
 }
 
-/// A listener is a few tens of bytes, and there are at most 16,384 frontends.
-const MOST_BYTES: usize = 4 << 20;
+/// A rule is about 300 bytes, and a route may have a few hundred kilobytes of them: 200,000 rules, or 100 such routes.
+const MOST_BYTES: usize = 64 << 20;
 
 /// `SCM_MAX_FD` of linux/net/scm.h: what the kernel passes with one message.
 const MOST_DESCRIPTORS: usize = 253;

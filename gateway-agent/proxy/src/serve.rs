@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener as BlockingListener;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ use tracing::{info, warn};
 use crate::accept::{Listeners, accept};
 use crate::h1::HeadLimits;
 use crate::link::{self, LinkError, Listener, Order, Receiver, Report, Sender};
+use crate::server::Server;
+use crate::settings::Settings;
+use crate::socket::Tcp;
+use crate::worker as http;
 
 /// How clients are kept from taking all that there is.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +55,7 @@ pub enum Agent {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
+    pub(crate) server: Arc<Server>,
     pub(crate) listeners: Listeners,
     /// Sets of sockets are numbered from 1; those up to this one get no more connections.
     pub(crate) retired: watch::Sender<u64>,
@@ -66,8 +72,10 @@ const RECONNECT: Duration = Duration::from_millis(200);
 /// Accepts connections until SIGTERM or SIGINT, or until another proxy has taken over, and then until those that are
 /// there have ended.
 pub fn run(agent: Agent, workers: usize, limits: Limits) -> io::Result<()> {
+    let settings = Settings { heads: limits.head, head_timeout: limits.first_message, ..Settings::default() };
     let shared = Arc::new(Shared {
         limits,
+        server: Server::new(settings),
         listeners: watch::Sender::new(HashMap::new()),
         retired: watch::Sender::new(0),
         connections: Arc::new(Semaphore::new(limits.connections)),
@@ -125,6 +133,7 @@ impl Proxy {
         }
         info!(event = "draining", "no longer accepting; connections that are open may end");
         self.shared.retired.send_replace(u64::MAX);
+        self.shared.server.drain();
         drop(self.workers);
         // None: nothing holds the other end.
         let _ = ended.recv().await;
@@ -165,6 +174,7 @@ impl Proxy {
             };
             match order {
                 None => return Ok(End::Lost),
+                Some(Order::Http(tables)) => self.shared.server.update(&tables),
                 Some(Order::Listeners(listeners)) => self.know(&listeners),
                 Some(Order::Accept { sockets }) => {
                     let sockets = receiver.take_descriptors(sockets)?;
@@ -206,10 +216,12 @@ impl Worker {
         let (shared, open) = (Arc::clone(shared), open.clone());
         let work = move || {
             LocalSet::new().block_on(&runtime, async {
+                let http = http::Worker::start(Arc::clone(&shared.server), Tcp);
                 while let Some((set, socket)) = received.recv().await {
                     match listener(socket) {
                         Ok(listener) => {
-                            spawn_local(accept(listener, set, Arc::clone(&shared), open.clone()));
+                            let (shared, http) = (Arc::clone(&shared), Rc::clone(&http));
+                            spawn_local(accept(listener, set, shared, http, open.clone()));
                         }
                         Err(error) => warn!("a socket of the agent can't be used: {error}"),
                     }

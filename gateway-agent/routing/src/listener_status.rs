@@ -164,9 +164,7 @@ impl Listener<'_> {
         if self.is_served(snapshot) {
             format!("listener {listener} carries traffic")
         } else if self.protocol == Some(ListenerProtocol::Http) {
-            format!(
-                "listener {listener} accepts connections; HTTP routes are not served yet: requests get 404"
-            )
+            format!("listener {listener} accepts connections, and the proxy forwards their requests")
         } else {
             format!(
                 "listener {listener} accepts connections; TLS is not served yet: they are closed after the ClientHello"

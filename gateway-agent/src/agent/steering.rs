@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use gateway_agent_kernel::{ApplyProblem, Kernel, one_line};
 use gateway_agent_proxy::link::Listener;
+use gateway_agent_tables::http::HttpTables;
 use gateway_agent_tables::{FrontendKey, Steered};
 use tracing::{info, warn};
 
@@ -56,6 +57,7 @@ impl Steering {
         &mut self,
         kernel: &mut Kernel,
         wanted: &BTreeMap<FrontendKey, Steered>,
+        http: &HttpTables,
     ) -> Vec<ApplyProblem> {
         if !self.is_allowed {
             return refused(wanted, NOT_ALLOWED);
@@ -65,7 +67,7 @@ impl Steering {
             port: key.port,
             application: steered.application,
         };
-        self.link.tell(wanted.iter().map(listener).collect());
+        self.link.tell(http, wanted.iter().map(listener).collect());
         let report = kernel.steer(&wanted.keys().copied().collect());
         match &self.proxy {
             Proxy::Accepting => report.problems,

@@ -56,6 +56,9 @@ impl Session {
             other @ Report::Accepting => return Err(SessionError::OutOfTurn(other)),
         };
         let sockets = offer.sockets(workers, self.replaces.is_some()).map_err(SessionError::Sockets)?;
+        let mut http = offer.http.clone();
+        let known = Order::Http(http.borrow_and_update().clone());
+        sender.send(&known, &[]).await?;
         let mut listeners = offer.listeners.clone();
         let known = Order::Listeners(listeners.borrow_and_update().clone());
         sender.send(&known, &[]).await?;
@@ -78,6 +81,15 @@ impl Session {
         let mut retired = self.retired;
         loop {
             tokio::select! {
+                // Tables come before the listeners that they serve.
+                biased;
+                changed = http.changed() => {
+                    if changed.is_err() {
+                        return Ok(End::Gone);
+                    }
+                    let known = Order::Http(http.borrow_and_update().clone());
+                    sender.send(&known, &[]).await?;
+                }
                 changed = listeners.changed() => {
                     if changed.is_err() {
                         return Ok(End::Gone);
