@@ -37,7 +37,7 @@ enum Task {
     Demo(demo::Options),
     /// Set up, build, and run every test
     Test(test::Options),
-    /// Set up, build, and try random packets and files
+    /// Set up, build, and try random packets, files and requests
     Fuzz(fuzz::Options),
     /// Set up, build, and measure the data plane beside its peers
     Bench(bench::Options),

@@ -56,5 +56,10 @@ fn admission_is_idempotent(first: &Admitted) {
 fn node() -> Node {
     let addresses: Vec<IpAddr> =
         vec![Ipv4Addr::new(192, 0, 2, 1).into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()];
-    Node { name: "node-a".to_owned(), addresses: addresses.clone(), gateway_addresses: addresses, ..Node::default() }
+    Node {
+        name: "node-a".to_owned(),
+        addresses: addresses.clone(),
+        gateway_addresses: addresses,
+        ..Node::default()
+    }
 }
