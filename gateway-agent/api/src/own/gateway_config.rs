@@ -58,7 +58,8 @@ pub struct Addresses {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub pools: Option<Vec<Pool>>,
-    /// Labels of the nodes that offer their addresses and announce those of pools. Default: none, which is every node.
+    /// Labels of the nodes that offer their addresses; those of pools may be announced by any node that serves.
+    /// Default: none, which is every node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_selector: Option<BTreeMap<String, String>>,
     /// Which Gateways may share a node's address and port, told apart by hostname. Namespace: those of one namespace.
