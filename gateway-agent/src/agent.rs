@@ -13,12 +13,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gateway_agent_api::{Kind, ObjectRef};
-use gateway_agent_kernel::{ApplyProblem, Kernel, Options};
-use gateway_agent_routing::{Held, Minutes, Node};
-use gateway_agent_tables::{FrontendKey, L4Tables, ListenerName, Steered};
+use gateway_agent_kernel::{ApplyProblem, ApplyReport, Kernel, Options};
+use gateway_agent_routing::{Minutes, Node};
+use gateway_agent_tables::{Delta, FrontendKey, HttpDelta, Steered};
 use glob::Pattern;
 use kube::Client;
-use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -77,6 +76,8 @@ pub struct Agent {
     steering: Steering,
     pool: Pool,
     found: devices::Found,
+    /// Devices whose packets the node doesn't forward, when they were last looked at.
+    not_forwarding: Vec<String>,
     holders: Holders,
     statuses: Statuses,
     notices: Notices,
@@ -101,13 +102,12 @@ struct Faults {
 
 #[derive(Debug, Default)]
 struct Applied {
-    tables: L4Tables,
     steered: BTreeMap<FrontendKey, Steered>,
-    /// If all of the tables are in the kernel.
-    statuses: BTreeMap<ObjectRef, Value>,
-    problems: Vec<ApplyProblem>,
-    /// Listeners whose ports others have on this node.
-    held: BTreeMap<ListenerName, Held>,
+    /// What is not in the kernel as the tables say.
+    unforwarded: Vec<ApplyProblem>,
+    unsteered: Vec<ApplyProblem>,
+    /// Gateways whose statuses say so.
+    unserved: BTreeSet<ObjectRef>,
     /// Number of times that tables were compiled and applied.
     generation: u64,
     at: jiff::Timestamp,
@@ -115,8 +115,8 @@ struct Applied {
 }
 
 impl Applied {
-    fn wanted(&self) -> unserved::Wanted<'_> {
-        unserved::Wanted { forwarded: &self.tables, steered: &self.steered }
+    fn problems(&self) -> impl Iterator<Item = &ApplyProblem> {
+        self.unforwarded.iter().chain(&self.unsteered)
     }
 }
 
@@ -156,6 +156,7 @@ impl Agent {
             steering: Steering::start(&setup.proxy, setup.may_steer)?,
             pool: setup.pool,
             found: devices::Found::default(),
+            not_forwarding: Vec::new(),
             holders: Holders::default(),
             statuses: Statuses::default(),
             notices: Notices::default(),
@@ -173,6 +174,7 @@ impl Agent {
             agent.take_office()?;
         }
         agent.found = agent.devices.look(&agent.patterns).await?;
+        agent.not_forwarding = forwarding_problems(&agent.found.attachable);
         agent.compiler.set_node_addresses(agent.found.addresses.clone());
         agent.input.look(&mut agent.compiler)?;
         agent.look_at_holders();
@@ -201,7 +203,7 @@ impl Agent {
             event = "ready",
             generation = self.applied.generation,
             devices = self.hooks.attached(),
-            frontends = self.applied.tables.frontends.len(),
+            frontends = self.compiler.outcome().tables.l4.frontends.len(),
             "ready: the first tables are applied"
         );
     }
@@ -276,7 +278,7 @@ impl Agent {
         }
         if compile {
             self.compile();
-        } else if step == Step::Reconcile && !self.applied.problems.is_empty() {
+        } else if step == Step::Reconcile && self.applied.problems().next().is_some() {
             self.apply();
         }
         if !matches!(step, Step::Objects | Step::Pool) {
@@ -291,7 +293,8 @@ impl Agent {
     fn take_proxy(&mut self, event: proxy_link::Event) {
         let Some(kernel) = &mut self.kernel else { return };
         if self.steering.take(kernel, event) && self.applied.generation > 0 {
-            self.apply();
+            self.steer();
+            self.write_statuses(BTreeSet::new());
             self.note_problems();
         }
     }
@@ -313,7 +316,7 @@ impl Agent {
 
     fn attend_pool(&mut self) {
         let wanted = Wanted {
-            pool: &self.applied.tables.pool,
+            pool: &self.compiler.outcome().tables.l4.pool,
             sockets: self.applied.steered.keys().map(|key| key.address).collect(),
             ready: self.applied.generation > 0 && self.hooks.attached() > 0,
         };
@@ -342,6 +345,7 @@ impl Agent {
             Ok(found) => {
                 self.faults.devices = None;
                 self.found = found;
+                self.not_forwarding = forwarding_problems(&self.found.attachable);
                 self.compiler.set_node_addresses(self.found.addresses.clone())
             }
             Err(error) => {
@@ -357,35 +361,53 @@ impl Agent {
         self.compiler.set_holders(holders)
     }
 
-    /// Compiles the snapshot and gives the kernel what follows from it.
+    /// Compiles what changed and gives the kernel what follows from it.
     fn compile(&mut self) {
         self.compiler.set_time();
-        self.compiler.compile();
+        let changes = self.compiler.compile();
         let outcome = self.compiler.outcome();
-        self.applied.tables = outcome.tables.l4.clone();
-        self.applied.steered = outcome.tables.steered();
-        self.applied.held = outcome.held.clone();
-        self.applied.generation += 1;
         self.recheck_at = outcome.recheck_at;
-        if self.input.judges_objects() {
-            self.applied.statuses = outcome.statuses.clone();
+        if !changes.problems.is_empty() {
             let problems = outcome.problems.iter();
             let notice =
                 |problem| Notice { origin: Origin::Object, message: self.compiler.describe(problem) };
             self.object_problems = problems.map(notice).collect();
         }
-        self.apply();
+        self.applied.generation += 1;
+        let begun = Instant::now();
+        if let Some(kernel) = &mut self.kernel {
+            let report = kernel.update(&outcome.tables.l4, &changes.tables.l4);
+            self.note_applied(report, begun);
+            let Delta { tls, http, .. } = &changes.tables;
+            let is_other = !tls.frontends.is_empty() || *http != HttpDelta::default();
+            if is_other || self.applied.generation == 1 {
+                self.steer();
+            }
+        }
+        self.write_statuses(changes.statuses);
     }
 
-    /// Gives the kernel the tables, also once more if it couldn't take all of them.
+    /// Gives the kernel all of the tables, perhaps once more since it couldn't take all of them.
     fn apply(&mut self) {
         let Some(kernel) = &mut self.kernel else { return };
         let begun = Instant::now();
-        let report = kernel.apply(&self.applied.tables);
-        self.applied.problems = report.problems;
-        let http = &self.compiler.outcome().tables.http;
-        let problems = self.steering.apply(kernel, &self.applied.steered, http);
-        self.applied.problems.extend(problems);
+        let report = kernel.apply(&self.compiler.outcome().tables.l4);
+        self.steer();
+        self.note_applied(report, begun);
+        let (compiled, told) = (self.compiler.outcome().statuses.keys(), self.statuses.all());
+        let objects = compiled.chain(told.map(|(object, _)| object)).cloned().collect();
+        self.write_statuses(objects);
+    }
+
+    fn steer(&mut self) {
+        let Some(kernel) = &mut self.kernel else { return };
+        let tables = &self.compiler.outcome().tables;
+        self.applied.steered = tables.steered();
+        self.applied.unsteered = self.steering.apply(kernel, &self.applied.steered, &tables.http);
+    }
+
+    fn note_applied(&mut self, report: ApplyReport, begun: Instant) {
+        self.applied.unforwarded = report.problems;
         self.applied.at = jiff::Timestamp::now();
         self.applied.took = begun.elapsed();
         let (generation, changes) = (self.applied.generation, report.changes);
@@ -393,13 +415,29 @@ impl Agent {
             event = "applied",
             generation, changes, "applied tables {generation}: {changes} entries changed"
         );
-        self.write_statuses();
     }
 
-    fn write_statuses(&mut self) {
-        let mut statuses = self.applied.statuses.clone();
-        unserved::tell(&mut statuses, self.applied.wanted(), &self.applied.problems);
-        for object in self.statuses.update(statuses, &rfc3339(self.applied.at)) {
+    fn wanted(&self) -> unserved::Wanted<'_> {
+        unserved::Wanted { forwarded: &self.compiler.outcome().tables.l4, steered: &self.applied.steered }
+    }
+
+    /// Says what follows for these objects, and for the Gateways that are served in another way than they should.
+    fn write_statuses(&mut self, mut objects: BTreeSet<ObjectRef>) {
+        if !self.input.judges_objects() || self.kernel.is_none() {
+            return;
+        }
+        let unserved = unserved::gateways(self.wanted(), self.applied.problems());
+        objects.extend(std::mem::replace(&mut self.applied.unserved, unserved.clone()));
+        objects.extend(unserved);
+        let compiled = &self.compiler.outcome().statuses;
+        let status = |object: &ObjectRef| Some((object.clone(), compiled.get(object)?.clone()));
+        let mut statuses = objects.iter().filter_map(status).collect();
+        unserved::tell(&mut statuses, self.wanted(), self.applied.problems());
+        let told = objects.into_iter().map(|object| {
+            let status = statuses.remove(&object);
+            (object, status)
+        });
+        for object in self.statuses.update(told, &rfc3339(self.applied.at)) {
             let verdict = self.statuses.of(&object).map(summary).unwrap_or_default();
             info!(event = "status", object = object.to_string(), "{object}: {verdict}");
         }
@@ -414,7 +452,7 @@ impl Agent {
         self.compiler.problems().iter().for_each(|problem| add(Origin::File, problem.to_string()));
         self.input.problems(RECONCILE).into_iter().for_each(|(origin, problem)| add(origin, problem));
         self.faults.files.iter().for_each(|fault| add(Origin::File, fault.to_string()));
-        self.applied.problems.iter().for_each(|problem| add(Origin::Kernel, problem.to_string()));
+        self.applied.problems().for_each(|problem| add(Origin::Kernel, problem.to_string()));
         self.pool.problems().for_each(|problem| add(Origin::Node, problem));
         self.hooks.problems().for_each(|problem| add(Origin::Device, problem));
         self.holders.fault.iter().for_each(|fault| {
@@ -424,9 +462,7 @@ impl Agent {
             );
         });
         self.faults.devices.iter().for_each(|fault| add(Origin::Device, fault.to_string()));
-        for problem in forwarding_problems(&self.found.attachable) {
-            add(Origin::Node, problem);
-        }
+        self.not_forwarding.iter().for_each(|problem| add(Origin::Node, problem.clone()));
         self.notices.update(now);
         if let Some(writer) = self.office.node_writer() {
             let nodes = self.compiler.snapshot().of_kind(Kind::GatewayNode).count();

@@ -37,6 +37,7 @@ impl Compiler {
     pub fn following(node: Node) -> Self {
         let mut compiler = Self::new(node);
         compiler.snapshot.assigner = Assigner::Controller;
+        compiler.translation = Translation::of_tables();
         compiler
     }
 

@@ -13,13 +13,17 @@ pub struct Statuses {
 }
 
 impl Statuses {
-    /// Takes over new statuses; a condition whose status stays keeps its time, others get `now` (RFC 3339). Gives
-    /// the objects whose status changed.
-    pub fn update(&mut self, statuses: BTreeMap<ObjectRef, Value>, now: &str) -> Vec<ObjectRef> {
+    /// Takes over the statuses of some objects, or that they have none any more; a condition whose status stays keeps its
+    /// time, others get `now` (RFC 3339). Gives the objects that have another status now.
+    pub fn update(
+        &mut self,
+        statuses: impl IntoIterator<Item = (ObjectRef, Option<Value>)>,
+        now: &str,
+    ) -> Vec<ObjectRef> {
         let mut changed = Vec::new();
-        let mut before = std::mem::take(&mut self.written);
-        for (object, mut status) in statuses {
-            let old = before.remove(&object);
+        for (object, status) in statuses {
+            let old = self.written.remove(&object);
+            let Some(mut status) = status else { continue };
             stamp(&mut status, old.as_ref(), now);
             if old.as_ref() != Some(&status) {
                 changed.push(object.clone());
@@ -188,13 +192,13 @@ mod tests {
     use gateway_agent_api::Kind;
     use serde_json::json;
 
-    fn gateway(listener: &str, accepted: &str) -> BTreeMap<ObjectRef, Value> {
+    fn gateway(listener: &str, accepted: &str) -> [(ObjectRef, Option<Value>); 1] {
         let condition = |status: &str| json!({"type": "Accepted", "status": status, "reason": "R"});
         let status = json!({
             "conditions": [condition("True")],
             "listeners": [{"name": listener, "conditions": [condition(accepted)]}],
         });
-        BTreeMap::from([(ObjectRef::new(Kind::Gateway, "a", "b"), status)])
+        [(ObjectRef::new(Kind::Gateway, "a", "b"), Some(status))]
     }
 
     fn times(statuses: &Statuses) -> (String, String) {
@@ -218,7 +222,7 @@ mod tests {
     #[test]
     fn conditions_are_told_with_their_part() {
         let told = |status: &Value| conditions(status).iter().map(ToString::to_string).collect::<Vec<_>>();
-        let status = gateway("x", "False").into_values().next().unwrap();
+        let [(_, Some(status))] = gateway("x", "False") else { panic!("a status") };
         assert_eq!(told(&status), ["Accepted=True (R)", "listener x: Accepted=False (R)"]);
         assert_eq!(summary(&status), "ok; listener x: Accepted=False (R)");
         let route = json!({"parents": [{"parentRef": {"name": "g", "sectionName": "s"},

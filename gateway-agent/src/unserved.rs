@@ -11,10 +11,14 @@ use crate::statuses::{programmed, programmed_mut, turn_false};
 
 /// Turns Programmed to False where a listener lacks one of its frontends, since it must be available on every address
 /// of its Gateway, and where a Gateway has no listener left that carries traffic.
-pub fn tell(statuses: &mut BTreeMap<ObjectRef, Value>, wanted: Wanted<'_>, problems: &[ApplyProblem]) {
+pub fn tell<'p>(
+    statuses: &mut BTreeMap<ObjectRef, Value>,
+    wanted: Wanted<'_>,
+    problems: impl Iterator<Item = &'p ApplyProblem>,
+) {
     let mut gateways = BTreeSet::new();
     for (listener, causes) in by_listener(wanted, problems) {
-        let gateway = ObjectRef::new(Kind::Gateway, &listener.gateway.namespace, &listener.gateway.name);
+        let gateway = gateway_of(listener);
         let Some(status) = statuses.get_mut(&gateway) else { continue };
         if let Some(programmed) = programmed_of(status, &listener.listener) {
             turn_false(programmed, "Pending", &causes.join("; "));
@@ -26,6 +30,18 @@ pub fn tell(statuses: &mut BTreeMap<ObjectRef, Value>, wanted: Wanted<'_>, probl
             sum_up(status);
         }
     }
+}
+
+/// The Gateways whose listeners that concerns.
+pub fn gateways<'p>(
+    wanted: Wanted<'_>,
+    problems: impl Iterator<Item = &'p ApplyProblem>,
+) -> BTreeSet<ObjectRef> {
+    by_listener(wanted, problems).into_keys().map(gateway_of).collect()
+}
+
+fn gateway_of(listener: &ListenerName) -> ObjectRef {
+    ObjectRef::new(Kind::Gateway, &listener.gateway.namespace, &listener.gateway.name)
 }
 
 /// What the kernel is to do.
@@ -44,9 +60,9 @@ impl<'a> Wanted<'a> {
 }
 
 /// Why listeners are not served, by the frontends that the kernel didn't take.
-pub fn by_listener<'a>(
+pub fn by_listener<'a, 'p>(
     wanted: Wanted<'a>,
-    problems: &[ApplyProblem],
+    problems: impl Iterator<Item = &'p ApplyProblem>,
 ) -> BTreeMap<&'a ListenerName, Vec<String>> {
     let mut causes: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for problem in problems {
@@ -126,7 +142,7 @@ mod tests {
             .map(|frontend| ApplyProblem::FrontendsFull { frontend: *frontend, capacity: 2 })
             .collect();
         let wanted = Wanted { forwarded: &tables(), steered: &BTreeMap::new() };
-        tell(&mut statuses, wanted, &problems);
+        tell(&mut statuses, wanted, problems.iter());
         let text = |pointer: String| statuses[&edge].pointer(&pointer).unwrap().as_str().unwrap().to_owned();
         let places = ["", "/listeners/0", "/listeners/1"].map(|part| format!("{part}/conditions/0"));
         places

@@ -98,7 +98,7 @@ fn time(snapshot: &Snapshot) -> Duration {
     start.elapsed()
 }
 
-/// VmRSS of this process.
+/// Of this process.
 fn resident_kilobytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");

@@ -31,6 +31,8 @@ use making::{Listener, Making};
 /// An [`Outcome`] that follows a [`Snapshot`].
 #[derive(Debug, Default)]
 pub struct Translation {
+    /// Only tables are wanted.
+    is_mute: bool,
     /// Of the snapshot that was looked at last; None: there was none.
     surroundings: Option<Snapshot>,
     /// What Gateways were compiled from.
@@ -77,6 +79,11 @@ struct Due {
 type DueRoutes = BTreeMap<Arc<ObjectRef>, Due>;
 
 impl Translation {
+    /// One that makes tables, and neither statuses, problems nor copies: somebody else tells those.
+    pub fn of_tables() -> Self {
+        Self { is_mute: true, ..Self::default() }
+    }
+
     /// What follows from the snapshot that [`Self::update`] saw last.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
@@ -125,7 +132,7 @@ impl Translation {
             }
             None => self.count_routes(&touched, &mut changes),
         }
-        if has_references {
+        if has_references && !self.is_mute {
             self.copy(&mut changes);
         }
         changes

@@ -786,7 +786,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn a_translation_that_follows_changes_says_what_a_new_one_would(
@@ -795,7 +795,10 @@ proptest! {
     ) {
         let mut snapshot = snapshot(&objects);
         let mut translation = Translation::default();
-        translation.update(&snapshot, &objects.iter().map(Object::object_ref).collect());
+        let mut of_tables = Translation::of_tables();
+        let all = objects.iter().map(Object::object_ref).collect();
+        translation.update(&snapshot, &all);
+        of_tables.update(&snapshot, &all);
         for together in events {
             let before = translation.outcome().clone();
             let told = format!("{together:?}");
@@ -803,6 +806,9 @@ proptest! {
             let changes = translation.update(&snapshot, &changed);
             prop_assert_eq!(translation.outcome(), &translate(&snapshot), "after {}", told);
             names_all(&changes, &before, translation.outcome())?;
+            of_tables.update(&snapshot, &changed);
+            prop_assert_eq!(&of_tables.outcome().tables, &translation.outcome().tables);
+            prop_assert!(of_tables.outcome().statuses.is_empty() && of_tables.outcome().problems.is_empty());
             let nothing = translation.update(&snapshot, &BTreeSet::new());
             prop_assert_eq!(nothing, Changes::default());
         }

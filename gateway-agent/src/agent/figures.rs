@@ -41,7 +41,7 @@ impl Agent {
                 Family::value(
                     "frontends",
                     "Frontends of the latest tables",
-                    number(self.applied.tables.frontends.len()),
+                    number(self.compiler.outcome().tables.l4.frontends.len()),
                 ),
                 Family::value(
                     "devices_attached",

@@ -75,7 +75,7 @@ impl Agent {
     }
 
     fn node_problems(&self) -> Vec<NodeProblem> {
-        let refused = unserved::by_listener(self.applied.wanted(), &self.applied.problems);
+        let refused = unserved::by_listener(self.wanted(), self.applied.problems());
         let problem = |(listener, causes): (&gateway_agent_tables::ListenerName, Vec<String>)| NodeProblem {
             namespace: listener.gateway.namespace.clone(),
             gateway: listener.gateway.name.clone(),
@@ -83,7 +83,7 @@ impl Agent {
             reason: "NotApplied".to_owned(),
             message: shorten(&causes.join("; ")),
         };
-        let held = self.applied.held.iter().map(|(listener, held)| NodeProblem {
+        let held = self.compiler.outcome().held.iter().map(|(listener, held)| NodeProblem {
             reason: if held.all { PORT_UNAVAILABLE } else { "PortPartlyUnavailable" }.to_owned(),
             ..problem((listener, vec![held.message.clone()]))
         });

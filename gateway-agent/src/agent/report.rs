@@ -40,7 +40,7 @@ impl Agent {
             "ready": self.is_ready(),
             "generation": self.applied.generation,
             "appliedAt": rfc3339(self.applied.at),
-            "frontends": self.applied.tables.frontends.len(),
+            "frontends": self.compiler.outcome().tables.l4.frontends.len(),
             "steered": self.applied.steered.len(),
             "proxy": self.steering.state(),
             "pool": self.pool.as_report(),

@@ -110,7 +110,9 @@ impl Verdict {
         }
         compiler.compile();
         let mut statuses = Statuses::default();
-        statuses.update(compiler.outcome().statuses.clone(), &rfc3339(jiff::Timestamp::now()));
+        let all = compiler.outcome().statuses.iter();
+        let all = all.map(|(object, status)| (object.clone(), Some(status.clone())));
+        statuses.update(all, &rfc3339(jiff::Timestamp::now()));
         Ok(Self { file_problems: compiler.problems(), compiler, statuses })
     }
 

@@ -24,6 +24,9 @@ impl Translation {
         problems: BTreeSet<Problem>,
         changes: &mut Changes,
     ) {
+        if self.is_mute {
+            return;
+        }
         let Outcome { statuses, problems: all, .. } = &mut self.outcome;
         if statuses.get(object) != status.as_ref() {
             changes.statuses.insert(object.clone());
@@ -50,6 +53,9 @@ impl Translation {
         snapshot: &Snapshot,
         changes: &mut Changes,
     ) {
+        if self.is_mute {
+            return;
+        }
         for object in routes {
             let bound = self.bindings.routes.get(object);
             let route = snapshot.find(object).and_then(Route::parse);
@@ -99,7 +105,8 @@ impl Translation {
             table.extend(backends);
         }
         let about = services.iter().flat_map(|service| self.policies.about(service));
-        let concerned: BTreeSet<_> = policies.policies.iter().chain(about).cloned().collect();
+        let concerned = policies.policies.iter().chain(about).filter(|_| !self.is_mute);
+        let concerned: BTreeSet<_> = concerned.cloned().collect();
         let verdicts: Vec<_> = concerned
             .into_iter()
             .filter_map(|object| {
