@@ -8,10 +8,25 @@ use anyhow::{Context as _, Result};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Resident memory in MiB: `VmRSS` of `proc_pid_status(5)`.
+/// Resident memory in MiB, without what it maps of BPF maps: those are told apart ([`maps`]).
 pub(crate) fn resident(pid: u32) -> Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    Ok(number(&text, "VmRSS:").context("no VmRSS in its status")? * 1024.0 / MIB)
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
+    Ok(own_kilobytes(&text) * 1024.0 / MIB)
+}
+
+/// `Rss` of `proc_pid_smaps(5)`, summed over all mappings but those of BPF maps.
+fn own_kilobytes(smaps: &str) -> f64 {
+    let mut is_map = false;
+    let mut sum = 0.0;
+    for line in smaps.lines() {
+        // A mapping's first line begins with its addresses, all others with a word and a colon.
+        if line.split_whitespace().next().is_some_and(|word| !word.ends_with(':')) {
+            is_map = line.ends_with("bpf-map");
+        } else if let (false, Some(kilobytes)) = (is_map, number(line, "Rss:")) {
+            sum += kilobytes;
+        }
+    }
+    sum
 }
 
 /// What the kernel holds for the maps that a process has open, in MiB: `memlock` of their fdinfo.
@@ -54,10 +69,20 @@ mod tests {
 
     #[test]
     fn numbers_are_found_by_their_names() {
-        let text = "map_type:\t1\nmemlock:\t4096\nmap_id:\t17\nVmRSS:\t   512 kB\ntotal_inactive_file 3\ninactive_file 2\n";
+        let text = "map_type:\t1\nmemlock:\t4096\nmap_id:\t17\ntotal_inactive_file 3\ninactive_file 2\n";
         assert_eq!(number(text, "memlock:"), Some(4096.0));
         assert_eq!(number(text, "VmRSS:"), Some(512.0));
         assert_eq!(number(text, "inactive_file"), Some(2.0));
-        assert_eq!(number(text, "VmSize:"), None);
+        assert_eq!(number(text, "memory:"), None);
+    }
+
+    #[test]
+    fn memory_of_maps_is_not_the_process_s_own() {
+        let smaps = "\
+55-56 r-xp 0 fd:0 7 /bin/agent\nSize: 9 kB\nRss: 8 kB\nPss: 8 kB
+7f-80 rw-s 0 00:0f 5 anon_inode:bpf-map\nRss: 100 kB
+80-81 rw-p 0 0:0 0 [heap]\nRss: 30 kB
+";
+        assert!((own_kilobytes(smaps) - 38.0).abs() < f64::EPSILON);
     }
 }

@@ -105,7 +105,7 @@ async fn measure(options: &Options, effort: Effort, rig: &Rig, report: &mut Repo
     }
     let [quiet, churn] = [Case::Propagation, Case::Churn].map(|case| options.wants(case));
     if quiet || churn {
-        propagation::fill(&api).await?;
+        propagation::fill(rig, &api).await?;
     }
     for (case, wanted) in [(propagation::QUIET, quiet), (propagation::CHURN, churn)] {
         if wanted {

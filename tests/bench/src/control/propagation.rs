@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::api::{Api, Watch, for_all};
 use super::objects::{self, FRONTENDS, HTTP, HTTP_ROUTES, SLICES, endpoints};
@@ -64,10 +64,42 @@ pub(crate) fn targets(case: &'static str) -> Vec<Target> {
     ]
 }
 
-/// Creates what the case is named by.
-pub(crate) async fn fill(api: &Api) -> Result<()> {
+/// Creates what the case is named by, and has a controller give the Gateways their addresses. It is ended then: what it
+/// would write of changes isn't measured here.
+pub(crate) async fn fill(rig: &Rig, api: &Api) -> Result<()> {
     eprintln!("  {QUIET}: creating its objects");
-    for_all(objects::all(), |(path, object)| async move { api.create(&path, &object).await.map(drop) }).await
+    for_all(objects::all(), |(path, object)| async move { api.create(&path, &object).await.map(drop) })
+        .await?;
+    let controller = rig.controller()?;
+    let agent = rig.agent()?;
+    let settled = async {
+        while !is_settled(api).await? {
+            sleep(POLL).await;
+        }
+        anyhow::Ok(())
+    };
+    timeout(PATIENCE, settled).await.context("some statuses are still not right")??;
+    controller.terminate()?;
+    agent.terminate()
+}
+
+/// The API server is busy enough without being asked more often.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Every Gateway has an address, and every route was judged.
+async fn is_settled(api: &Api) -> Result<bool> {
+    for path in objects::lists() {
+        let field = match path.rsplit('/').next() {
+            Some("gateways") => "addresses",
+            Some(plural) if plural.ends_with("routes") => "parents",
+            _ => continue,
+        };
+        let has = |object: &Value| object["status"][field].as_array().is_some_and(|list| !list.is_empty());
+        if !api.list(&path).await?.iter().all(has) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Each round has agents of its own.

@@ -13,9 +13,7 @@ use serde_json::{Value, json};
 use super::objects;
 use super::role::Role;
 
-/// The node, and the address that its agent reports.
 const NODE: &str = "node1";
-const NODE_ADDRESS: &str = "10.89.0.11";
 
 /// Where the controller holds its Lease, and the service accounts of deploy/rbac are.
 const SYSTEM: &str = "gateway-agent-system";
@@ -85,7 +83,7 @@ impl Rig {
         let pin = self.lab.bpffs(&label)?.join("gateway-agent");
         let binding = ["--bound-object-kind=Node", "--bound-object-name", NODE];
         let mut command = Command::new(&self.agent);
-        command.args(["run", "--node-name", NODE, "--node-address", NODE_ADDRESS, "--device", "eth0"]);
+        command.args(["run", "--node-name", NODE, "--namespace", SYSTEM, "--device", "eth0"]);
         command.args(["--flows", FLOWS]).arg("--pin").arg(pin);
         command.arg("--socket").arg(self.lab.dir().join(format!("{label}.socket")));
         command.arg("--kubeconfig").arg(self.kubeconfig_of("gateway-agent", &binding)?);
