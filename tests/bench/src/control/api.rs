@@ -1,8 +1,9 @@
 //! The API server: many writes at once, and a bare watch.
 
 use std::path::Path;
+use std::pin::Pin;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use kube::Client;
@@ -85,39 +86,74 @@ impl Api {
 
     /// Follows objects from now on; the watch has begun when this returns. It ends with the answer.
     pub(crate) async fn watch(&self, path: &str) -> Result<Watch> {
-        let events = self.events(path).await?;
-        let (sender, seen) = mpsc::unbounded_channel();
-        let task = tokio::spawn(async move {
-            let mut events = std::pin::pin!(events);
-            while let Some(event) = events.next().await {
-                let at = Timestamp::now();
-                let seen = match event {
-                    Ok(WatchEvent::Added(object)) => Ok(Seen { at, change: Change::Added, object }),
-                    Ok(WatchEvent::Modified(object)) => Ok(Seen { at, change: Change::Modified, object }),
-                    Ok(WatchEvent::Deleted(object)) => Ok(Seen { at, change: Change::Deleted, object }),
-                    Ok(WatchEvent::Bookmark(_)) => continue,
-                    Ok(WatchEvent::Error(status)) => Err(anyhow!("a watch ended: {status:?}")),
-                    Err(error) => Err(anyhow!(error).context("a watch broke")),
-                };
-                if sender.send(seen).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Watch { seen, task })
-    }
-
-    async fn events(
-        &self,
-        path: &str,
-    ) -> Result<impl Stream<Item = kube::Result<WatchEvent<Value>>> + Send + use<>> {
         let list: Value =
             self.client.request(Request::new(path).list(&ListParams::default().limit(1))?).await?;
         let Some(version) = list["metadata"]["resourceVersion"].as_str() else {
             bail!("a list of {path} without a version");
         };
+        let mut follower = Follower { api: self.clone(), path: path.to_owned(), version: version.to_owned() };
+        let (sender, seen) = mpsc::unbounded_channel();
+        let mut events = follower.events().await?;
+        let task = tokio::spawn(async move {
+            loop {
+                let told = follower.follow(&mut events, &sender).await;
+                // An API server ends the watches of a kind whose CRD it has just got.
+                let again = match told {
+                    Ok(()) => follower.events().await,
+                    Err(error) => Err(error),
+                };
+                match again {
+                    Ok(more) => events = more,
+                    Err(error) => {
+                        // Nobody listens any more.
+                        let _ = sender.send(Err(error));
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Watch { seen, task })
+    }
+}
+
+/// A watch that goes on where it was ended.
+struct Follower {
+    api: Api,
+    path: String,
+    /// All changes up to this one are known.
+    version: String,
+}
+
+type Events = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<Value>>> + Send>>;
+
+impl Follower {
+    async fn events(&self) -> Result<Events> {
         let parameters = WatchParams { bookmarks: false, ..WatchParams::default() };
-        Ok(self.client.request_events(Request::new(path).watch(&parameters, version)?).await?)
+        let request = Request::new(&self.path).watch(&parameters, &self.version)?;
+        Ok(self.api.client.request_events(request).await.context("a watch can't begin")?.boxed())
+    }
+
+    /// Until the API server ends it.
+    async fn follow(
+        &mut self,
+        events: &mut Events,
+        sender: &mpsc::UnboundedSender<Result<Seen>>,
+    ) -> Result<()> {
+        while let Some(event) = events.next().await {
+            let at = Timestamp::now();
+            let (change, object) = match event.context("a watch broke")? {
+                WatchEvent::Added(object) => (Change::Added, object),
+                WatchEvent::Modified(object) => (Change::Modified, object),
+                WatchEvent::Deleted(object) => (Change::Deleted, object),
+                WatchEvent::Bookmark(_) => continue,
+                WatchEvent::Error(status) => bail!("a watch ended: {status:?}"),
+            };
+            if let Some(version) = object["metadata"]["resourceVersion"].as_str() {
+                version.clone_into(&mut self.version);
+            }
+            sender.send(Ok(Seen { at, object, change })).context("nobody listens any more")?;
+        }
+        Ok(())
     }
 }
 
@@ -130,7 +166,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) async fn next(&mut self) -> Result<Seen> {
-        self.seen.recv().await.context("the API server ended a watch; run the bench again")?
+        self.seen.recv().await.context("the watch has ended")?
     }
 }
 
