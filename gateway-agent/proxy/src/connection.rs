@@ -31,7 +31,8 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
         is_first = false;
         let outcome = match received {
             Received::Plan(Plan::Forward(request)) => forward(&worker, &mut client, &deadline, request).await,
-            Received::Plan(Plan::Http2) => return h2::serve(worker, client, peers).await,
+            // Apart, so that connections of HTTP/1.1 have no room for it.
+            Received::Plan(Plan::Http2) => return Box::pin(h2::serve(worker, client, peers)).await,
             Received::Plan(Plan::Reply(answered)) => Outcome::Reply(answered),
             Received::Fault(fault) => {
                 worker.server.counters.count_fault(fault);
