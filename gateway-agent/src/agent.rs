@@ -320,6 +320,9 @@ impl Agent {
             sockets: self.applied.steered.keys().map(|key| key.address).collect(),
             ready: self.applied.generation > 0 && self.hooks.attached() > 0,
         };
+        if !self.input.judges_objects() {
+            self.pool.acquaint(pool::of_cluster(self.compiler.snapshot()));
+        }
         if let Some(kernel) = &self.kernel {
             self.pool.attend(kernel, wanted);
         }

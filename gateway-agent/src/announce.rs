@@ -40,7 +40,7 @@ pub struct Task {
     pub sockets: BTreeSet<IpAddr>,
     /// The other nodes, with an address at which their agents hear probes.
     pub peers: BTreeMap<String, IpAddr>,
-    /// None: nobody can be trusted, so that this node is alone.
+    /// None: none of them can be trusted, so that this node announces nothing unless it is alone.
     pub key: Option<Key>,
     /// When the agent last came around to its work.
     pub seen: Instant,

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use gateway_agent_api::{GatewayNode, Secret};
 use gateway_agent_kernel::{Kernel, OBJECT, one_line};
+use gateway_agent_routing::Snapshot;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::announce::{Announcer, Key, News, Settings, Task};
+use crate::copies;
 
 /// Who the other agents are, and how they are known.
 #[derive(Debug)]
@@ -44,6 +47,11 @@ pub struct Wanted<'a> {
 impl Pool {
     pub fn new(settings: Settings, peers: Peers) -> Self {
         Self { settings, peers, announcer: None, news: News::default(), problem: None }
+    }
+
+    /// Replaces what is known of the other agents.
+    pub fn acquaint(&mut self, peers: Peers) {
+        self.peers = peers;
     }
 
     /// Tells the thread what there is to announce, and that the agent is at work; starts it when it is first needed.
@@ -119,6 +127,20 @@ impl Pool {
             announcer.stop();
         }
     }
+}
+
+/// The agents that report for other nodes, at the first address that each reports, and the key that the controller
+/// has made for all of them.
+pub fn of_cluster(snapshot: &Snapshot) -> Peers {
+    let others = snapshot.all::<GatewayNode>().filter_map(|node| {
+        let name = node.metadata.name.clone().filter(|name| *name != snapshot.node.name)?;
+        let addresses = &node.status.as_ref()?.addresses;
+        Some((name, addresses.iter().find_map(|address| address.parse().ok())?))
+    });
+    let mut secrets =
+        snapshot.all::<Secret>().filter(|secret| secret.metadata.name.as_deref() == Some(copies::PEERS));
+    let key = secrets.find_map(copies::peers_key);
+    Peers { addresses: others.collect(), key: key.and_then(|key| Key::new(&key).ok()) }
 }
 
 /// Local routes of a node without programs would answer for addresses that it doesn't have.

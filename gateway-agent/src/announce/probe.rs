@@ -71,7 +71,7 @@ struct Probe<'a> {
     liveness: Liveness,
     started: Instant,
     looked: Option<Instant>,
-    /// Who announces each address, as far as it is decided.
+    /// Who announces each address, as far as it is decided; an empty name: nobody.
     owners: BTreeMap<IpAddr, String>,
     /// What neighbours are still to be told, and when.
     due: Vec<(Instant, IpAddr)>,
@@ -199,7 +199,7 @@ impl<'a> Probe<'a> {
     /// Who announces what, from now on.
     async fn decide(&mut self) {
         let now = Instant::now();
-        let is_alone = self.task.key.is_none() || self.task.peers.is_empty();
+        let is_alone = self.task.peers.is_empty();
         let live = self.liveness.live(now);
         let is_listening = now.duration_since(self.started) < LISTENING && live.len() < self.task.peers.len();
         if !is_alone && is_listening {
@@ -211,9 +211,13 @@ impl<'a> Probe<'a> {
         if self.is_willing() || candidates.is_empty() {
             candidates.insert(own.to_owned());
         }
+        // Every node would be alone, and announce.
+        if !is_alone && self.task.key.is_none() {
+            candidates.clear();
+        }
         let owner = |address: &IpAddr| announcer(*address, candidates.iter().map(String::as_str));
         let owners: BTreeMap<IpAddr, String> =
-            self.task.pool.iter().filter_map(|a| Some((*a, owner(a)?.to_owned()))).collect();
+            self.task.pool.iter().map(|a| (*a, owner(a).unwrap_or_default().to_owned())).collect();
         let term = match (is_alone, live.is_empty()) {
             (true, _) => Term::Endless,
             (false, true) => Term::For(LONELY_LEASE),
@@ -240,7 +244,7 @@ impl<'a> Probe<'a> {
             if owner == own {
                 info!(event = "announced", address = address.to_string(), "announcing {address}");
                 self.due.extend(TELL_AFTER.map(|after| (now + after, *address)));
-            } else {
+            } else if !owner.is_empty() {
                 info!(
                     event = "elsewhere",
                     address = address.to_string(),
@@ -272,7 +276,7 @@ impl<'a> Probe<'a> {
             written.err().iter().map(|error| format!("pool addresses: {error}; it is tried again")).collect();
         if self.task.key.is_none() && !self.task.peers.is_empty() {
             self.news.problems.insert(
-                "pool addresses: there is no key yet that agents know each other by, so this node announces all of them"
+                "pool addresses: there is no key yet that agents know each other by, so this node announces none of them; see whether a controller runs, which makes the Secret gateway-agent-peers"
                     .to_owned(),
             );
         }
