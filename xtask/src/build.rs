@@ -45,7 +45,9 @@ pub(crate) fn kernel_programs(toolchain: &Toolchain) -> Result<()> {
 
 fn programs(toolchain: &Toolchain) -> Result<()> {
     let mut cargo = toolchain.cargo();
-    cargo.current_dir(checkout::root().join("gateway-ebpf")).env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS);
+    let paths = format!("\x1f--remap-path-prefix={}=/gateway-agent", checkout::root().display());
+    cargo.current_dir(checkout::root().join("gateway-ebpf"));
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", format!("{RUSTFLAGS}{paths}"));
     cargo.args(["build", "--locked", "--release", "-Zbuild-std=core", "--target", TARGET, "--target-dir"]);
     succeed(cargo.arg(checkout::ebpf_target()))?;
     let object = checkout::ebpf_object();

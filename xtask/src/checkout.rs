@@ -19,6 +19,12 @@ pub(crate) fn agent() -> PathBuf {
     target().join("release/gateway-agent")
 }
 
+/// Where Cargo keeps the sources of dependencies.
+pub(crate) fn cargo_home() -> PathBuf {
+    let home = || env::var_os("HOME").map_or_else(|| "/root".into(), PathBuf::from).join(".cargo");
+    env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from)
+}
+
 /// Cargo's target folder for the kernel programs. Fixed, since gateway-agent-kernel includes the object from there.
 pub(crate) fn ebpf_target() -> PathBuf {
     root().join("target/ebpf")

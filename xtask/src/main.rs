@@ -5,12 +5,14 @@
 
 mod bench;
 mod build;
+mod chart;
 mod checkout;
 mod cluster;
 mod codegen;
 mod conformance;
 mod demo;
 mod fuzz;
+mod image;
 mod process;
 mod setup;
 mod test;
@@ -33,6 +35,8 @@ enum Task {
     Setup,
     /// Build the kernel programs, then the agent (release)
     Build,
+    /// Set up, build, and write the container image
+    Image(image::Options),
     /// Set up, build, and run the main job on real traffic in network namespaces
     Demo(demo::Options),
     /// Set up, build, and run every test
@@ -47,6 +51,8 @@ enum Task {
     Kubectl(cluster::Kubectl),
     /// Run the Gateway API's conformance suite against the implementation in a cluster
     Conformance(conformance::Options),
+    /// Write the plain manifests that follow from the Helm chart
+    Chart,
     /// Write the types, schemas and CRDs that follow from the Gateway API's release
     Codegen(codegen::Options),
 }
@@ -65,6 +71,10 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Setup => setup::run().map(|_| ExitCode::SUCCESS),
         Task::Build => build::run(&setup::run()?).map(|()| ExitCode::SUCCESS),
+        Task::Image(options) => {
+            build::kernel_programs(&setup::run()?)?;
+            image::run(options).map(|()| ExitCode::SUCCESS)
+        }
         Task::Demo(options) => {
             if !options.no_build {
                 build::run(&setup::run()?)?;
@@ -88,6 +98,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Cluster(options) => cluster::run(options),
         Task::Kubectl(options) => cluster::kubectl(options),
         Task::Conformance(options) => conformance::run(options),
+        Task::Chart => chart::run().map(|()| ExitCode::SUCCESS),
         Task::Codegen(options) => codegen::run(options),
     }
 }

@@ -1,18 +1,19 @@
 //! Container images without a container engine: one layer and no base, written as an archive of an OCI image layout
 //! (OCI image specification 1.1). The same input makes the same bytes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
 use crate::ClusterError;
 use crate::digest::sha256;
 
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -32,6 +33,8 @@ pub struct Image {
     pub entrypoint: Vec<String>,
     /// `UID[:GID]`; empty means root.
     pub user: String,
+    /// Such as those of the OCI image specification's annotations.
+    pub labels: BTreeMap<String, String>,
     pub files: Vec<ImageFile>,
 }
 
@@ -61,12 +64,13 @@ impl Image {
     /// Writes the archive. Errors name the file that can't be read or written.
     pub fn write(&self, archive: &Path) -> Result<(), ClusterError> {
         let layer = self.layer()?;
+        let compressed = compress(&layer).map_err(ClusterError::system("compress a layer"))?;
         let config = self.config(&layer).to_string().into_bytes();
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": descriptor(CONFIG, &config),
-            "layers": [descriptor(LAYER, &layer)],
+            "layers": [descriptor(LAYER, &compressed)],
         });
         let manifest = manifest.to_string().into_bytes();
         let index =
@@ -76,7 +80,7 @@ impl Image {
             ("index.json".to_owned(), index.to_string().into_bytes()),
             (blob(&manifest), manifest),
             (blob(&config), config),
-            (blob(&layer), layer),
+            (blob(&compressed), compressed),
         ];
         write_archive(archive, &files).map_err(ClusterError::system(format!("write {}", archive.display())))
     }
@@ -109,8 +113,9 @@ impl Image {
                 "Entrypoint": self.entrypoint,
                 "Env": ["PATH=/usr/local/bin:/usr/bin:/bin:/"],
                 "WorkingDir": "/",
+                "Labels": self.labels,
             },
-            // Uncompressed, so it has the same digest as its blob.
+            // Of what is in the blob.
             "rootfs": { "type": "layers", "diff_ids": [digest(layer)] },
         })
     }
@@ -151,6 +156,13 @@ impl Layer {
             self.folder(parent, 0o755);
         }
     }
+}
+
+/// Without a time or a name in it.
+fn compress(layer: &[u8]) -> io::Result<Vec<u8>> {
+    let mut compressed = GzBuilder::new().write(Vec::new(), Compression::default());
+    compressed.write_all(layer)?;
+    compressed.finish()
 }
 
 fn write_archive(path: &Path, files: &[(String, Vec<u8>)]) -> io::Result<()> {
@@ -222,6 +234,7 @@ mod tests {
             names: vec!["rig.local/a:1".into(), "rig.local/b:2".into()],
             entrypoint: vec!["/usr/local/bin/hello".into()],
             user: "65532:65532".into(),
+            labels: BTreeMap::from([("version".into(), "1".into())]),
             files: vec![ImageFile {
                 path: "/usr/local/bin/hello".into(),
                 mode: 0o755,
@@ -250,8 +263,12 @@ mod tests {
         let manifest = parse(blob(&index["manifests"][1]));
         let config = parse(blob(&manifest["config"]));
         assert_eq!(config["config"]["User"], "65532:65532");
-        assert_eq!(config["rootfs"]["diff_ids"][0], manifest["layers"][0]["digest"]);
-        let layer = entries(blob(&manifest["layers"][0]));
+        assert_eq!(config["config"]["Labels"]["version"], "1");
+        let mut layer = Vec::new();
+        let mut compressed = flate2::read::GzDecoder::new(&blob(&manifest["layers"][0])[..]);
+        compressed.read_to_end(&mut layer).expect("a compressed layer");
+        assert_eq!(config["rootfs"]["diff_ids"][0], digest(&layer));
+        let layer = entries(&layer);
         let listed: Vec<_> = layer.iter().map(|(path, mode, _)| (path.as_str(), *mode)).collect();
         assert_eq!(
             listed,

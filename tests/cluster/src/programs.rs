@@ -127,6 +127,7 @@ impl Programs {
                 entrypoint: vec![path.display().to_string()],
                 user: user.to_owned(),
                 files: vec![ImageFile::program(path, program)],
+                ..Image::default()
             }
         };
         write_once(&image(PAUSE_IMAGE, self.pause(), "65535:65535"), &pause)?;

@@ -10,10 +10,11 @@ use crate::process::step;
 use crate::setup;
 
 /// A command and the package that has it on Debian.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 8] = [
     ("containerd", "containerd"),
     ("runc", "runc"),
     ("conntrack", "conntrack"),
+    ("dig", "bind9-dnsutils"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),
     ("nft", "nftables"),

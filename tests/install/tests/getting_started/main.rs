@@ -1,0 +1,135 @@
+//! docs/GETTING-STARTED.md on a cluster: every command does what the page says, upgrades let nothing break, and nothing
+//! stays on the nodes afterwards. Needs root.
+#![allow(clippy::unwrap_used, reason = "what can't be set up fails the test")]
+#![allow(unreachable_pub, reason = "in private modules, `pub` means: for the other modules")]
+
+mod image;
+mod page;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use cluster::{Cluster, Lock, Name, Programs, Spec, go};
+use install::{NAMESPACE, checkout};
+use lab::wait_until;
+
+const PAGE: &str = "docs/GETTING-STARTED.md";
+
+/// Pins are gone when pods are; busy machines take longer for that.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+#[test]
+fn the_page_is_true() {
+    let stage = Stage::set("getting-started");
+    let page = fs::read_to_string(checkout(PAGE)).unwrap();
+    let commands = page::commands(&page);
+    let uninstall = commands.iter().position(|it| it.line.contains("delete")).expect("how to uninstall");
+    // One shell for all, since they share a variable.
+    let (before, after) = commands.split_at(uninstall);
+    stage.run(before);
+    stage.an_upgrade_breaks_nothing();
+    stage.run(after);
+    for node in ["node1", "node2"] {
+        let waited = wait_until("an empty BPF file system", PATIENCE, || stage.pinned(node).is_empty());
+        assert!(waited.is_ok(), "{node} has {}", stage.pinned(node));
+    }
+}
+
+struct Stage {
+    cluster: Cluster,
+    folder: tempfile::TempDir,
+    name: Name,
+    _lock: Lock,
+}
+
+impl Stage {
+    fn set(name: &str) -> Self {
+        let name: Name = name.parse().unwrap();
+        let lock = Lock::take(&name, "test").unwrap();
+        Cluster::down(&name).expect("a run that was killed is removed");
+        let go = go::find().expect("Go, which `cargo xtask cluster up` installs");
+        let programs = Programs::prepare(&go).expect("the programs are built");
+        let cluster = Cluster::up(&Spec::new(name.clone()), &programs).expect("a cluster");
+        let folder = tempfile::tempdir().unwrap();
+        let images: Vec<PathBuf> =
+            vec![image::of_agent(folder.path()), image::of_coredns(programs.coredns(), folder.path())];
+        cluster.load_images(&images).unwrap();
+        std::os::unix::fs::symlink(programs.kube("kubectl"), folder.path().join("kubectl")).unwrap();
+        Self { cluster, folder, name, _lock: lock }
+    }
+
+    /// Runs commands as the client outside, and compares what they print.
+    fn run(&self, commands: &[page::Shown]) {
+        const END: &str = "--- end of a command";
+        let lines: Vec<_> = commands.iter().map(|it| format!("{}\necho \"{END} $?\"\n", it.line)).collect();
+        let output = self.shell(&lines.concat());
+        let said = String::from_utf8_lossy(&output.stdout);
+        let mut parts = said.split(END);
+        for shown in commands {
+            println!("$ {}", shown.line);
+            let (printed, rest) =
+                (parts.next().unwrap_or_default(), parts.clone().next().unwrap_or_default());
+            // The status of this command stands before what the next one printed.
+            let status = rest.lines().next().unwrap_or_default().trim();
+            let printed: Vec<&str> =
+                printed.lines().skip(usize::from(shown.line != commands[0].line)).collect();
+            let problem = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(status, "0", "`{}` fails: {printed:?} {problem}", shown.line);
+            if let Err(difference) = shown.compare(&printed) {
+                panic!("`{}`: {difference}; it printed {printed:#?}", shown.line);
+            }
+        }
+    }
+
+    fn shell(&self, script: &str) -> Output {
+        let path = format!("{}:{}", self.folder.path().display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).current_dir(checkout("")).env("PATH", path);
+        command.env("KUBECONFIG", self.cluster.kubectl().kubeconfig());
+        self.cluster.client().run(|| command.output()).unwrap()
+    }
+
+    /// New agents beside the old ones, while a client asks all the time.
+    fn an_upgrade_breaks_nothing(&self) {
+        let ended = AtomicBool::new(false);
+        let ask = "dig @10.89.0.11 -p 5300 +tcp +short +tries=1 +timeout=5 who.is.it";
+        let asked = thread::scope(|scope| {
+            let client = scope.spawn(|| {
+                let mut asked = 0;
+                while !ended.load(Ordering::Relaxed) {
+                    let output = self.shell(ask);
+                    assert!(output.status.success(), "question {asked}: {output:?}");
+                    asked += 1;
+                }
+                asked
+            });
+            let kubectl = self.cluster.kubectl();
+            kubectl.run(&["-n", NAMESPACE, "rollout", "restart", "daemonset/gateway-agent"]).unwrap();
+            let wait = ["-n", NAMESPACE, "rollout", "status", "daemonset/gateway-agent", "--timeout=120s"];
+            kubectl.run(&wait).unwrap();
+            ended.store(true, Ordering::Relaxed);
+            client.join().unwrap()
+        });
+        println!("{asked} questions during an upgrade, all answered");
+        assert!(asked > 0);
+    }
+
+    fn pinned(&self, node: &str) -> String {
+        let script =
+            "ls /sys/fs/bpf | grep -v -e maps.debug -e progs.debug; bpftool net | grep gateway || true";
+        self.cluster.run_on_node(node, &["sh", "-c", script]).unwrap()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let downed = Cluster::down(&self.name);
+        if !thread::panicking() {
+            downed.expect("the cluster goes down");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `cargo xtask image`: the container image, of the agent alone, static, and without a trace of where it was built. Two
+//! builds of one commit by one compiler are the same.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use cluster::image::{Image, ImageFile};
+
+use crate::checkout;
+use crate::process::{output, step, succeed};
+
+/// Where container runtimes look for names that have no registry, and so the name that such an image has on a node
+/// (grammar of references of the distribution specification's reference implementation).
+const NO_REGISTRY: &str = "docker.io/library";
+
+/// Nodes fetch it over their network, and keep two of them during an upgrade.
+const MOST_BYTES: u64 = 30_000_000;
+
+const PROGRAM: &str = "/usr/bin/gateway-agent";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The archive [default: target/image/gateway-agent.tar]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// What is built already, as an archive that `cargo xtask cluster load-images` takes.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let folder = checkout::target().join("image");
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let archive = options.output.clone().unwrap_or_else(|| folder.join("gateway-agent.tar"));
+    let name = format!("gateway-agent:{}", env!("CARGO_PKG_VERSION"));
+    step(&format!("image {name}"), || {
+        let program = static_agent()?;
+        let image = Image {
+            names: vec![format!("{NO_REGISTRY}/{name}")],
+            entrypoint: vec![PROGRAM.to_owned()],
+            labels: labels()?,
+            files: vec![ImageFile::program(PROGRAM, program)],
+            ..Image::default()
+        };
+        Ok(image.write(&archive)?)
+    })?;
+    let bytes = fs::metadata(&archive)?.len();
+    if bytes > MOST_BYTES {
+        bail!("{} has {bytes} bytes, more than the {MOST_BYTES} that it may have", archive.display());
+    }
+    println!("{} ({:.1} MB)", archive.display(), megabytes(bytes));
+    Ok(())
+}
+
+/// The target is named, so that programs that Cargo runs meanwhile get none of these flags.
+fn static_agent() -> Result<PathBuf> {
+    let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let places = [
+        (checkout::root(), "/gateway-agent"),
+        (checkout::target(), "/target"),
+        (checkout::cargo_home(), "/cargo"),
+    ];
+    let rust = places.iter().map(|(path, name)| format!("\x1f--remap-path-prefix={}={name}", path.display()));
+    let c = places.iter().map(|(path, name)| format!("-ffile-prefix-map={}={name}", path.display()));
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(checkout::root());
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", format!("-Ctarget-feature=+crt-static{}", rust.collect::<String>()));
+    cargo.env("CFLAGS", c.collect::<Vec<_>>().join(" "));
+    // Symbols and line tables are most of the file, and nobody would read them there.
+    cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "0").env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+    succeed(cargo.args(["build", "--locked", "--release", "-p", "gateway-agent", "--target", &target]))?;
+    Ok(checkout::target().join(target).join("release/gateway-agent"))
+}
+
+/// The OCI image specification's keys.
+fn labels() -> Result<BTreeMap<String, String>> {
+    let labels = [
+        ("title", "gateway-agent".to_owned()),
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("revision", revision()?),
+        ("licenses", env!("CARGO_PKG_LICENSE").to_owned()),
+    ];
+    Ok(labels.map(|(key, value)| (format!("org.opencontainers.image.{key}"), value)).into())
+}
+
+/// The commit, and whether the files are others.
+fn revision() -> Result<String> {
+    let git = |words: &[&str]| output(Command::new("git").current_dir(checkout::root()).args(words));
+    let commit = git(&["rev-parse", "HEAD"])?;
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    Ok(format!("{}{}", commit.trim(), if changed.is_empty() { "" } else { "-changed" }))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
