@@ -22,6 +22,7 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gateway_agent_api::{GatewayNode, Kind, Node as ClusterNode, ObjectRef};
@@ -95,6 +96,8 @@ pub struct Controller {
     writes: JoinSet<(Write, Answer)>,
     /// Why statuses could not be written.
     failures: BTreeMap<ObjectRef, String>,
+    /// Why the latest Event could not be published.
+    event_failure: Arc<Mutex<Option<String>>>,
     notices: Notices,
     figures_wanted: mpsc::Receiver<metrics::Request>,
     /// Statuses that were written.
@@ -140,6 +143,7 @@ impl Controller {
             pace: Pace::default(),
             writes: JoinSet::new(),
             failures: BTreeMap::new(),
+            event_failure: Arc::default(),
             notices: Notices::default(),
             figures_wanted,
             written: 0,
@@ -306,7 +310,7 @@ impl Controller {
             copies.filter_map(|(name, entries)| routing::copy(snapshot.find(name)?, entries.iter().copied())),
         );
         self.compiled = outcome.statuses.clone();
-        version::tell(&mut self.compiled, &self.cluster.crds());
+        version::tell(&mut self.compiled, &self.cluster.crds(), &snapshot.served);
         self.look_at_infrastructure();
     }
 
@@ -436,10 +440,8 @@ impl Controller {
                 self.failures.remove(&name);
                 self.pace.written(&name, now);
             }
-            Answer::Conflict(object) => {
-                debug!("{name}: somebody else wrote its status; merging again");
-                let received = receive(name.kind, object, Role::Controller);
-                self.cluster.note_status(&name, &received.resource_version, received.status);
+            Answer::Conflict => {
+                debug!("{name}: somebody else wrote it; its status is merged again");
                 self.pace.failed(&name, now);
             }
             Answer::Gone => {
@@ -457,10 +459,12 @@ impl Controller {
         let Some(told) = events::compare(before, status) else { return };
         let (client, name, uid, instance) =
             (self.client.clone(), name.clone(), uid.to_owned(), self.identity.clone());
+        let failure = Arc::clone(&self.event_failure);
         tokio::spawn(async move {
-            // What it says stands in the status too.
-            if let Err(error) = events::publish(client, &name, &uid, &told, &instance).await {
-                debug!("no Event for {name}: {}", cause(&error));
+            // What it says stands in the status too: it is not tried again.
+            let result = events::publish(client, &name, &uid, &told, &instance).await;
+            if let Ok(mut failure) = failure.lock() {
+                *failure = result.err().map(|error| cause(&error));
             }
         });
     }
@@ -478,8 +482,10 @@ impl Controller {
             .failures
             .iter()
             .map(|(name, cause)| format!("{name}: its status can't be written: {cause}; it is tried again"));
-        let problems = self.cluster.problems().into_iter().chain(self.mirror.problems()).chain(failed);
-        let problems = problems.chain(self.infrastructure.problems());
+        let event_failure = self.event_failure.lock().ok().and_then(|failure| failure.clone());
+        let unpublished = event_failure.map(|cause| format!("Events can't be published: {cause}"));
+        let problems = self.cluster.problems().into_iter().chain(self.mirror.problems());
+        let problems = problems.chain(failed).chain(unpublished).chain(self.infrastructure.problems());
         self.notices.update(problems.map(|message| Notice { origin: Origin::Cluster, message }).collect());
     }
 }

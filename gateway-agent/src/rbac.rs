@@ -71,8 +71,6 @@ fn agents_may_do_what_they_do() {
 fn controllers_may_do_what_they_do() {
     let mut used = to_read(Role::Controller);
     for kind in Kind::ALL.iter().filter(|kind| has_our_status(**kind)) {
-        // A conflict reads the object again.
-        used.insert(right(kind.group(), kind.plural(), "get"));
         used.insert(right(kind.group(), &format!("{}/status", kind.plural()), "patch"));
     }
     used.extend(

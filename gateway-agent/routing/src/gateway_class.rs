@@ -7,18 +7,7 @@ use gateway_agent_api::{GatewayClass, Kind, ObjectRef};
 use serde_json::json;
 
 use crate::status::{self, Condition};
-use crate::{CONTROLLER_NAME, Outcome, Snapshot, settings};
-
-/// What data planes serve today, as the conformance suite names it; sorted, as the API demands.
-const SUPPORTED_FEATURES: &[&str] = &[
-    "Gateway",
-    "GatewayAddressEmpty",
-    "GatewayPort8080",
-    "GatewayStaticAddresses",
-    "ReferenceGrant",
-    "TCPRoute",
-    "UDPRoute",
-];
+use crate::{CONTROLLER_NAME, Outcome, Release, Snapshot, features, settings};
 
 /// Our classes by name, with what they set for their Gateways; None: the class is not accepted.
 pub(crate) type Classes<'a> = BTreeMap<&'a str, Option<GatewayConfigSpec>>;
@@ -41,12 +30,11 @@ pub(crate) fn ours<'a>(snapshot: &'a Snapshot, outcome: &mut Outcome) -> Classes
             ];
             let object = ObjectRef::new(Kind::GatewayClass, "", name);
             outcome.problems.extend(status::problems(&object, None, &conditions));
-            let features: Vec<_> = SUPPORTED_FEATURES.iter().map(|name| json!({ "name": name })).collect();
             outcome.statuses.insert(
                 object,
                 json!({
                     "conditions": status::conditions(&conditions, &class.metadata),
-                    "supportedFeatures": features,
+                    "supportedFeatures": features::status(&snapshot.served, Release::V1_7),
                 }),
             );
             Some((name, settings.ok()))

@@ -15,6 +15,7 @@ mod content;
 mod copies;
 mod endpoints;
 mod facts;
+pub mod features;
 mod frame;
 mod frontends;
 mod gateway;
@@ -53,6 +54,7 @@ use serde_json::Value;
 
 pub use address::{Address, Assignments};
 pub use copies::copy;
+pub use features::Release;
 pub use infrastructure::is_infrastructure;
 pub use problem::Problem;
 pub use snapshot::{Assigner, Node, OfferingNode, Service, Snapshot};

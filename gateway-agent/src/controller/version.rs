@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gateway_agent_api::{Kind, ObjectRef};
+use gateway_agent_routing::{Release, Service, features};
 use semver::Version;
 use serde_json::Value;
 
@@ -11,11 +12,18 @@ use crate::source::cluster::Bundle;
 /// Minor releases of v1 that the conformance suite is run with.
 const SUPPORTED: [u64; 2] = [6, 7];
 
-/// Says in the status of each GatewayClass whether the installed CRDs are of a release that we know.
-pub fn tell(statuses: &mut BTreeMap<ObjectRef, Value>, crds: &BTreeMap<String, Bundle>) {
+/// Says in the status of each GatewayClass whether the installed CRDs are of a release that we know, and names what is
+/// `served` as that release does.
+pub fn tell(
+    statuses: &mut BTreeMap<ObjectRef, Value>,
+    crds: &BTreeMap<String, Bundle>,
+    served: &BTreeSet<Service>,
+) {
     let (is_supported, message) = judge(crds);
+    let features = features::status(served, release(crds));
     let classes = statuses.iter_mut().filter(|(name, _)| name.kind == Kind::GatewayClass);
     for (_, status) in classes {
+        status["supportedFeatures"] = features.clone();
         let conditions = status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten();
         for condition in conditions.filter(|condition| condition["type"] == "SupportedVersion") {
             condition["status"] = if is_supported { "True" } else { "False" }.into();
@@ -50,15 +58,43 @@ fn judge(crds: &BTreeMap<String, Bundle>) -> (bool, String) {
 }
 
 fn is_supported(crd: &Bundle) -> bool {
-    let text = crd.version.as_deref().unwrap_or_default();
-    let version = Version::parse(text.strip_prefix('v').unwrap_or(text));
-    version.is_ok_and(|version| version.major == 1 && SUPPORTED.contains(&version.minor))
+    version(crd).is_some_and(|version| version.major == 1 && SUPPORTED.contains(&version.minor))
+}
+
+/// The oldest that any CRD is of, as far as it is known.
+fn release(crds: &BTreeMap<String, Bundle>) -> Release {
+    let is_old = |version: Version| version.major == 1 && version.minor <= 6;
+    if crds.values().filter_map(version).any(is_old) { Release::V1_6 } else { Release::V1_7 }
+}
+
+fn version(crd: &Bundle) -> Option<Version> {
+    let text = crd.version.as_deref()?;
+    Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn features_are_named_as_in_the_oldest_release() {
+        let crds = |versions: &[&str]| -> BTreeMap<_, _> {
+            let bundle = |version: &str| Bundle { version: Some(version.to_owned()), channel: None };
+            versions
+                .iter()
+                .map(|version| (format!("{version}.gateway.networking.k8s.io"), bundle(version)))
+                .collect()
+        };
+        for (versions, expected) in [
+            (&["v1.7.0"][..], Release::V1_7),
+            (&["v1.6.3", "v1.7.0"], Release::V1_6),
+            (&["v1.8.0"], Release::V1_7),
+            (&[], Release::V1_7),
+        ] {
+            assert_eq!(release(&crds(versions)), expected, "{versions:?}");
+        }
+    }
 
     #[test]
     fn releases_are_known_or_not() {
@@ -88,7 +124,7 @@ mod tests {
             let status =
                 json!({"conditions": [{"type": "Accepted", "status": "True"}, {"type": "SupportedVersion"}]});
             let mut statuses = BTreeMap::from([(class.clone(), status)]);
-            tell(&mut statuses, &crds);
+            tell(&mut statuses, &crds, &Service::ALL.into());
             let condition = &statuses[&class]["conditions"][1];
             assert_eq!(condition["status"], if supported { "True" } else { "False" }, "{versions:?}");
             let message = condition["message"].as_str().unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gateway_agent_api::ObjectRef;
 use kube::Client;
 use kube::core::Request;
-use kube::core::params::{GetParams, Patch, PatchParams};
+use kube::core::params::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -30,8 +30,8 @@ pub struct Write {
 pub enum Answer {
     /// The object as it is now.
     Written(Value),
-    /// Somebody else was faster; the object as they left it.
-    Conflict(Value),
+    /// Somebody else was faster; what they wrote is on its way to us.
+    Conflict,
     /// The object is gone.
     Gone,
     Failed(String),
@@ -44,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FIELD_MANAGER: &str = "gateway-agent";
 
 impl Write {
-    /// Writes it; a conflict reads the object again.
+    /// Writes it.
     pub async fn send(&self, client: &Client) -> Answer {
         match timeout(PATIENCE, self.patch(client)).await {
             Ok(Ok(answer)) => answer,
@@ -62,15 +62,9 @@ impl Write {
         let request = objects.patch_subresource("status", &self.name.name, &parameters, &Patch::Merge(body));
         let answer = client.request(request.map_err(kube::Error::BuildRequest)?).await;
         match code(&answer) {
-            Some(NOT_FOUND) => return Ok(Answer::Gone),
-            Some(CONFLICT) => {}
-            _ => return answer.map(Answer::Written),
-        }
-        let request = objects.get(&self.name.name, &GetParams::default());
-        let object = client.request(request.map_err(kube::Error::BuildRequest)?).await;
-        match code(&object) {
             Some(NOT_FOUND) => Ok(Answer::Gone),
-            _ => object.map(Answer::Conflict),
+            Some(CONFLICT) => Ok(Answer::Conflict),
+            _ => answer.map(Answer::Written),
         }
     }
 }

@@ -24,7 +24,7 @@ pub use received::{has_our_status, receive};
 pub use served::{Bundle, Served};
 
 use objects::Objects;
-use received::{Received, receive_for_agents};
+use received::{Received, is_used, receive_for_agents};
 
 use super::Change;
 use crate::copies;
@@ -296,13 +296,12 @@ const USEFUL_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/servi
 impl Role {
     /// Whether it follows the objects of a kind.
     pub fn reads(self, kind: Kind) -> bool {
-        match self {
-            Self::Controller => true,
-            // Of ConfigMaps and ClusterTrustBundles it gets copies too.
-            Self::Agent => {
-                !matches!(kind, Kind::ConfigMap | Kind::ClusterTrustBundle | Kind::Node | Kind::XMesh)
+        is_used(kind)
+            && match self {
+                Self::Controller => true,
+                // Of ConfigMaps and ClusterTrustBundles it gets copies too.
+                Self::Agent => !matches!(kind, Kind::ConfigMap | Kind::ClusterTrustBundle | Kind::Node),
             }
-        }
     }
 }
 

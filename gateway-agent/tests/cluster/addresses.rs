@@ -10,8 +10,8 @@ const NAMED: &str = "10.89.0.148";
 
 #[test]
 fn addresses_and_a_real_api_server() {
-    let rig = Rig::new("addresses");
-    rig.install_crds();
+    let rig = Rig::new("addresses", "1");
+    rig.install_crds("v1.6.3");
     let controller = rig.controller("controller-1");
     controller.until_told("leading", "writes statuses");
     let agent = rig.agent("agent");

@@ -7,39 +7,47 @@
 mod addresses;
 mod objects;
 mod rig;
+mod rights;
 mod secrets;
 
 use lab::wait_until;
 use objects::{
     attached, class, gateway, http_route, namespace, ours, route_verdict, service, tcp_route, verdict,
 };
-use rig::{NODE, NODE_ADDRESS, PATIENCE, Rig, Role};
+use rig::{NODE, NODE_ADDRESS, PATIENCE, Rig, Role, SECOND_ADDRESS};
 use serde_json::{Value, json};
 
 #[test]
 fn roles_and_a_real_api_server() {
-    let rig = Rig::new("roles");
+    let rig = Rig::new("roles", "2");
     let agent = rig.agent("agent");
-    let controller = rig.controller("controller-1");
+    let controller = rig.separable_controller("controller-1");
 
     crds_come_late(&rig, &controller);
     the_agent_applies_what_it_sees(&rig, &agent);
     an_agent_speaks_for_its_own_node(&rig);
     gateway_nodes_belong_to_nodes(&rig);
+    let second = a_second_node_joins(&rig);
+    let cut_off = rig.cut_off_agent();
     statuses_of_others_survive(&rig);
+    every_kind_gets_a_verdict(&rig);
     secrets::agents_see_what_gateways_may_use(&rig, &agent);
     an_invented_filter_harms_nobody_else(&rig);
+    an_agent_that_is_cut_off_shows(&rig, &second, cut_off);
     many_routes_are_few_writes_of_their_gateway(&rig, &controller);
     churn_and_conflicts_end_well(&rig);
     the_api_server_restarts(&rig, &controller);
-    let controller = another_one_takes_over(&rig, controller);
+    newer_crds_change_nothing(&rig);
+    another_one_takes_over(&rig, &controller);
+    rights::are_exact(&rig);
+    rights::a_missing_one_is_named(&rig, &controller);
     controller.terminate();
 }
 
 /// Nothing of the Gateway API is there when the roles start.
 fn crds_come_late(rig: &Rig, controller: &Role) {
     controller.until_told("leading", "writes statuses");
-    rig.install_crds();
+    rig.install_crds("v1.6.3");
     for plural in ["gatewayclasses", "gateways", "tcproutes", "httproutes"] {
         let crd = format!("{plural}.gateway.networking.k8s.io");
         rig.kubectl(&["wait", "--for=condition=Established", "crd", &crd, "--timeout=60s"]);
@@ -97,6 +105,116 @@ fn gateway_nodes_belong_to_nodes(rig: &Rig) {
     let node = rig.until("gatewaynode", "", NODE, |it| it["metadata"]["ownerReferences"][0]["uid"] == uid);
     assert_ne!(node["status"]["lastHeartbeatTime"], Value::Null);
     rig.kubectl(&["wait", "--for=delete", "gatewaynode/gone", "--timeout=60s"]);
+}
+
+fn a_second_node_joins(rig: &Rig) -> Role {
+    let agent = rig.separable_agent("agent-2");
+    agent.until_told("ready", "the first tables are applied");
+    let both = json!([
+        { "type": "IPAddress", "value": NODE_ADDRESS }, { "type": "IPAddress", "value": SECOND_ADDRESS },
+    ]);
+    rig.until("gateway", "late", "edge", |it| {
+        it["status"]["addresses"] == both && programmed(it).contains("2 of 2 nodes")
+    });
+    agent
+}
+
+/// Packets between an agent and the API server vanish, and nobody is told.
+fn an_agent_that_is_cut_off_shows(rig: &Rig, agent: &Role, heal: impl FnOnce()) {
+    let one = json!([{ "type": "IPAddress", "value": NODE_ADDRESS }]);
+    rig.until("gateway", "late", "edge", |it| it["status"]["addresses"] == one);
+    rig.until("gateway", "late", "edge", |it| {
+        programmed(it).contains("1 of 2 nodes; node2: its agent has told nothing for 40 s")
+    });
+    heal();
+    let served = |it: &Value| {
+        it["status"]["addresses"].as_array().is_some_and(|all| all.len() == 2)
+            && programmed(it).contains("2 of 2 nodes")
+    };
+    rig.until("gateway", "late", "edge", served);
+    let frontends = |label: &str| rig.status(label)["frontends"].clone();
+    let waited = wait_until("what it has missed", PATIENCE, || frontends("agent-2") == frontends("agent"));
+    assert!(waited.is_ok(), "{} and not {}: {}", frontends("agent-2"), frontends("agent"), agent.log());
+}
+
+/// The message of Programmed.
+fn programmed(gateway: &Value) -> &str {
+    let conditions = gateway["status"]["conditions"].as_array().into_iter().flatten();
+    let programmed = conditions.into_iter().find(|condition| condition["type"] == "Programmed");
+    programmed.and_then(|condition| condition["message"].as_str()).unwrap_or_default()
+}
+
+fn every_kind_gets_a_verdict(rig: &Rig) {
+    let route = |kind: &str, name: &str| {
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": kind,
+            "metadata": { "name": name, "namespace": "late" },
+            "spec": {
+                "parentRefs": [{ "name": "edge" }],
+                "rules": [{ "backendRefs": [{ "name": "server", "port": 80 }] }],
+            },
+        })
+    };
+    let mut tls = route("TLSRoute", "by-name");
+    tls["spec"]["hostnames"] = json!(["a.example.com"]);
+    let set = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "ListenerSet",
+        "metadata": { "name": "more", "namespace": "late" },
+        "spec": {
+            "parentRef": { "name": "edge" },
+            "listeners": [{ "name": "more", "protocol": "TCP", "port": 9009 }],
+        },
+    });
+    let policy = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "BackendTLSPolicy",
+        "metadata": { "name": "encrypted", "namespace": "late" },
+        "spec": {
+            "targetRefs": [{ "group": "", "kind": "Service", "name": "server" }],
+            "validation": { "hostname": "server.example.com", "wellKnownCACertificates": "System" },
+        },
+    });
+    let web = http_route("late", "web", "edge", &json!([]));
+    rig.apply(&[web, route("GRPCRoute", "calls"), route("UDPRoute", "datagrams"), tls, set, policy]);
+    for (kind, name) in
+        [("httproute", "web"), ("grpcroute", "calls"), ("udproute", "datagrams"), ("tlsroute", "by-name")]
+    {
+        rig.until(kind, "late", name, |it| ours(it).is_some());
+    }
+    rig.until("listenerset", "late", "more", |it| verdict(&it["status"]["conditions"], "Accepted") != "- -");
+    rig.until("backendtlspolicy", "late", "encrypted", |it| {
+        verdict(&it["status"]["ancestors"][0]["conditions"], "Accepted") == "True Accepted"
+    });
+    for (kind, name) in [
+        ("httproute", "web"),
+        ("grpcroute", "calls"),
+        ("udproute", "datagrams"),
+        ("tlsroute", "by-name"),
+        ("listenerset", "more"),
+        ("backendtlspolicy", "encrypted"),
+    ] {
+        rig.kubectl(&["delete", kind, name, "--namespace", "late", "--wait=false"]);
+    }
+}
+
+/// The next release's CRDs, in place of those that are there.
+fn newer_crds_change_nothing(rig: &Rig) {
+    let version = |text: &str| {
+        let version = |it: &Value| {
+            let conditions = it["status"]["conditions"].as_array().unwrap();
+            let condition = conditions.iter().find(|it| it["type"] == "SupportedVersion").unwrap();
+            condition["status"] == "True" && condition["message"].as_str().unwrap().contains(text)
+        };
+        rig.until("gatewayclass", "", "gateway-agent", version);
+    };
+    version("v1.6.3");
+    rig.install_crds("v1.7.0");
+    version("v1.7.0");
+    rig.apply(&[tcp_route("late", "newer", "second")]);
+    rig.until("tcproute", "late", "newer", |it| route_verdict(it, "Accepted") == "True Accepted");
+    rig.kubectl(&["delete", "tcproute", "newer", "--namespace", "late"]);
 }
 
 /// Entries of other controllers and conditions of other types stay byte for byte; ours goes with its last parent.
@@ -251,19 +369,20 @@ fn the_api_server_restarts(rig: &Rig, controller: &Role) {
     assert_ne!(controller.told("expired", "is too old"), 0, "some kinds were listed again");
 }
 
-/// A second controller stands by until the first is gone without a word, and a third until the second says so.
-fn another_one_takes_over(rig: &Rig, first: Role) -> Role {
+/// A second controller stands by until packets of the first one vanish. That comes back to find itself replaced, and
+/// waits until the second says that it goes.
+fn another_one_takes_over(rig: &Rig, first: &Role) {
     let second = rig.controller("controller-2");
     second.until_told("standing-by", "stands by");
-    first.kill();
+    let heal = rig.cut_off_controller();
     second.until_told("leading", "writes statuses");
     rig.apply(&[tcp_route("late", "orders", "edge")]);
     rig.until("gateway", "late", "edge", |it| attached(it, "tcp") == Some(1));
-    let third = rig.controller("controller-3");
-    third.until_told("standing-by", "stands by");
+    heal();
+    first.until_told("standing-by", "stands by");
     second.terminate();
-    third.until_told("leading", "writes statuses");
+    wait_until("the first to lead again", PATIENCE, || first.told("leading", "writes statuses") == 2)
+        .unwrap();
     rig.apply(&[tcp_route("late", "orders", "second")]);
     rig.until("gateway", "late", "edge", |it| attached(it, "tcp") == Some(0));
-    third
 }

@@ -1,4 +1,4 @@
-//! A cluster of one node, and gateway-agent's roles as processes beside it.
+//! A cluster of two nodes, and gateway-agent's roles as processes beside it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,9 @@ use lab::{Lab, Namespace, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::rights::audit_policy;
 
 /// Far longer than anything here takes on an idle machine.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -17,16 +20,23 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// Where gateway-agent runs.
 pub const SYSTEM: &str = "gateway-agent-system";
 
-/// The node, and the address that Kubernetes knows of it.
+/// The first node, and the address that Kubernetes knows of it; and the second's.
 pub const NODE: &str = "node1";
 pub const NODE_ADDRESS: &str = "10.89.0.11";
+pub const SECOND: &str = "node2";
+pub const SECOND_ADDRESS: &str = "10.89.0.12";
+
+/// The API server has this address too; who uses it can be cut off by itself.
+const OTHER_SERVER: &str = "10.89.0.3";
 
 /// The cluster is taken down with it.
 pub struct Rig {
     name: Name,
     cluster: Cluster,
     lab: Lab,
-    gateway_api: PathBuf,
+    go: PathBuf,
+    /// What the API server is told to write down, and where it does.
+    audit: TempDir,
     _lock: Lock,
 }
 
@@ -38,21 +48,27 @@ pub struct Role {
 
 impl Rig {
     /// Without any CRD.
-    pub fn new(name: &str) -> Self {
+    pub fn new(name: &str, nodes: &str) -> Self {
         let name: Name = name.parse().unwrap();
         let lock = Lock::take(&name, "test").unwrap();
         Cluster::down(&name).expect("a run that was killed is removed");
         let go = go::find().expect("Go, which `cargo xtask cluster up` installs");
         let programs = Programs::prepare(&go).expect("the programs are built");
-        let spec = Spec { crds: Crds::None, nodes: "1".parse().unwrap(), ..Spec::new(name.clone()) };
+        let audit = TempDir::new().unwrap();
+        let policy = audit.path().join("policy.json");
+        fs::write(&policy, audit_policy().to_string()).unwrap();
+        let api_server = vec![
+            format!("--audit-policy-file={}", policy.display()),
+            format!("--audit-log-path={}", audit.path().join("audit.log").display()),
+            // Off by default still, as is the kind itself.
+            "--feature-gates=ClusterTrustBundle=true".to_owned(),
+            "--runtime-config=certificates.k8s.io/v1beta1/clustertrustbundles=true".to_owned(),
+        ];
+        let nodes = nodes.parse().unwrap();
+        let spec = Spec { nodes, crds: Crds::None, api_server, ..Spec::new(name.clone()) };
         let cluster = Cluster::up(&spec, &programs).expect("a cluster");
-        let rig = Self {
-            cluster,
-            lab: Lab::new("roles").unwrap(),
-            gateway_api: go::download(&go, "sigs.k8s.io/gateway-api@v1.6.3").unwrap(),
-            name,
-            _lock: lock,
-        };
+        let rig = Self { cluster, lab: Lab::new("roles").unwrap(), go, audit, name, _lock: lock };
+        rig.on_control_plane(&["ip", "address", "add", &format!("{OTHER_SERVER}/24"), "dev", "br0"]);
         rig.kubectl(&["create", "namespace", SYSTEM]);
         rig.apply_file(&deploy("rbac"));
         rig
@@ -80,14 +96,21 @@ impl Rig {
     }
 
     pub fn apply_file(&self, file: &Path) {
-        self.kubectl(&["apply", "--server-side", "--filename", &file.display().to_string()]);
+        let file = file.display().to_string();
+        self.kubectl(&["apply", "--server-side", "--force-conflicts", "--filename", &file]);
     }
 
-    /// The experimental channel's, and ours.
-    pub fn install_crds(&self) {
+    /// The experimental channel's of a release, and ours.
+    pub fn install_crds(&self, release: &str) {
         self.apply_file(&deploy("crds"));
-        let folder = self.gateway_api.join("config/crd/experimental");
-        self.kubectl(&["apply", "--server-side", "--kustomize", &folder.display().to_string()]);
+        let module = go::download(&self.go, &format!("sigs.k8s.io/gateway-api@{release}")).unwrap();
+        let folder = module.join("config/crd/experimental").display().to_string();
+        self.kubectl(&["apply", "--server-side", "--force-conflicts", "--kustomize", &folder]);
+    }
+
+    /// Each line an audit event.
+    pub fn audit_log(&self) -> PathBuf {
+        self.audit.path().join("audit.log")
     }
 
     pub fn object(&self, kind: &str, namespace: &str, name: &str) -> Value {
@@ -130,35 +153,60 @@ impl Rig {
     }
 
     pub fn controller(&self, label: &str) -> Role {
-        let kubeconfig = self.kubeconfig("gateway-agent-controller", &[]);
+        let kubeconfig = self.kubeconfig("gateway-agent-controller", label, &[], None);
         let words = ["controller", "--kubeconfig", &kubeconfig, "--namespace", SYSTEM];
         self.role(label, self.cluster.client(), &words)
     }
 
-    /// On the node.
-    pub fn agent(&self, label: &str) -> Role {
-        let kubeconfig = self.agent_kubeconfig();
-        let pin = self.lab.bpffs(label).unwrap().join("gateway-agent").display().to_string();
-        let socket = self.socket(label).display().to_string();
-        let words = ["run", "--kubeconfig", &kubeconfig, "--node-name", NODE];
-        let more = [
-            "--namespace",
-            SYSTEM,
-            "--device",
-            "eth0",
-            "--flows",
-            "1000",
-            "--pin",
-            &pin,
-            "--socket",
-            &socket,
-        ];
-        self.role(label, self.cluster.node(NODE).unwrap(), &[&words[..], &more].concat())
+    /// One that [`Self::cut_off`] concerns.
+    pub fn separable_controller(&self, label: &str) -> Role {
+        let kubeconfig = self.kubeconfig("gateway-agent-controller", label, &[], Some(OTHER_SERVER));
+        let words = ["controller", "--kubeconfig", &kubeconfig, "--namespace", SYSTEM];
+        self.role(label, self.cluster.client(), &words)
     }
 
-    /// As a pod on the node has it.
+    /// On the first node.
+    pub fn agent(&self, label: &str) -> Role {
+        self.agent_on(NODE, label, None)
+    }
+
+    /// On the second one; [`Self::cut_off`] concerns it.
+    pub fn separable_agent(&self, label: &str) -> Role {
+        self.agent_on(SECOND, label, Some(OTHER_SERVER))
+    }
+
+    fn agent_on(&self, node: &str, label: &str, server: Option<&str>) -> Role {
+        let kubeconfig = self.node_kubeconfig(node, label, server);
+        let pin = self.lab.bpffs(label).unwrap().join("gateway-agent").display().to_string();
+        let socket = self.socket(label).display().to_string();
+        let words = ["run", "--kubeconfig", &kubeconfig, "--node-name", node];
+        let more = ["--namespace", SYSTEM, "--device", "eth0", "--flows", "1000"];
+        let own = ["--pin", &pin, "--socket", &socket, "--daemon-set", &format!("{SYSTEM}/gateway-agent")];
+        self.role(label, self.cluster.node(node).unwrap(), &[&words[..], &more, &own].concat())
+    }
+
+    /// As a pod on the first node has it.
     pub fn agent_kubeconfig(&self) -> String {
-        self.kubeconfig("gateway-agent", &["--bound-object-kind=Node", "--bound-object-name", NODE])
+        self.node_kubeconfig(NODE, "kubectl", None)
+    }
+
+    fn node_kubeconfig(&self, node: &str, label: &str, server: Option<&str>) -> String {
+        self.kubeconfig(
+            "gateway-agent",
+            label,
+            &["--bound-object-kind=Node", "--bound-object-name", node],
+            server,
+        )
+    }
+
+    /// Lets packets between the separable agent and the API server vanish; calling the answer ends that.
+    pub fn cut_off_agent(&self) -> impl FnOnce() + use<> {
+        cut_off(self.cluster.node(SECOND).unwrap())
+    }
+
+    /// Lets packets between separable controllers and the API server vanish; calling the answer ends that.
+    pub fn cut_off_controller(&self) -> impl FnOnce() + use<> {
+        cut_off(self.cluster.client())
     }
 
     /// What an agent answers, once it does.
@@ -207,16 +255,30 @@ impl Rig {
         Role { child: place.spawn(&mut command).unwrap(), log }
     }
 
-    /// Of a service account of deploy/rbac, so that every right that is missing shows.
-    fn kubeconfig(&self, account: &str, binding: &[&str]) -> String {
+    /// Of a service account of deploy/rbac, so that every right that is missing shows; towards another address of the
+    /// API server than everybody's, if one is given.
+    fn kubeconfig(&self, account: &str, label: &str, binding: &[&str], server: Option<&str>) -> String {
         let words = ["create", "token", account, "--namespace", SYSTEM, "--duration=1h"];
         let token = self.kubectl(&[&words[..], binding].concat());
         let text = fs::read_to_string(self.cluster.kubectl().kubeconfig()).unwrap();
         let mut config: Value = serde_json::from_str(&text).unwrap();
         config["users"][0]["user"] = json!({ "token": token.trim() });
-        let file = self.lab.dir().join(format!("{account}.kubeconfig"));
+        if let Some(server) = server {
+            let cluster = &mut config["clusters"][0]["cluster"];
+            cluster["server"] = format!("https://{server}:6443").into();
+            // Its certificate isn't for this address.
+            cluster["tls-server-name"] = "kubernetes.default.svc".into();
+        }
+        let file = self.lab.dir().join(format!("{label}.kubeconfig"));
         fs::write(&file, config.to_string()).unwrap();
         file.display().to_string()
+    }
+
+    fn on_control_plane(&self, words: &[&str]) {
+        let (_, control) = self.cluster.machines().next().expect("the control plane comes first");
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--target", &control.to_string(), "--"]).args(words);
+        assert!(command.status().unwrap().success(), "{words:?}");
     }
 
     fn socket(&self, label: &str) -> PathBuf {
@@ -253,11 +315,6 @@ impl Role {
         assert!(waited.is_ok(), "no {event} {text:?} in {}", fs::read_to_string(&self.log).unwrap());
     }
 
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
     /// Ends it as a pod is ended.
     pub fn terminate(mut self) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
@@ -273,8 +330,21 @@ impl Drop for Role {
     }
 }
 
+fn cut_off(place: &Namespace) -> impl FnOnce() + use<> {
+    let place = place.clone();
+    let chain = |hook: &str, end: &str| {
+        format!(
+            "add chain ip cut {hook} {{ type filter hook {hook} priority 0; }}
+             add rule ip cut {hook} ip {end} {OTHER_SERVER} drop\n"
+        )
+    };
+    let rules = format!("add table ip cut\n{}{}", chain("input", "saddr"), chain("output", "daddr"));
+    place.command(&["nft", &rules]).unwrap();
+    move || drop(place.command(&["nft", "delete table ip cut"]).unwrap())
+}
+
 /// A folder of deploy/.
-fn deploy(folder: &str) -> PathBuf {
+pub fn deploy(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(folder)
 }
 

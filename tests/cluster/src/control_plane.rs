@@ -61,7 +61,7 @@ impl ControlPlane<'_> {
     fn apiserver(&self) -> Vec<String> {
         let pki = self.plan.pki();
         let file = |flag: &str, path: PathBuf| format!("--{flag}={}", path.display());
-        vec![
+        let mut flags = vec![
             "--etcd-servers=http://127.0.0.1:2379".into(),
             format!("--advertise-address={}", self.plan.spec.control().v4),
             "--secure-port=6443".into(),
@@ -87,7 +87,9 @@ impl ControlPlane<'_> {
             "--requestheader-extra-headers-prefix=X-Remote-Extra-".into(),
             file("proxy-client-cert-file", pki.certificate("front-proxy")),
             file("proxy-client-key-file", pki.key("front-proxy")),
-        ]
+        ];
+        flags.extend(self.plan.spec.api_server.iter().cloned());
+        flags
     }
 
     fn controllers(&self) -> Vec<String> {

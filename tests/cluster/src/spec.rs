@@ -33,6 +33,8 @@ pub struct Spec {
     pub kube_proxy: KubeProxy,
     pub cni: Cni,
     pub crds: Crds,
+    /// Further flags of the API server.
+    pub api_server: Vec<String>,
 }
 
 /// Tells a cluster from others on this machine: lower-case letters, digits and hyphens.
@@ -98,6 +100,7 @@ impl Spec {
             kube_proxy: KubeProxy::Nftables,
             cni: Cni::Ptp,
             crds: Crds::Experimental,
+            api_server: Vec::new(),
         }
     }
 

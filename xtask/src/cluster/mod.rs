@@ -142,6 +142,6 @@ fn find(name: &Name) -> Result<Cluster> {
 impl Shape {
     fn spec(&self, name: Name) -> Spec {
         let Self { nodes, dual_stack, kube_proxy, cni, crds } = *self;
-        Spec { name, nodes, dual_stack, kube_proxy, cni, crds }
+        Spec { name, nodes, dual_stack, kube_proxy, cni, crds, api_server: Vec::new() }
     }
 }

@@ -238,6 +238,11 @@ pub fn cause(error: &kube::Error) -> String {
 }
 
 fn refusal(status: &Status) -> String {
+    const FORBIDDEN: u16 = 403;
+    if status.code == FORBIDDEN {
+        // The message names account, verb, resource and namespace.
+        return format!("a right is missing: {}; apply deploy/rbac of this version", status.message);
+    }
     format!("{} {}: {}", status.code, status.reason, status.message)
 }
 

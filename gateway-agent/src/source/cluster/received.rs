@@ -28,8 +28,8 @@ pub fn receive(kind: Kind, mut document: Value, role: Role) -> Received {
     let name = ObjectRef::new(kind, &metadata("namespace"), &metadata("name"));
     let (uid, resource_version) = (metadata("uid"), metadata("resourceVersion"));
     let addresses = document.pointer("/status/addresses").cloned();
-    let status = if has_our_status(kind) { take(&mut document, "status") } else { None };
-    let status = status.filter(|_| role == Role::Controller);
+    let status = if is_of_gateway_api(kind) { take(&mut document, "status") } else { None };
+    let status = status.filter(|_| has_our_status(kind) && role == Role::Controller);
     if kind == Kind::Gateway && role == Role::Agent {
         // What the controller has assigned; nothing else that it writes shall wake an agent's compiler.
         document["status"] = json!({ "addresses": addresses });
@@ -64,7 +64,12 @@ pub fn receive_for_agents(document: Value) -> Received {
 
 /// Kinds whose statuses the controller writes.
 pub fn has_our_status(kind: Kind) -> bool {
-    is_of_gateway_api(kind) && kind != Kind::ReferenceGrant
+    is_of_gateway_api(kind) && kind != Kind::ReferenceGrant && is_used(kind)
+}
+
+/// Kinds that have any effect yet: of the experimental ones, none has.
+pub fn is_used(kind: Kind) -> bool {
+    !matches!(kind, Kind::XBackend | Kind::XBackendTrafficPolicy | Kind::XMesh | Kind::XTelemetryPolicy)
 }
 
 pub fn is_of_gateway_api(kind: Kind) -> bool {
