@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
+use std::time::Duration;
 
 use cluster::{Cluster, Cni, Crds, KubeProxy, Lock, Name, PROBE_IMAGE, Programs, Spec, go};
 use serde_json::json;
@@ -13,6 +14,9 @@ use traces::Traces;
 
 /// What the server says to the client, whose address nothing on the way hides.
 const ANSWERS: [&str; 2] = ["server to 10.244.1.", "server to [fd44:0:0:1:"];
+
+/// kube-proxy follows a Service within a second or so; its slowest resynchronisation takes 30 (its default).
+const SERVICE_SYNC: Duration = Duration::from_secs(30);
 
 #[test]
 fn pods_services_dns_exec_and_logs_then_nothing() {
@@ -110,9 +114,14 @@ fn start_pods(cluster: &Cluster) {
 fn a_service_is_reached_by_name_and_by_both_families(cluster: &Cluster) {
     let kubectl = cluster.kubectl();
     let get = |url: &str| {
-        kubectl
-            .run(&["exec", "client", "--", "/probe", "get", url])
-            .unwrap_or_else(|error| panic!("{url}: {error}"))
+        let mut answer = Err(String::new());
+        // Ready pods are no promise that kube-proxy on the client's node knows of them yet.
+        let _ = lab::wait_until("an answer", SERVICE_SYNC, || {
+            let got = kubectl.run(&["exec", "client", "--", "/probe", "get", url]);
+            answer = got.map_err(|error| error.to_string());
+            answer.is_ok()
+        });
+        answer.unwrap_or_else(|error| panic!("{url}: {error}"))
     };
     for name in ["server", "server.default.svc.cluster.local"] {
         let answer = get(&format!("http://{name}/"));
