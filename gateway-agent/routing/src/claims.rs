@@ -13,59 +13,33 @@ use crate::{Snapshot, held};
 /// of each: its own, then those of its ListenerSets.
 pub(crate) fn settle(gateways: &mut [Gateway<'_>], snapshot: &Snapshot) {
     for gateway in &mut *gateways {
-        settle_own(&mut gateway.listeners, snapshot);
-        settle_sets(&mut gateway.listeners, snapshot);
+        settle_within(&mut gateway.listeners, snapshot);
     }
     settle_between(gateways, snapshot);
     held::settle(gateways, snapshot);
 }
 
-/// All listeners of one object that exclude each other lose: the API forbids to pick one.
-fn settle_own(listeners: &mut [Listener<'_>], snapshot: &Snapshot) {
-    let conflicts: Vec<_> =
-        listeners.iter().map(|listener| conflict_within(listener, listeners, snapshot)).collect();
-    for (listener, conflict) in listeners.iter_mut().zip(conflicts) {
-        listener.conflict = conflict;
+/// Object after object: the Gateway itself, then its ListenerSets. What lost against an earlier object takes nothing from
+/// listeners of its own.
+fn settle_within(listeners: &mut [Listener<'_>], snapshot: &Snapshot) {
+    let mut settled = 0;
+    while settled < listeners.len() {
+        let (before, rest) = listeners.split_at_mut(settled);
+        let count = rest.iter().take_while(|listener| listener.owner == rest[0].owner).count();
+        let owned = &mut rest[..count];
+        settle_after(owned, before, snapshot);
+        settle_own(owned, snapshot);
+        settled += count;
     }
-}
-
-fn conflict_within(
-    listener: &Listener<'_>,
-    listeners: &[Listener<'_>],
-    snapshot: &Snapshot,
-) -> Option<Conflict> {
-    let rival = listeners
-        .iter()
-        .filter(|other| !std::ptr::eq(*other, listener) && other.owner == listener.owner)
-        .filter(|other| other.spec.port == listener.spec.port)
-        .find_map(|other| Some((other, listener.excludes(other, snapshot)?)));
-    rival.map(|(other, reason)| Conflict {
-        reason,
-        message: format!(
-            "listeners {} ({}) and {} ({}) of Gateway {} both want port {}; give one of them another port{}",
-            listener.spec.name,
-            listener.spec.protocol,
-            other.spec.name,
-            other.spec.protocol,
-            listener.name.gateway,
-            listener.spec.port,
-            or_hostname(reason),
-        ),
-    })
 }
 
 /// A listener of a ListenerSet loses against the Gateway's own and against those of ListenerSets that come first. The
 /// messages don't name the others: they may belong to people who share nothing but the Gateway.
-fn settle_sets(listeners: &mut [Listener<'_>], snapshot: &Snapshot) {
-    for index in 0..listeners.len() {
-        let (before, rest) = listeners.split_at_mut(index);
-        let Some(listener) = rest.first_mut().filter(|it| it.owner.set.is_some() && it.conflict.is_none())
-        else {
-            continue;
-        };
+fn settle_after(listeners: &mut [Listener<'_>], before: &[Listener<'_>], snapshot: &Snapshot) {
+    for listener in listeners {
         let reason = before
             .iter()
-            .filter(|holder| holder.owner != listener.owner && holder.conflict.is_none())
+            .filter(|holder| holder.conflict.is_none())
             .filter(|holder| holder.port.is_some() && holder.spec.port == listener.spec.port)
             .find_map(|holder| listener.excludes(holder, snapshot));
         listener.conflict = reason.map(|reason| Conflict {
@@ -81,6 +55,40 @@ fn settle_sets(listeners: &mut [Listener<'_>], snapshot: &Snapshot) {
             ),
         });
     }
+}
+
+/// All listeners of one object that exclude each other lose: the API forbids to pick one.
+fn settle_own(listeners: &mut [Listener<'_>], snapshot: &Snapshot) {
+    let conflicts: Vec<_> =
+        listeners.iter().map(|listener| conflict_within(listener, listeners, snapshot)).collect();
+    for (listener, conflict) in listeners.iter_mut().zip(conflicts) {
+        listener.conflict = listener.conflict.take().or(conflict);
+    }
+}
+
+fn conflict_within(
+    listener: &Listener<'_>,
+    listeners: &[Listener<'_>],
+    snapshot: &Snapshot,
+) -> Option<Conflict> {
+    let rival = listeners
+        .iter()
+        .filter(|other| !std::ptr::eq(*other, listener) && other.conflict.is_none())
+        .filter(|other| other.spec.port == listener.spec.port)
+        .find_map(|other| Some((other, listener.excludes(other, snapshot)?)));
+    rival.map(|(other, reason)| Conflict {
+        reason,
+        message: format!(
+            "listeners {} ({}) and {} ({}) of Gateway {} both want port {}; give one of them another port{}",
+            listener.spec.name,
+            listener.spec.protocol,
+            other.spec.name,
+            other.spec.protocol,
+            listener.name.gateway,
+            listener.spec.port,
+            or_hostname(reason),
+        ),
+    })
 }
 
 /// Gives each (address, port, protocol) to the oldest Gateway that wants it; a listener that loses one of them loses

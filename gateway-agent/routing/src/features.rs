@@ -23,6 +23,7 @@ const FEATURES: &[Feature] = &[
     Feature("GatewayAddressEmpty", Release::V1_6, &[]),
     Feature("GatewayHTTPListenerIsolation", Release::V1_6, &[Http]),
     Feature("GatewayHTTPSListenerDetectMisdirectedRequests", Release::V1_6, &[Https]),
+    Feature("GatewayInfrastructure", Release::V1_6, &[]),
     Feature("GatewayPort8080", Release::V1_6, &[]),
     Feature("GatewayRouteHostnameIntersectionPrecedence", Release::V1_7, &[Http, TlsPassthrough]),
     Feature("GatewayStaticAddresses", Release::V1_6, &[]),
@@ -64,8 +65,14 @@ mod tests {
         let claimed = |served: &[Service], release| -> Vec<_> {
             names(&served.iter().copied().collect(), release).collect()
         };
-        let always =
-            ["Gateway", "GatewayAddressEmpty", "GatewayPort8080", "GatewayStaticAddresses", "ReferenceGrant"];
+        let always = [
+            "Gateway",
+            "GatewayAddressEmpty",
+            "GatewayInfrastructure",
+            "GatewayPort8080",
+            "GatewayStaticAddresses",
+            "ReferenceGrant",
+        ];
         assert_eq!(claimed(&[], Release::V1_7), always);
         assert_eq!(
             claimed(&Service::KERNEL, Release::V1_7),
