@@ -57,7 +57,7 @@ pub fn way(skb: &Skb, endpoint: &Endpoint) -> Way {
     let is_shared = endpoint.peer != 0 && PEERS.get(endpoint.peer).is_some_and(|peer| peer.ifindex != 0);
     // SAFETY: read at once.
     let device = unsafe { DEVICES.get(skb.ifindex()) };
-    if !device.is_some_and(|device| device.flags & device_flags::UPLINK != 0) {
+    if device.is_none_or(|device| device.flags & device_flags::UPLINK == 0) {
         return Way::Own;
     }
     match (came_from_peer(skb), is_shared) {

@@ -163,8 +163,6 @@ impl Listener<'_> {
         let listener = self.spec.name;
         if self.is_served(snapshot) {
             format!("listener {listener} carries traffic")
-        } else if self.protocol == Some(ListenerProtocol::Http) {
-            format!("listener {listener} accepts connections, and the proxy forwards their requests")
         } else {
             format!(
                 "listener {listener} accepts connections; TLS is not served yet: they are closed after the ClientHello"

@@ -90,11 +90,11 @@ impl Service {
         Self::TlsMixed,
     ];
 
-    /// What the kernel's programs do.
-    pub const KERNEL: [Self; 2] = [Self::Tcp, Self::Udp];
+    /// What the kernel's programs and the proxy do.
+    pub const SERVED: [Self; 3] = [Self::Tcp, Self::Udp, Self::Http];
 
-    /// What the proxy accepts connections for.
-    pub const PROXY: [Self; 4] = [Self::Http, Self::Https, Self::TlsPassthrough, Self::TlsTerminate];
+    /// What the proxy accepts connections for, and no more.
+    pub const ACCEPTED: [Self; 3] = [Self::Https, Self::TlsPassthrough, Self::TlsTerminate];
 }
 
 impl fmt::Display for Service {
@@ -122,8 +122,8 @@ impl Snapshot {
         Self {
             node,
             now: None,
-            served: Service::KERNEL.into(),
-            accepted: Service::PROXY.into(),
+            served: Service::SERVED.into(),
+            accepted: Service::ACCEPTED.into(),
             assigner: Assigner::default(),
             assignments: Assignments::new(),
             holders: BTreeMap::new(),

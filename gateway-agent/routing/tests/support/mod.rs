@@ -47,9 +47,9 @@ struct CaseFile {
     follows: bool,
     /// When the case takes place.
     now: Option<Time>,
-    /// What data planes can do, as `HTTP` or `TlsPassthrough`; without it what the kernel does.
+    /// What data planes can do, as `HTTP` or `TlsPassthrough`; without it what is built.
     served: Option<Vec<String>>,
-    /// What they accept connections for; without it what the proxy does.
+    /// What they accept connections for; without it what is built.
     accepted: Option<Vec<String>>,
     objects: Vec<Value>,
     /// Objects that an API server let in, whatever our schemas say: it may know values that we don't.
