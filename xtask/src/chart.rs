@@ -14,7 +14,7 @@ pub(crate) fn run() -> Result<()> {
     let chart = step("Helm (the first time: two minutes)", || Ok(Chart::open()?))?;
     print!("{}", chart.lint()?);
     let file = checkout::root().join("deploy/install.yaml");
-    fs::write(&file, chart.manifests()?).with_context(|| format!("writing {}", file.display()))?;
+    fs::write(&file, chart.manifests(&[])?).with_context(|| format!("writing {}", file.display()))?;
     println!("{}", file.display());
     Ok(())
 }

@@ -9,11 +9,15 @@ use cluster::{Cluster, Crds, Name, Programs, Spec, go};
 use conformance::{
     Addresses, Catalogue, Channel, Expected, Outcome, Release, Run, Scope, Suite, TestRecord, judge, summary,
 };
+use install::Chart;
 use nix::unistd::Uid;
 
-use crate::checkout;
 use crate::cluster::prepare as prepare_cluster;
 use crate::process::step;
+use crate::{build, checkout, image, setup};
+
+/// The GatewayClass of the chart, which is installed for it.
+const CLASS: &str = "gateway-agent";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -32,8 +36,8 @@ pub(crate) struct Options {
     /// Where to write the official report [default: report.yaml in target/conformance]
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// The GatewayClass of the implementation
-    #[arg(long, value_name = "NAME", default_value = "gateway-agent")]
+    /// The GatewayClass of the implementation; this checkout is built and installed for its own
+    #[arg(long, value_name = "NAME", default_value = CLASS)]
     class: String,
     /// Which channel's CRDs the cluster must have
     #[arg(long, value_enum, default_value_t = Channel::Experimental)]
@@ -55,7 +59,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let cluster = options.cluster(&programs)?;
     suite.install_crds(&cluster.kubectl(), options.channel)?;
     step("images to all nodes", || Ok(cluster.load_images(&suite.images)?))?;
-    print_addresses(&Addresses::of(cluster.spec()));
+    let addresses = Addresses::of(cluster.spec());
+    if options.class == CLASS {
+        install_agent(&cluster, &addresses)?;
+    } else {
+        print_addresses(&addresses);
+    }
 
     let folder = checkout::target().join("conformance");
     let run = Run {
@@ -130,7 +139,17 @@ impl Options {
     }
 }
 
-/// What the implementation must be set up with.
+/// What this checkout is, by its chart.
+fn install_agent(cluster: &Cluster, addresses: &Addresses) -> Result<()> {
+    build::kernel_programs(&setup::run()?)?;
+    let image = image::run(&image::Options::default())?;
+    let chart = step("Helm (the first time: two minutes)", || Ok(Chart::open()?))?;
+    step("gateway-agent to the cluster", || {
+        Ok(install::install(cluster, &chart, &image, &install::for_suite(addresses))?)
+    })
+}
+
+/// What another implementation must be set up with.
 fn print_addresses(addresses: &Addresses) {
     if let (Some(first), Some(last)) = (addresses.pool.first(), addresses.pool.last()) {
         println!(

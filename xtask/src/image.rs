@@ -22,7 +22,7 @@ const MOST_BYTES: u64 = 30_000_000;
 
 const PROGRAM: &str = "/usr/bin/gateway-agent";
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
     /// The archive [default: target/image/gateway-agent.tar]
     #[arg(long, value_name = "FILE")]
@@ -30,7 +30,7 @@ pub(crate) struct Options {
 }
 
 /// What is built already, as an archive that `cargo xtask cluster load-images` takes.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<PathBuf> {
     let folder = checkout::target().join("image");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let archive = options.output.clone().unwrap_or_else(|| folder.join("gateway-agent.tar"));
@@ -51,7 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("{} has {bytes} bytes, more than the {MOST_BYTES} that it may have", archive.display());
     }
     println!("{} ({:.1} MB)", archive.display(), megabytes(bytes));
-    Ok(())
+    Ok(archive)
 }
 
 /// The target is named, so that programs that Cargo runs meanwhile get none of these flags.

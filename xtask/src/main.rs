@@ -73,7 +73,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Build => build::run(&setup::run()?).map(|()| ExitCode::SUCCESS),
         Task::Image(options) => {
             build::kernel_programs(&setup::run()?)?;
-            image::run(options).map(|()| ExitCode::SUCCESS)
+            image::run(options).map(|_| ExitCode::SUCCESS)
         }
         Task::Demo(options) => {
             if !options.no_build {

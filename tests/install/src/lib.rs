@@ -1,5 +1,8 @@
-//! Helm, built from its module, and what it makes of deploy/chart.
+//! Helm, built from its module, what it makes of deploy/chart, and that in a cluster of this machine.
 #![forbid(unsafe_code)]
+
+pub mod image;
+mod release;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,6 +10,8 @@ use std::process::Command;
 
 use cluster::ClusterError;
 use cluster::go::{self, Kind, Module, Program};
+
+pub use release::{for_suite, install};
 
 const HELM: Module = Module {
     folder: "helm",
@@ -37,16 +42,16 @@ metadata:
     pod-security.kubernetes.io/enforce: privileged
 ";
 
-/// Why the chart is not as it should be.
+/// Why there is no chart, no image, or nothing that runs.
 #[derive(Debug, thiserror::Error)]
-pub enum ChartError {
+pub enum InstallError {
     #[error("no Go to build Helm with: `cargo xtask cluster up` installs it")]
     NoGo,
     #[error(transparent)]
-    Build(#[from] ClusterError),
-    #[error("helm can't be run: {0}")]
-    Run(#[from] io::Error),
-    #[error("helm {words}: {said}")]
+    Cluster(#[from] ClusterError),
+    #[error("{program} can't be run: {cause}")]
+    Run { program: String, cause: io::Error },
+    #[error("{words}: {said}")]
     Refused { words: String, said: String },
 }
 
@@ -58,18 +63,18 @@ pub struct Chart {
 
 impl Chart {
     /// Builds Helm if it isn't there yet: two minutes of processor time.
-    pub fn open() -> Result<Self, ChartError> {
-        let go = go::find().ok_or(ChartError::NoGo)?;
+    pub fn open() -> Result<Self, InstallError> {
+        let go = go::find().ok_or(InstallError::NoGo)?;
         Ok(Self { helm: HELM.build(&go)?.join("helm") })
     }
 
     /// What Helm has against the chart is an error.
-    pub fn lint(&self) -> Result<String, ChartError> {
+    pub fn lint(&self) -> Result<String, InstallError> {
         self.helm(&["lint", "--strict", &chart()])
     }
 
     /// Manifests for these settings (`--set`).
-    pub fn template(&self, settings: &[&str]) -> Result<String, ChartError> {
+    pub fn template(&self, settings: &[&str]) -> Result<String, InstallError> {
         let chart = chart();
         let words =
             ["template", "gateway-agent", &chart, "--namespace", NAMESPACE, "--include-crds", KUBERNETES];
@@ -77,20 +82,29 @@ impl Chart {
         self.helm(&words.into_iter().chain(settings).collect::<Vec<_>>())
     }
 
-    /// The text of deploy/install.yaml.
-    pub fn manifests(&self) -> Result<String, ChartError> {
-        Ok(format!("{HEAD}{}", self.template(&[])?))
+    /// What `kubectl apply` takes, for these settings; without any, the text of deploy/install.yaml.
+    pub fn manifests(&self, settings: &[&str]) -> Result<String, InstallError> {
+        Ok(format!("{HEAD}{}", self.template(settings)?))
     }
 
-    fn helm(&self, words: &[&str]) -> Result<String, ChartError> {
-        let output = Command::new(&self.helm).args(words).output()?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if output.status.success() {
-            return Ok(text(&output.stdout));
-        }
-        let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
-        Err(ChartError::Refused { words: words.join(" "), said })
+    fn helm(&self, words: &[&str]) -> Result<String, InstallError> {
+        run(Command::new(&self.helm).args(words))
     }
+}
+
+/// What a program prints.
+fn run(command: &mut Command) -> Result<String, InstallError> {
+    let words = |command: &Command| {
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    };
+    let output = command.output().map_err(|cause| InstallError::Run { program: words(command), cause })?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    Err(InstallError::Refused { words: words(command), said })
 }
 
 /// A file of the checkout.

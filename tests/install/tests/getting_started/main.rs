@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "what can't be set up fails the test")]
 #![allow(unreachable_pub, reason = "in private modules, `pub` means: for the other modules")]
 
-mod image;
 mod page;
 
 use std::fs;
@@ -14,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use cluster::{Cluster, Lock, Name, Programs, Spec, go};
-use install::{NAMESPACE, checkout};
+use install::{NAMESPACE, checkout, image};
 use lab::wait_until;
 
 const PAGE: &str = "docs/GETTING-STARTED.md";
@@ -55,8 +54,10 @@ impl Stage {
         let programs = Programs::prepare(&go).expect("the programs are built");
         let cluster = Cluster::up(&Spec::new(name.clone()), &programs).expect("a cluster");
         let folder = tempfile::tempdir().unwrap();
-        let images: Vec<PathBuf> =
-            vec![image::of_agent(folder.path()), image::of_coredns(programs.coredns(), folder.path())];
+        let images: Vec<PathBuf> = vec![
+            image::of_agent(folder.path()).unwrap(),
+            image::of_coredns(programs.coredns(), folder.path()).unwrap(),
+        ];
         cluster.load_images(&images).unwrap();
         std::os::unix::fs::symlink(programs.kube("kubectl"), folder.path().join("kubectl")).unwrap();
         Self { cluster, folder, name, _lock: lock }

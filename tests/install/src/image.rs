@@ -3,23 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cluster::ClusterError;
 use cluster::image::{Image, ImageFile};
+
+use crate::{InstallError, run};
 
 /// Where nodes look for images without a registry.
 const NO_REGISTRY: &str = "docker.io";
 
 /// The agent under test, with the libraries that it is linked to: tests build it otherwise than `cargo xtask image`.
 /// `GATEWAY_AGENT_IMAGE` names an archive to test instead.
-pub fn of_agent(folder: &Path) -> PathBuf {
+pub fn of_agent(folder: &Path) -> Result<PathBuf, InstallError> {
     if let Some(archive) = std::env::var_os("GATEWAY_AGENT_IMAGE") {
-        return archive.into();
+        return Ok(archive.into());
     }
     let program = lab::agent::binary();
     let stripped = folder.join("gateway-agent");
-    let status = Command::new("strip").args(["--strip-all", "-o"]).arg(&stripped).arg(&program).status();
-    assert!(status.is_ok_and(|status| status.success()), "{} can't be stripped", program.display());
-    let libraries = Command::new("ldd").arg(&program).output().expect("ldd runs");
-    let libraries = String::from_utf8_lossy(&libraries.stdout).into_owned();
+    run(Command::new("strip").args(["--strip-all", "-o"]).arg(&stripped).arg(&program))?;
+    let libraries = run(Command::new("ldd").arg(&program))?;
     // `libc.so.6 => /lib/libc.so.6 (0x...)`, and the loader by its path alone.
     let paths =
         libraries.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
@@ -31,21 +32,21 @@ pub fn of_agent(folder: &Path) -> PathBuf {
         files,
         ..Image::default()
     };
-    write(&image, folder.join("gateway-agent.tar"))
+    Ok(write(&image, folder.join("gateway-agent.tar"))?)
 }
 
 /// The DNS server of the page, under its published name.
-pub fn of_coredns(program: PathBuf, folder: &Path) -> PathBuf {
+pub fn of_coredns(program: PathBuf, folder: &Path) -> Result<PathBuf, InstallError> {
     let image = Image {
         names: vec![format!("{NO_REGISTRY}/coredns/coredns:1.12.2")],
         entrypoint: vec!["/coredns".into()],
         files: vec![ImageFile::program("/coredns", program)],
         ..Image::default()
     };
-    write(&image, folder.join("coredns.tar"))
+    Ok(write(&image, folder.join("coredns.tar"))?)
 }
 
-fn write(image: &Image, archive: PathBuf) -> PathBuf {
-    image.write(&archive).expect("the image is written");
-    archive
+fn write(image: &Image, archive: PathBuf) -> Result<PathBuf, ClusterError> {
+    image.write(&archive)?;
+    Ok(archive)
 }

@@ -1,0 +1,55 @@
+//! gateway-agent in a cluster, as its users install it.
+
+use std::path::Path;
+
+use cluster::Cluster;
+use conformance::Addresses;
+
+use crate::{Chart, InstallError, NAMESPACE, checkout};
+
+/// Pods start in seconds; a machine that builds takes its time.
+const PATIENCE: &str = "--timeout=180s";
+
+const WORKLOADS: [&str; 2] = ["daemonset/gateway-agent", "deployment/gateway-agent-controller"];
+
+/// Puts the agent of `image` into a cluster that has the Gateway API's CRDs, or replaces the one that is there. Its pods
+/// are ready afterwards.
+pub fn install(
+    cluster: &Cluster,
+    chart: &Chart,
+    image: &Path,
+    settings: &[String],
+) -> Result<(), InstallError> {
+    cluster.load_images(&[image])?;
+    let kubectl = cluster.kubectl();
+    // A GatewayConfig can't be made in the same breath as its kind.
+    let crds = checkout("deploy/crds").display().to_string();
+    kubectl.run(&["apply", "--filename", &crds])?;
+    kubectl.run(&["wait", "--for=condition=Established", "--filename", &crds, PATIENCE])?;
+    let is_there = kubectl.run(&["--namespace", NAMESPACE, "get", WORKLOADS[0]]).is_ok();
+    let settings: Vec<_> = settings.iter().map(String::as_str).collect();
+    kubectl.apply(&chart.manifests(&settings)?)?;
+    for workload in WORKLOADS {
+        if is_there {
+            // Another build has the same name.
+            kubectl.run(&["--namespace", NAMESPACE, "rollout", "restart", workload])?;
+        }
+        kubectl.run(&["--namespace", NAMESPACE, "rollout", "status", workload, PATIENCE])?;
+    }
+    Ok(())
+}
+
+/// Settings that give the suite's Gateways their addresses.
+pub fn for_suite(addresses: &Addresses) -> Vec<String> {
+    let set = |name: &str, value: &str| format!("gatewayConfig.addresses.{name}={value}");
+    let [first, last] =
+        [addresses.pool.first(), addresses.pool.last()].map(|it| it.map_or("", String::as_str));
+    vec![
+        set("mode", "Pool"),
+        set("pools[0].name", "suite"),
+        set("pools[0].ranges[0]", &format!("{first}-{last}")),
+        set("pools[1].name", "on-request"),
+        set("pools[1].ranges[0]", &addresses.usable),
+        set("pools[1].autoAssign", "false"),
+    ]
+}
