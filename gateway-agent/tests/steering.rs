@@ -227,7 +227,7 @@ fn listeners_accept_and_say_what_they_do_not_do() {
     greeter.join().unwrap();
     for (part, wanted) in [
         ("", "listeners that accept connections"),
-        ("/listeners/0", "accepts connections"),
+        ("/listeners/0", "carries traffic"),
         ("/listeners/1", "closed after the ClientHello"),
     ] {
         let (status, message) = node.programmed(part);

@@ -35,8 +35,9 @@ fn a_connection_takes_little_memory() {
         let socket = TcpStream::connect(address).await.expect("a connection");
         let worker = Worker::start(Server::new(Settings::default()), Tcp);
         let size = size_of_val(&worker.connection(socket, address, address));
-        // Together with its address, deadline and place in the runtime an idle one is to stay below 4 kB.
-        assert!(size <= 3 << 10, "{size} bytes");
+        // Together with its address, deadline and place in the runtime (some 300 bytes) an idle one is to stay below 4 kB.
+        // What other crates of the workspace ask of tokio makes it 88 bytes larger than in a build of this crate alone.
+        assert!(size <= 3200, "{size} bytes");
     });
 }
 
