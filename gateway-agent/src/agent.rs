@@ -414,10 +414,13 @@ impl Agent {
         self.applied.at = jiff::Timestamp::now();
         self.applied.took = begun.elapsed();
         let (generation, changes) = (self.applied.generation, report.changes);
-        info!(
-            event = "applied",
-            generation, changes, "applied tables {generation}: {changes} entries changed"
-        );
+        // Most objects of a busy cluster change nothing here, a hundred times a second.
+        if changes > 0 {
+            info!(
+                event = "applied",
+                generation, changes, "applied tables {generation}: {changes} entries changed"
+            );
+        }
     }
 
     fn wanted(&self) -> unserved::Wanted<'_> {
