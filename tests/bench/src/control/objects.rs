@@ -27,7 +27,8 @@ pub(crate) const FRONTENDS: usize = TCP + UDP;
 
 /// A Gateway's most listeners (its CRD).
 const LISTENERS: usize = 64;
-const FIRST_PORT: usize = 10_000;
+/// Above those of kubelet and kube-proxy, which keep theirs, and below NodePorts.
+const FIRST_PORT: usize = 20_000;
 
 /// What every case needs.
 pub(crate) fn frame() -> Vec<Value> {
