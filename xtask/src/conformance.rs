@@ -9,12 +9,11 @@ use cluster::{Cluster, Crds, Name, Programs, Spec, go};
 use conformance::{
     Addresses, Catalogue, Channel, Expected, Outcome, Release, Run, Scope, Suite, TestRecord, judge, summary,
 };
-use install::Chart;
 use nix::unistd::Uid;
 
 use crate::cluster::prepare as prepare_cluster;
 use crate::process::step;
-use crate::{build, checkout, image, setup};
+use crate::{build, chart, checkout, image, setup};
 
 /// The GatewayClass of the chart, which is installed for it.
 const CLASS: &str = "gateway-agent";
@@ -143,7 +142,7 @@ impl Options {
 fn install_agent(cluster: &Cluster, addresses: &Addresses) -> Result<()> {
     build::kernel_programs(&setup::run()?)?;
     let image = image::run(&image::Options::default())?;
-    let chart = step("Helm (the first time: two minutes)", || Ok(Chart::open()?))?;
+    let chart = chart::open()?;
     step("gateway-agent to the cluster", || {
         Ok(install::install(cluster, &chart, &image, &install::for_suite(addresses))?)
     })

@@ -2,7 +2,7 @@
 //!
 //! [`Suite`] is what tests/go builds: the suite, its images and its [`Catalogue`] of tests and profiles. A [`Run`]
 //! starts it as a client outside of a [`cluster::Cluster`] and keeps what it says ([`Record`], [`Report`]) and what
-//! failed tests leave. [`judge`] holds that against what was asked for; [`summary`] tells people.
+//! failed tests leave; in a test, a [`Stage`] is where. [`judge`] holds that against what was asked for; [`summary`] tells people.
 
 mod catalogue;
 mod error;
@@ -11,6 +11,7 @@ mod images;
 mod readiness;
 mod report;
 mod run;
+mod stage;
 mod suite;
 mod summary;
 mod verdict;
@@ -20,6 +21,7 @@ pub use error::ConformanceError;
 pub use events::{Outcome, Record, TestRecord};
 pub use report::{ProfileReport, Report, Statistics, Status};
 pub use run::{Addresses, Finished, Run};
+pub use stage::Stage;
 pub use suite::{Channel, Release, Suite};
 pub use summary::summary;
 pub use verdict::{Complaint, Expected, Scope, judge};

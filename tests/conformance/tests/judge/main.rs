@@ -8,10 +8,8 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use cluster::{Cluster, Crds, Lock, Name, Programs, Spec, go};
-use conformance::{
-    Addresses, Channel, Complaint, ConformanceError, Expected, Finished, Release, Run, Scope, Suite, judge,
-};
+use cluster::Spec;
+use conformance::{Addresses, Complaint, ConformanceError, Expected, Finished, Run, Scope, Stage, judge};
 
 use crate::toy::{Backends, CLASS, Toy};
 
@@ -38,7 +36,7 @@ const COUNTS: [(&str, usize); 7] = [
 
 #[test]
 fn the_suite_tells_a_wrong_implementation_from_a_right_one() -> Outcome<()> {
-    let stage = Stage::new()?;
+    let stage = Stage::set(Spec { nodes: "1".parse()?, ..Spec::new("judge".parse()?) })?;
     let catalogue = &stage.suite.catalogue;
     for (profile, count) in COUNTS {
         assert_eq!(
@@ -49,12 +47,12 @@ fn the_suite_tells_a_wrong_implementation_from_a_right_one() -> Outcome<()> {
     }
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
 
-    let nothing = stage.run(&kept).expect_err("a run without an implementation").to_string();
+    let nothing = run(&stage, &kept).expect_err("a run without an implementation").to_string();
     assert!(nothing.contains("there is no GatewayClass toy"), "{nothing}");
 
     let toy = Toy::start(&stage.cluster, &stage.programs, Addresses::of(stage.cluster.spec()).pool)?;
     toy.use_backends(Backends::Wrong);
-    let complaints = stage.judged(&stage.run(&kept)?)?;
+    let complaints = judged(&stage, &run(&stage, &kept)?)?;
     let failed = |complaint: &Complaint| matches!(complaint, Complaint::Failed { test, .. } if test == TEST);
     assert!(complaints.iter().any(failed), "{complaints:#?}");
     // Taken while the test's objects were still there.
@@ -66,65 +64,31 @@ fn the_suite_tells_a_wrong_implementation_from_a_right_one() -> Outcome<()> {
     }
 
     toy.use_backends(Backends::OfTheRoute);
-    let right = stage.run(&kept)?;
-    assert_eq!(stage.judged(&right)?, [], "{}", right.record.tests[TEST].output);
+    let right = run(&stage, &kept)?;
+    assert_eq!(judged(&stage, &right)?, [], "{}", right.record.tests[TEST].output);
     assert_eq!(right.report.map(|report| report.version), Some(catalogue.version.clone()));
     Ok(())
 }
 
-/// A cluster of this test's own, without an implementation.
-struct Stage {
-    suite: Suite,
-    programs: Programs,
-    cluster: Cluster,
-    /// Another checkout may run this test too.
-    _lock: Lock,
+fn run(stage: &Stage, kept: &Path) -> Result<Finished, ConformanceError> {
+    let run = Run {
+        suite: &stage.suite,
+        cluster: &stage.cluster,
+        programs: &stage.programs,
+        scope: Scope::Test(TEST.into()),
+        class: CLASS,
+        features: &[],
+        timeouts: TIMEOUTS,
+        // It goes with the cluster.
+        keep_base: true,
+        folder: kept.to_owned(),
+        report: kept.join("report.yaml"),
+    };
+    run.run(|_, _| ())
 }
 
-impl Stage {
-    fn new() -> Outcome<Self> {
-        let go = go::find().ok_or("no Go: `cargo xtask cluster up` installs it")?;
-        let programs = Programs::prepare(&go)?;
-        let suite = Suite::prepare(Release::V1_6, &go, &programs)?;
-        let name: Name = "judge".parse()?;
-        let lock = Lock::take(&name, "test")?;
-        // What a killed run left has objects in it.
-        Cluster::down(&name)?;
-        let spec = Spec { nodes: "1".parse()?, crds: Crds::None, ..Spec::new(name) };
-        let stage = Self { suite, cluster: Cluster::up(&spec, &programs)?, programs, _lock: lock };
-        stage.suite.install_crds(&stage.cluster.kubectl(), Channel::Experimental)?;
-        stage.cluster.load_images(&stage.suite.images)?;
-        Ok(stage)
-    }
-
-    fn run(&self, kept: &Path) -> Result<Finished, ConformanceError> {
-        let run = Run {
-            suite: &self.suite,
-            cluster: &self.cluster,
-            programs: &self.programs,
-            scope: Scope::Test(TEST.into()),
-            class: CLASS,
-            features: &[],
-            timeouts: TIMEOUTS,
-            // It goes with the cluster.
-            keep_base: true,
-            folder: kept.to_owned(),
-            report: kept.join("report.yaml"),
-        };
-        run.run(|_, _| ())
-    }
-
-    fn judged(&self, finished: &Finished) -> Outcome<Vec<Complaint>> {
-        let (scope, expected) = (Scope::Test(TEST.into()), Expected::default());
-        let report = finished.report.as_ref();
-        Ok(judge(&scope, &expected, &self.suite.catalogue, &finished.record, report)?)
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Err(error) = Cluster::down(&self.cluster.spec().name) {
-            eprintln!("the cluster stays: {error}");
-        }
-    }
+fn judged(stage: &Stage, finished: &Finished) -> Outcome<Vec<Complaint>> {
+    let (scope, expected) = (Scope::Test(TEST.into()), Expected::default());
+    let report = finished.report.as_ref();
+    Ok(judge(&scope, &expected, &stage.suite.catalogue, &finished.record, report)?)
 }
