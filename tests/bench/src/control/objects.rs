@@ -27,7 +27,7 @@ pub(crate) const FRONTENDS: usize = TCP + UDP;
 
 /// A Gateway's most listeners (its CRD).
 const LISTENERS: usize = 64;
-/// Above those of kubelet and kube-proxy, which keep theirs, and below NodePorts.
+/// Above those of kubelet and kube-proxy, which keep theirs, and below `NodePorts`.
 const FIRST_PORT: usize = 20_000;
 
 /// What every case needs.
