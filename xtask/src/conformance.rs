@@ -23,13 +23,15 @@ pub(crate) struct Options {
     /// Profiles to judge, such as GATEWAY-HTTP [default: all that start with GATEWAY-]
     #[arg(long, value_name = "PROFILES", value_delimiter = ',')]
     profiles: Vec<String>,
-    /// Features to claim [default: those that the class claims]
+    /// Features to claim; `all`: those of the profiles that `--expect` has not as unsupported [default: those that the
+    /// class claims]
     #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
     features: Vec<String>,
     /// Only this test
     #[arg(long, value_name = "TEST", conflicts_with_all = ["profiles", "expect"])]
     run: Option<String>,
-    /// A YAML file with the extended features that must be unsupported: lists by profile [default: none]
+    /// A YAML file with the extended features that must be unsupported and the tests that must fail, by profile
+    /// [default: none]
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
     /// Where to write the official report [default: report.yaml in target/conformance]
@@ -72,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         programs: &programs,
         scope: scope.clone(),
         class: &options.class,
-        features: &options.features,
+        features: &options.claims(&scope, &expected, &suite.catalogue)?,
         timeouts: "",
         keep_base: false,
         report: options.report_file(&folder)?,
@@ -120,6 +122,14 @@ impl Options {
         let Some(file) = &self.expect else { return Ok(Expected::default()) };
         let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         Expected::parse(&text, catalogue).with_context(|| format!("reading {}", file.display()))
+    }
+
+    /// What the suite is told; nothing makes it ask the class.
+    fn claims(&self, scope: &Scope, expected: &Expected, catalogue: &Catalogue) -> Result<Vec<String>> {
+        match (&self.features[..], scope) {
+            ([all], Scope::Profiles(profiles)) if all == "all" => Ok(expected.claims(profiles, catalogue)?),
+            _ => Ok(self.features.clone()),
+        }
     }
 
     /// Absolute, since the suite runs in a folder of its own.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::Deserialize;
+
 use crate::catalogue::{Catalogue, Profile};
 use crate::events::{Outcome, Record};
 use crate::report::{ProfileReport, Report};
@@ -17,9 +19,18 @@ pub enum Scope {
     Test(String),
 }
 
-/// Extended features that may be missing, and must, by profile. Nothing is expected of profiles that aren't there.
+/// What may be missing, and must, by profile. Nothing is expected of profiles that aren't there.
 #[derive(Clone, Debug, Default)]
-pub struct Expected(BTreeMap<String, BTreeSet<String>>);
+pub struct Expected(BTreeMap<String, Missing>);
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Missing {
+    /// Extended features.
+    unsupported: BTreeSet<String>,
+    /// Tests that are run all the same.
+    failing: BTreeSet<String>,
+}
 
 /// Something that a passing run does not have.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,6 +48,10 @@ pub enum Complaint {
     Failed {
         test: String,
         first_error: String,
+    },
+    /// Though it was expected not to.
+    Passed {
+        test: String,
     },
     Skipped {
         profile: String,
@@ -59,22 +74,51 @@ pub enum Complaint {
 }
 
 impl Expected {
-    /// Reads YAML such as `GATEWAY-TCP: [GatewayPort8080]`. An error for names that the suite does not have.
+    /// Reads YAML such as `GATEWAY-TCP: {unsupported: [GatewayPort8080], failing: [TCPRouteBasic]}`. An error for names
+    /// that the suite does not have.
     pub fn parse(yaml: &str, catalogue: &Catalogue) -> Result<Self, ConformanceError> {
-        let expected: BTreeMap<String, BTreeSet<String>> =
+        let expected: BTreeMap<String, Missing> =
             serde_saphyr::from_str(yaml).map_err(|error| ConformanceError::Expected(error.to_string()))?;
-        for (profile, features) in &expected {
-            let known = catalogue.profile(profile)?;
-            if let Some(feature) = features.difference(&known.extended).next() {
-                let complaint = format!("{feature} is no extended feature of {profile}");
-                return Err(ConformanceError::Expected(complaint));
+        for (name, missing) in &expected {
+            let profile = catalogue.profile(name)?;
+            if let Some(feature) = missing.unsupported.difference(&profile.extended).next() {
+                return Err(ConformanceError::Expected(format!(
+                    "{feature} is no extended feature of {name}"
+                )));
+            }
+            let tests: BTreeSet<&str> =
+                catalogue.tests_of(profile, &missing.unsupported).map(|test| test.name.as_str()).collect();
+            if let Some(test) = missing.failing.iter().find(|test| !tests.contains(test.as_str())) {
+                return Err(ConformanceError::Expected(format!("{test} is no test of {name} that runs")));
             }
         }
         Ok(Self(expected))
     }
 
-    fn of(&self, profile: &str) -> BTreeSet<String> {
-        self.0.get(profile).cloned().unwrap_or_default()
+    /// Every feature of these profiles that is not expected to be missing.
+    pub fn claims(
+        &self,
+        profiles: &[String],
+        catalogue: &Catalogue,
+    ) -> Result<Vec<String>, ConformanceError> {
+        let mut claims = BTreeSet::new();
+        for name in profiles {
+            let profile = catalogue.profile(name)?;
+            let unsupported = self.unsupported(name);
+            claims.extend(profile.core.iter().chain(profile.extended.difference(&unsupported)).cloned());
+        }
+        Ok(claims.into_iter().collect())
+    }
+
+    fn unsupported(&self, profile: &str) -> BTreeSet<String> {
+        self.0.get(profile).map(|missing| missing.unsupported.clone()).unwrap_or_default()
+    }
+
+    /// The tests that are expected to fail in one of these profiles.
+    fn failing(&self, scope: &Scope) -> BTreeSet<&str> {
+        let Scope::Profiles(profiles) = scope else { return BTreeSet::new() };
+        let missing = profiles.iter().filter_map(|profile| self.0.get(profile));
+        missing.flat_map(|missing| &missing.failing).map(String::as_str).collect()
     }
 }
 
@@ -86,7 +130,7 @@ pub fn judge(
     record: &Record,
     report: Option<&Report>,
 ) -> Result<Vec<Complaint>, ConformanceError> {
-    let mut complaints = of_the_suite(record);
+    let mut complaints = of_the_suite(record, &expected.failing(scope));
     match scope {
         Scope::Test(test) => {
             let outcome = record.tests.get(test).and_then(|test| test.outcome);
@@ -101,7 +145,7 @@ pub fn judge(
                     complaints.push(Complaint::NoReport { profile: name.clone() });
                     continue;
                 };
-                let unsupported = expected.of(name);
+                let unsupported = expected.unsupported(name);
                 complaints.extend(of_features(profile, reported, &unsupported));
                 complaints.extend(of_counts(catalogue, profile, reported, record, &unsupported));
             }
@@ -110,15 +154,17 @@ pub fn judge(
     Ok(complaints)
 }
 
-fn of_the_suite(record: &Record) -> Vec<Complaint> {
-    let failed = record.with(Outcome::Failed);
+fn of_the_suite(record: &Record, failing: &BTreeSet<&str>) -> Vec<Complaint> {
+    let failed = record.with(Outcome::Failed).filter(|(test, _)| !failing.contains(test));
     let mut complaints: Vec<_> = failed
         .map(|(test, run)| Complaint::Failed { test: test.to_owned(), first_error: run.first_error() })
         .collect();
+    let passed = record.with(Outcome::Passed).filter(|(test, _)| failing.contains(test));
+    complaints.extend(passed.map(|(test, _)| Complaint::Passed { test: test.to_owned() }));
     let running: Vec<String> = record.unfinished().map(str::to_owned).collect();
     if record.passed.is_none() || !running.is_empty() {
         complaints.push(Complaint::CutShort { running });
-    } else if record.passed == Some(false) && complaints.is_empty() {
+    } else if record.passed == Some(false) && record.with(Outcome::Failed).next().is_none() {
         complaints.push(Complaint::SuiteFailed { first_error: events::first_error(&record.frame) });
     }
     complaints
@@ -179,6 +225,7 @@ impl fmt::Display for Complaint {
             }
             Self::NoReport { profile } => write!(f, "the report has no results for {profile}"),
             Self::Failed { test, first_error } => write!(f, "{test} failed: {first_error}"),
+            Self::Passed { test } => write!(f, "{test} passed, which was not expected"),
             Self::Skipped { profile, tests } => write!(f, "{profile}: skipped {}", tests.join(", ")),
             Self::Features { profile, unsupported, unexpectedly_supported } => {
                 write!(f, "{profile}:")?;
@@ -236,11 +283,14 @@ mod tests {
 
     const CORE: [(&str, &str); 2] = [("GatewayBasic", "pass"), ("TCPBasic", "pass")];
     const ALL: [(&str, &str); 3] = [("GatewayBasic", "pass"), ("TCPBasic", "pass"), ("TCPPort", "pass")];
-    const PORT: &str = "GATEWAY-TCP: [GatewayPort8080]";
+    const PORT: &str = "GATEWAY-TCP: {unsupported: [GatewayPort8080]}";
+    const BASIC: &str = "GATEWAY-TCP: {failing: [TCPBasic]}";
 
     #[test]
     fn runs_that_show_it_all_pass() {
+        let failed = [("GatewayBasic", "pass"), ("TCPBasic", "fail"), ("TCPPort", "pass")];
         for (expected, record, report) in [
+            (BASIC, ends(&failed, "fail"), report(2, Some(1), &[], &[])),
             ("{}", ends(&ALL, "pass"), report(2, Some(1), &[], &[])),
             (PORT, ends(&CORE, "pass"), report(2, None, &[], &[])),
         ] {
@@ -263,6 +313,13 @@ mod tests {
                 ends(&outside, "fail"),
                 whole(),
                 &["Disallowed failed: no output"],
+            ),
+            (
+                "a test that passes by now",
+                BASIC,
+                ends(&ALL, "pass"),
+                whole(),
+                &["TCPBasic passed, which was not expected"],
             ),
             ("a failed clean-up", "{}", ends(&ALL, "fail"), whole(), &["the suite failed: no output"]),
             ("no report", "{}", ends(&ALL, "pass"), None, &["the report has no results for GATEWAY-TCP"]),
@@ -334,10 +391,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_expected_to_be_missing_is_claimed() {
+        let catalogue = catalogue();
+        let profiles = ["GATEWAY-TCP".to_owned()];
+        for (yaml, claims) in
+            [("{}", &["Gateway", "GatewayPort8080", "TCPRoute"][..]), (PORT, &["Gateway", "TCPRoute"])]
+        {
+            let expected = Expected::parse(yaml, &catalogue).expect(yaml);
+            assert_eq!(expected.claims(&profiles, &catalogue).expect("known names"), claims, "{yaml}");
+        }
+    }
+
+    #[test]
     fn expectations_name_what_exists() {
         for (yaml, error) in [
-            ("GATEWAY-TCP: [TCPRoute]", "TCPRoute is no extended feature of GATEWAY-TCP"),
-            ("GATEWAY-FTP: []", "GATEWAY-FTP"),
+            ("GATEWAY-TCP: {unsupported: [TCPRoute]}", "TCPRoute is no extended feature of GATEWAY-TCP"),
+            ("GATEWAY-TCP: {failing: [UDPBasic]}", "UDPBasic is no test of GATEWAY-TCP that runs"),
+            ("GATEWAY-FTP: {}", "GATEWAY-FTP"),
             ("- GATEWAY-TCP", "expected"),
         ] {
             let found = Expected::parse(yaml, &catalogue()).expect_err(yaml).to_string();

@@ -8,22 +8,25 @@ use cluster::Spec;
 use conformance::{Addresses, Expected, Run, Scope, Stage, judge, summary};
 use install::{Chart, checkout, for_suite, image, install};
 
-/// Those of which all is served but what needs TLS.
-const PROFILES: [&str; 3] = ["GATEWAY-GRPC", "GATEWAY-TCP", "GATEWAY-UDP"];
+/// Those of which all is served but what wants TLS, which expected.yaml lists.
+const PROFILES: [&str; 4] = ["GATEWAY-GRPC", "GATEWAY-HTTP", "GATEWAY-TCP", "GATEWAY-UDP"];
 
 #[test]
 fn profiles_pass() -> Result<(), Box<dyn Error>> {
     let stage = stage()?;
     let Stage { cluster, suite, programs, .. } = &stage;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("official");
-    let scope = Scope::Profiles(PROFILES.map(str::to_owned).into());
+    let profiles = PROFILES.map(str::to_owned);
+    let expected = fs::read_to_string(checkout("tests/conformance/expected.yaml"))?;
+    let expected = Expected::parse(&expected, &suite.catalogue)?;
+    let scope = Scope::Profiles(profiles.to_vec());
     let run = Run {
         suite,
         cluster,
         programs,
         scope: scope.clone(),
         class: "gateway-agent",
-        features: &[],
+        features: &expected.claims(&profiles, &suite.catalogue)?,
         timeouts: "",
         // It goes with the cluster.
         keep_base: true,
@@ -31,8 +34,6 @@ fn profiles_pass() -> Result<(), Box<dyn Error>> {
         folder,
     };
     let finished = run.run(|_, _| ())?;
-    let expected = fs::read_to_string(checkout("tests/conformance/expected.yaml"))?;
-    let expected = Expected::parse(&expected, &suite.catalogue)?;
     let complaints = judge(&scope, &expected, &suite.catalogue, &finished.record, finished.report.as_ref())?;
     println!("{}", summary(&scope, &suite.catalogue, &finished, &complaints));
     assert!(complaints.is_empty(), "see above, and {}", run.folder.display());

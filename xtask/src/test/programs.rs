@@ -44,9 +44,16 @@ pub(super) struct Report {
 /// Builds all that compile.
 pub(super) fn build() -> Result<Built> {
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(checkout::root()).args(["test", "--locked", "--workspace", "--no-run", "--no-fail-fast"]);
+    cargo.current_dir(checkout::root()).args([
+        "test",
+        "--locked",
+        "--workspace",
+        "--no-run",
+        "--no-fail-fast",
+    ]);
     cargo.arg("--message-format=json-render-diagnostics");
-    let mut child = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting cargo test")?;
+    let mut child =
+        cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting cargo test")?;
     let mut programs = Vec::new();
     for line in BufReader::new(child.stdout.take().context("a piped output")?).lines() {
         programs.extend(Program::of(&serde_json::from_str(&line?).context("reading cargo's messages")?));
