@@ -9,7 +9,7 @@ use cluster::{Cluster, Crds, Name, Programs, Spec, go};
 use conformance::{
     Addresses, Catalogue, Channel, Expected, Outcome, Release, Run, Scope, Suite, TestRecord, judge, summary,
 };
-use nix::unistd::Uid;
+use rustix::process::geteuid;
 
 use crate::cluster::prepare as prepare_cluster;
 use crate::process::step;
@@ -52,7 +52,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    if !Uid::effective().is_root() {
+    if !geteuid().is_root() {
         bail!("the suite runs in a cluster of namespaces, so it needs root: run this with sudo");
     }
     let (programs, suite) = prepare_release(options.suite)?;

@@ -58,7 +58,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     for target in targets {
-        step(&format!("fuzzing {} for {} s", target.name, options.seconds), || target.run(options.seconds))?;
+        let what = format!("fuzzing {} for {} s", target.name, options.seconds);
+        step(&what, || succeed(&mut target.fuzzer(options.seconds)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -77,21 +78,24 @@ pub(crate) fn build() -> Result<Vec<Target>> {
     let mut names: Vec<String> =
         sources.flatten().filter_map(|f| Some(f.path().file_stem()?.to_str()?.to_owned())).collect();
     names.sort_unstable();
-    let target = |name: String| Target {
-        program: target_dir.join(&triple).join("debug").join(&name),
-        corpus: folder.join("corpus").join(&name),
-        dictionary: folder.join(format!("{name}.dict")),
-        found: target_dir.join("found").join(&name),
-        name,
+    let target = |name: String| {
+        let found = target_dir.join("found").join(&name);
+        fs::create_dir_all(&found).with_context(|| format!("making {}", found.display()))?;
+        Ok(Target {
+            program: target_dir.join(&triple).join("debug").join(&name),
+            corpus: folder.join("corpus").join(&name),
+            dictionary: folder.join(format!("{name}.dict")),
+            found,
+            name,
+        })
     };
-    Ok(names.into_iter().map(target).collect())
+    names.into_iter().map(target).collect()
 }
 
 impl Target {
-    /// Tries inputs for so many seconds; an error for the first that makes it panic, hang or eat memory, whose path
-    /// stands in the output.
-    pub(crate) fn run(&self, seconds: u64) -> Result<()> {
-        fs::create_dir_all(&self.found)?;
+    /// Tries inputs for so many seconds; fails with the first that makes it panic, hang or eat memory, whose path stands
+    /// in the output.
+    pub(crate) fn fuzzer(&self, seconds: u64) -> Command {
         let mut fuzzer = Command::new(&self.program);
         fuzzer.args([format!("-max_total_time={seconds}"), format!("-timeout={HANGS}")]);
         fuzzer.args(["-verbosity=0", "-print_final_stats=1"]);
@@ -99,6 +103,7 @@ impl Target {
         if self.dictionary.is_file() {
             fuzzer.arg(format!("-dict={}", self.dictionary.display()));
         }
-        succeed(fuzzer.args([&self.found, &self.corpus]))
+        fuzzer.args([&self.found, &self.corpus]);
+        fuzzer
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use cluster::{Cluster, Cni, Crds, KubeProxy, Name, Nodes, Spec};
-use nix::unistd::Uid;
+use rustix::process::geteuid;
 
 use crate::process::step;
 
@@ -74,7 +74,7 @@ pub(crate) struct Kubectl {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    if !Uid::effective().is_root() {
+    if !geteuid().is_root() {
         bail!("a cluster is made of namespaces, mounts and cgroups, so it needs root: run this with sudo");
     }
     let name = &options.which.name;

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use nix::unistd::Uid;
+use rustix::process::geteuid;
 
 use report::{Report, say, title};
 use stage::Stage;
@@ -31,7 +31,7 @@ static INTERRUPTED: AtomicI32 = AtomicI32::new(130);
 
 /// Runs the demo with the agent that was built before.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    if !Uid::effective().is_root() {
+    if !geteuid().is_root() {
         bail!("the demo makes network namespaces and loads programs, so it needs root: run it with sudo");
     }
     ctrlc::set_handler(|| {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use nix::unistd::Uid;
+use rustix::process::geteuid;
 
 use crate::checkout::find_command;
 use crate::process::{output, step, succeed};
@@ -44,7 +44,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
             "this system has no apt-get; install what these Debian packages hold, then run this again: {list}"
         );
     }
-    if !Uid::effective().is_root() {
+    if !geteuid().is_root() {
         bail!("root is needed to install packages; run `apt-get install {list}` as root, then this again");
     }
     step(&format!("apt-get install {list}"), || {
@@ -55,7 +55,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
 
 /// Whether the package lists, updated first, have all of these.
 pub(crate) fn are_available(packages: &[&str]) -> Result<bool> {
-    if find_command("apt-get").is_none() || !Uid::effective().is_root() {
+    if find_command("apt-get").is_none() || !geteuid().is_root() {
         return Ok(false);
     }
     succeed(apt().arg("update"))?;

@@ -3,17 +3,20 @@
 mod programs;
 mod sum;
 
+use std::fmt;
 use std::process::{Command, ExitCode};
-use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use nix::unistd::Uid;
+use rustix::process::{geteuid, setpriority_process};
 
-use self::programs::{Built, Program};
+use self::programs::{Built, Program, Report};
 use self::sum::Sum;
 use crate::{checkout, fuzz};
+
+/// The niceness that takes from nobody (setpriority(2)).
+const LOWEST: i32 = 19;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -25,73 +28,68 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    if !Uid::effective().is_root() {
+    if !geteuid().is_root() {
         bail!("the tests load programs and make network namespaces, so they need root: run this with sudo");
     }
     let begun = Instant::now();
     let built = programs::build()?;
     let mut sum = Sum { failed: built.broken, ..Sum::default() };
-    sum += run_all(built, options.filter.as_deref());
-    if options.filter.is_none() {
-        sum += documentation();
-        sum += fuzzing(options.fuzz);
-    }
+    sum += run_all(built, options);
     let took = Duration::from_secs(begun.elapsed().as_secs());
     println!("\n{} passed, {} failed, {} skipped (in {took:?})", sum.passed, sum.failed, sum.skipped);
     Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Programs on a cluster mostly wait for it, so the others run at the same time. Within each lane one after the other:
-/// they measure, and they share the machine's interfaces of the kernel.
-fn run_all(built: Built, filter: Option<&str>) -> Sum {
+/// they measure, and the kernel's tables are the machine's. What only computes gets the time that these leave.
+fn run_all(built: Built, options: &Options) -> Sum {
     let (on_cluster, others): (Vec<_>, Vec<_>) = built.programs.into_iter().partition(Program::wants_cluster);
-    let (ended, reports) = mpsc::channel();
+    let filter = options.filter.as_deref();
+    let run =
+        |lane: Vec<Program>| move || lane.iter().map(|program| said(program, || program.run(filter))).sum();
     thread::scope(|scope| {
-        for lane in [on_cluster, others] {
-            let ended = ended.clone();
-            scope.spawn(move || {
-                for program in lane {
-                    println!("     Running {program}");
-                    // The receiver outlives the lanes.
-                    let _ = ended.send((program.run(filter), program));
-                }
-            });
-        }
-        drop(ended);
-        let mut sum = Sum::default();
-        for (report, program) in reports {
-            println!("\n{program}, {:.1?}:\n{}", report.took, report.output.trim_end());
-            sum += report.sum();
-        }
-        sum
+        let lanes = [scope.spawn(run(on_cluster)), scope.spawn(run(others))];
+        let leisure = scope.spawn(|| {
+            if filter.is_some() {
+                return Sum::default();
+            }
+            // Of this thread, and of what it starts; refused to nobody.
+            let _ = setpriority_process(None, LOWEST);
+            [documentation(), fuzzing(options.fuzz)].into_iter().sum()
+        });
+        let ended = lanes.into_iter().chain([leisure]).map(ScopedJoinHandle::join);
+        // A thread of ours that panics is a failed test, too.
+        ended.map(|sum| sum.unwrap_or(Sum { failed: 1, ..Sum::default() })).sum()
     })
+}
+
+/// Runs something whose output would mix with that of the other lanes.
+fn said(what: impl fmt::Display, run: impl FnOnce() -> Report) -> Sum {
+    println!("     Running {what}");
+    let report = run();
+    println!("\n{what}, {:.1?}:\n{}", report.took, report.output.trim_end());
+    report.sum()
 }
 
 fn documentation() -> Sum {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(checkout::root()).args(["test", "--locked", "--workspace", "--doc", "--quiet"]);
-    let report = programs::report(&mut cargo);
-    println!("\nexamples in documentation, {:.1?}:\n{}", report.took, report.output.trim_end());
-    report.sum()
+    said("examples in documentation", || programs::report(&mut cargo))
 }
 
 /// Each target counts as a test; so does building them when it fails.
 fn fuzzing(seconds: u64) -> Sum {
-    let mut sum = Sum::default();
-    let targets = fuzz::build().unwrap_or_else(|error| {
-        println!("fuzz targets: {error:#}");
-        sum.failed += 1;
-        Vec::new()
-    });
-    for target in targets {
-        println!("fuzzing {} for {seconds} s", target.name);
-        match target.run(seconds) {
-            Ok(()) => sum.passed += 1,
-            Err(error) => {
-                println!("{}: {error:#}", target.name);
-                sum.failed += 1;
-            }
+    match fuzz::build() {
+        Ok(targets) => targets.iter().map(|target| fuzz_one(target, seconds)).sum(),
+        Err(error) => {
+            println!("fuzz targets: {error:#}");
+            Sum { failed: 1, ..Sum::default() }
         }
     }
-    sum
+}
+
+fn fuzz_one(target: &fuzz::Target, seconds: u64) -> Sum {
+    let what = format!("fuzzing {} for {seconds} s", target.name);
+    let ended = said(what, || programs::report(&mut target.fuzzer(seconds)));
+    Sum { passed: u64::from(ended.failed == 0), ..ended }
 }
