@@ -39,9 +39,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 /// The CRDs of this project, from its types. They need no release, so a test compares them whenever tests run.
 fn own_crds() -> Result<()> {
-    step("deploy/crds", || {
+    step("deploy/crds and docs/CONFIGURATION.md", || {
         let mut cargo = Command::new("cargo");
         cargo.current_dir(checkout::root()).env("UPDATE_CRDS", "1");
-        succeed(cargo.args(["test", "--quiet", "--package", "gateway-agent-api", "--test", "own_crds"]))
+        succeed(cargo.args([
+            "test",
+            "--quiet",
+            "--package",
+            "gateway-agent-api",
+            "--test",
+            "own_crds",
+            "--test",
+            "reference",
+        ]))
     })
 }
