@@ -18,6 +18,9 @@ pub fn of_agent(folder: &Path) -> Result<PathBuf, InstallError> {
         return Ok(archive.into());
     }
     let program = lab::agent::binary();
+    if !program.is_file() {
+        return Err(InstallError::NoAgent(program));
+    }
     let stripped = folder.join("gateway-agent");
     run(Command::new("strip").args(["--strip-all", "-o"]).arg(&stripped).arg(&program))?;
     let libraries = run(Command::new("ldd").arg(&program))?;
