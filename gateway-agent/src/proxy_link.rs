@@ -55,7 +55,8 @@ pub struct ListenError {
 #[derive(Debug)]
 pub struct ProxyLink {
     http: watch::Sender<Arc<HttpTables>>,
-    listeners: watch::Sender<Vec<Listener>>,
+    /// None: nothing is known yet. A proxy that was told before goes on as it was.
+    listeners: watch::Sender<Option<Vec<Listener>>>,
     events: mpsc::Receiver<Event>,
     task: JoinHandle<()>,
 }
@@ -64,7 +65,7 @@ pub struct ProxyLink {
 #[derive(Debug)]
 struct Offer {
     http: watch::Receiver<Arc<HttpTables>>,
-    listeners: watch::Receiver<Vec<Listener>>,
+    listeners: watch::Receiver<Option<Vec<Listener>>>,
     events: mpsc::Sender<Event>,
     /// Those that the last proxy accepts at, or did.
     sockets: Mutex<Option<Arc<Sockets>>>,
@@ -75,7 +76,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 impl ProxyLink {
     pub fn start(source: &Source) -> Result<Self, ListenError> {
-        let (sender, listeners) = watch::channel(Vec::new());
+        let (sender, listeners) = watch::channel(None);
         let (http_sender, http) = watch::channel(Arc::default());
         let (told, events) = mpsc::channel(1);
         let offer = Arc::new(Offer { http, listeners, events: told, sockets: Mutex::default() });
@@ -100,6 +101,7 @@ impl ProxyLink {
             differs
         });
         self.listeners.send_if_modified(|known| {
+            let listeners = Some(listeners);
             let differs = *known != listeners;
             *known = listeners;
             differs

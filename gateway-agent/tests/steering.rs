@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::agent::{Agent, Settings};
 use lab::{Lab, Namespace, link, wait_until};
@@ -435,8 +435,49 @@ fn proxies_connect_and_replace_each_other() {
     let (answered, failed) = load.finish();
     println!("another proxy, another agent: {answered} answered, {} failed", failed.len());
     assert!(failed.is_empty(), "{failed:?}");
-    kill(Pid::from_raw(second.id().cast_signed()), Signal::SIGTERM).unwrap();
-    assert!(second.wait().unwrap().success());
+    end(&mut second);
+}
+
+/// As a rolling upgrade has it: two pods, each with a proxy, and the second one's takes its time.
+#[test]
+fn a_retired_agents_proxy_serves_until_another_does() {
+    let mut node = Node::new("pods", &["--hand-over", "LAB/active", "--proxy-socket", "LAB/proxy.sock"]);
+    let lab = node.lab.dir();
+    fs::set_permissions(&lab, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut first = proxy(&node, &lab.join("proxy.sock").display().to_string());
+    node.until_accepting();
+    let load = Load::start(&node);
+    load.goes_on();
+
+    let mut settings = node.agent.settings.clone();
+    settings.socket = lab.join("socket-2");
+    settings.log = lab.join("log-2");
+    for word in &mut settings.extra {
+        *word = word.replace("proxy.sock", "proxy-2.sock");
+    }
+    let successor = Agent::start(&node.namespace, settings).unwrap();
+    let mut former = std::mem::replace(&mut node.agent, successor);
+    // The first proxy is back at its agent, which has retired. Whoever it forgets is closed after a second.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1500) {
+        load.goes_on();
+    }
+    assert_eq!(node.status()["ready"], false, "ready means: with a proxy of its own");
+    let mut second = proxy(&node, &lab.join("proxy-2.sock").display().to_string());
+    wait_until("the successor being ready", PATIENCE, || node.status()["ready"] == true).unwrap();
+    load.goes_on();
+    assert!(former.terminate().unwrap().success());
+    end(&mut first);
+    load.goes_on();
+    let (answered, failed) = load.finish();
+    println!("another agent with another proxy: {answered} answered, {} failed", failed.len());
+    assert!(failed.is_empty(), "{failed:?}");
+    end(&mut second);
+}
+
+fn end(proxy: &mut Child) {
+    kill(Pid::from_raw(proxy.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert!(proxy.wait().unwrap().success());
 }
 
 #[test]

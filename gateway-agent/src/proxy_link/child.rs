@@ -36,7 +36,7 @@ const END: Duration = Duration::from_secs(1);
 pub(super) async fn keep(offer: Arc<Offer>, log: Log) {
     let mut listeners = offer.listeners.clone();
     // An error: the agent ends.
-    if listeners.wait_for(|listeners| !listeners.is_empty()).await.is_err() {
+    if listeners.wait_for(|known| known.as_ref().is_some_and(|all| !all.is_empty())).await.is_err() {
         return;
     }
     let mut pause = FIRST_PAUSE;

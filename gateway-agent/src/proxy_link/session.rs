@@ -55,12 +55,18 @@ impl Session {
             Report::Hello { workers, .. } => workers.clamp(1, MOST_SOCKETS),
             other @ Report::Accepting => return Err(SessionError::OutOfTurn(other)),
         };
+        let (mut http, mut listeners) = (offer.http.clone(), offer.listeners.clone());
+        // A proxy of an agent that retires, or has just begun, serves by what it knows. To hear that there is nothing
+        // would end that.
+        tokio::select! {
+            known = listeners.wait_for(Option::is_some) => drop(known),
+            // It says nothing unasked.
+            _ = receiver.next::<Report>() => return Err(SessionError::Early),
+        }
         let sockets = offer.sockets(workers, self.replaces.is_some()).map_err(SessionError::Sockets)?;
-        let mut http = offer.http.clone();
         let known = Order::Http(http.borrow_and_update().clone());
         sender.send(&known, &[]).await?;
-        let mut listeners = offer.listeners.clone();
-        let known = Order::Listeners(listeners.borrow_and_update().clone());
+        let known = Order::Listeners(listeners.borrow_and_update().clone().unwrap_or_default());
         sender.send(&known, &[]).await?;
         let passed: Vec<BorrowedFd<'_>> = sockets.iter().collect();
         sender.send(&Order::Accept { sockets: passed.len() }, &passed).await?;
@@ -94,7 +100,7 @@ impl Session {
                     if changed.is_err() {
                         return Ok(End::Gone);
                     }
-                    let known = Order::Listeners(listeners.borrow_and_update().clone());
+                    let known = Order::Listeners(listeners.borrow_and_update().clone().unwrap_or_default());
                     sender.send(&known, &[]).await?;
                 }
                 report = receiver.next::<Report>() => match report? {
