@@ -31,15 +31,19 @@ mod rbac;
 mod source;
 mod statuses;
 mod unserved;
+mod version;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use gateway_agent_kernel::one_line;
 
-/// Parses the command line and executes its command.
-pub fn main() -> ExitCode {
-    match commands::execute(cli::Cli::parse().command) {
+/// Parses the command line and executes its command. `version` (semantic) is what this program says that it is.
+pub fn main(version: &'static str) -> ExitCode {
+    version::set(version);
+    let arguments = cli::Cli::command().version(version).get_matches();
+    let parsed = cli::Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
+    match commands::execute(parsed.command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", one_line(error.as_ref()));

@@ -4,5 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    gateway_agent::main()
+    gateway_agent::main(env!("CARGO_PKG_VERSION"))
 }

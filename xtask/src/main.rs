@@ -15,6 +15,7 @@ mod fuzz;
 mod image;
 mod process;
 mod setup;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Set up, build, and measure the data plane beside its peers
     Bench(bench::Options),
+    /// Set up, build, and run the tests that take long
+    Soak(soak::Options),
     /// A real Kubernetes cluster on this machine
     Cluster(cluster::Options),
     /// kubectl, for such a cluster
@@ -94,6 +97,10 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Bench(options) => {
             build::run(&setup::run()?)?;
             bench::run(options).map(|()| ExitCode::SUCCESS)
+        }
+        Task::Soak(options) => {
+            build::run(&setup::run()?)?;
+            soak::run(options).map(|()| ExitCode::SUCCESS)
         }
         Task::Cluster(options) => cluster::run(options),
         Task::Kubectl(options) => cluster::kubectl(options),

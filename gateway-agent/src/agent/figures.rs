@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Agent;
 use crate::metrics::{Family, Figures, conditions};
+use crate::version::version;
 
 impl Agent {
     pub(super) fn figures(&self) -> Figures {
@@ -17,8 +18,7 @@ impl Agent {
             *problems.entry(notice.origin.name()).or_default() += 1;
         }
         let failed = self.hooks.all().count() - self.hooks.attached();
-        let info =
-            vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("node", snapshot.node.name.clone())];
+        let info = vec![("version", version().to_owned()), ("node", snapshot.node.name.clone())];
         Figures {
             ready: self.is_ready(),
             families: vec![

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::Agent;
 use crate::unserved;
+use crate::version::version;
 
 /// Of a listener whose ports others have on all addresses that it has of this node.
 pub const PORT_UNAVAILABLE: &str = "PortUnavailable";
@@ -25,7 +26,7 @@ impl Agent {
         let problems = self.node_problems();
         Some(GatewayNodeStatus {
             conditions: vec![self.ready()],
-            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            version: Some(version().to_owned()),
             kernel: crate::node::kernel_release().ok(),
             addresses: self
                 .compiler

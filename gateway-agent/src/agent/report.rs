@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Agent;
 use super::hooks::Hook;
 use crate::clock::rfc3339;
+use crate::version::version;
 
 impl Agent {
     pub(super) fn as_report(&self) -> Value {
@@ -29,7 +30,7 @@ impl Agent {
             })
             .collect();
         json!({
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": version(),
             "node": {
                 "name": snapshot.node.name,
                 "addresses": snapshot.node.addresses,

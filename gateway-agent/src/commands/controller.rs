@@ -5,6 +5,7 @@ use semver::Version;
 use crate::controller::{Candidate, Controller, Setup};
 use crate::failure::Failure;
 use crate::source::cluster;
+use crate::version::version;
 use crate::{cli, logging, node};
 
 pub fn execute(arguments: cli::Controller) -> Result<(), Failure> {
@@ -17,7 +18,7 @@ pub fn execute(arguments: cli::Controller) -> Result<(), Failure> {
         let setup = Setup {
             client,
             namespace,
-            me: Candidate { identity, version: Version::parse(env!("CARGO_PKG_VERSION"))? },
+            me: Candidate { identity, version: Version::parse(version())? },
             addresses: arguments.node_addresses,
             metrics: arguments.metrics.place,
         };

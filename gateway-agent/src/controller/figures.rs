@@ -2,11 +2,11 @@
 
 use super::Controller;
 use crate::metrics::{Family, Figures, conditions};
+use crate::version::version;
 
 impl Controller {
     pub(super) fn figures(&self) -> Figures {
-        let info =
-            vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("identity", self.identity.clone())];
+        let info = vec![("version", version().to_owned()), ("identity", self.identity.clone())];
         let truth = |it: bool| if it { 1.0 } else { 0.0 };
         let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         let reachable = self.cluster.is_reachable();

@@ -219,32 +219,8 @@ impl Rig {
 
     /// Kills the API server; calling the answer starts it again as it was.
     pub fn stop_api_server(&self) -> impl FnOnce() + '_ {
-        let (_, control) = self.cluster.machines().next().expect("the control plane comes first");
-        let server = Path::new("/proc").read_dir().unwrap().flatten().find_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let line = fs::read(entry.path().join("cmdline")).ok()?;
-            let is_server = line.split(|byte| *byte == 0).next()?.ends_with(b"/kube-apiserver");
-            let space = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-            (is_server && space(pid)? == space(control)?).then_some((pid, line))
-        });
-        let (pid, line) = server.expect("an API server in the control plane's process namespace");
-        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-        wait_until("the API server to be gone", PATIENCE, || {
-            !Path::new(&format!("/proc/{pid}/exe")).exists()
-        })
-        .unwrap();
-        let words: Vec<String> =
-            line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-        move || {
-            let log = File::create(self.lab.dir().join("kube-apiserver.log")).unwrap();
-            let mut command = Command::new("nsenter");
-            command.args(["--all", "--target", &control.to_string(), "--", "setsid", "--fork"]);
-            command.args(words.iter().filter(|word| !word.is_empty()));
-            command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-            assert!(command.status().unwrap().success());
-            let ready = || self.cluster.kubectl().run(&["get", "--raw", "/readyz"]).is_ok();
-            wait_until("the API server to be back", PATIENCE, ready).unwrap();
-        }
+        self.cluster.stop_api_server().unwrap();
+        || self.cluster.start_api_server().unwrap()
     }
 
     fn role(&self, label: &str, place: &Namespace, words: &[&str]) -> Role {

@@ -115,9 +115,7 @@ impl Cluster {
 
     /// Runs a command on a node, with its files, processes and network, and returns what it printed.
     pub fn run_on_node(&self, name: &str, words: &[&str]) -> Result<String, ClusterError> {
-        let node = self.nodes.iter().find(|machine| machine.name() == name);
-        let unknown = || ClusterError::Invalid(format!("cluster {} has no node {name}", self.plan.spec.name));
-        node.ok_or_else(unknown)?.command(words, None)
+        self.machine(name)?.command(words, None)
     }
 
     /// The machines: their names, and the first process of each, whose namespaces `nsenter --all --target` enters.
@@ -150,6 +148,24 @@ impl Cluster {
         on_all(&self.nodes, import)
     }
 
+    /// That of a node.
+    pub(crate) fn machine(&self, name: &str) -> Result<&Machine, ClusterError> {
+        let node = self.nodes.iter().find(|machine| machine.name() == name);
+        node.ok_or_else(|| {
+            ClusterError::Invalid(format!("cluster {} has no node {name}", self.plan.spec.name))
+        })
+    }
+
+    /// What joins nodes, control plane and client; nodes' ports have their names.
+    pub(crate) fn switch(&self) -> &Namespace {
+        &self.network.control
+    }
+
+    pub(crate) fn control_plane(&self) -> Result<ControlPlane<'_>, ClusterError> {
+        let data = self.plan.folder().folder("etcd")?;
+        Ok(ControlPlane { machine: &self.control, plan: &self.plan, data })
+    }
+
     /// Whether its API server answers.
     fn is_ready(&self) -> bool {
         self.kubectl().run(&["get", "--raw", "/readyz"]).is_ok()
@@ -175,7 +191,7 @@ impl Cluster {
         let (plan, folder, kubectl) = (&self.plan, self.plan.folder(), self.kubectl());
         folder.folder("logs")?;
         plan.pki().create(&plan.spec)?;
-        let control = ControlPlane { machine: &self.control, plan, data: folder.folder("etcd")? };
+        let control = self.control_plane()?;
         let node = |(machine, place): (_, NodeSpec)| {
             let folder = folder.folder(&place.name)?;
             Ok(Node { machine, plan, place, folder })

@@ -11,6 +11,7 @@ use crate::state::Plan;
 /// The API server takes 3 s on an idle machine; on a busy one ten times as much.
 const READY: Duration = Duration::from_secs(90);
 
+#[derive(Debug)]
 pub(crate) struct ControlPlane<'a> {
     pub(crate) machine: &'a Machine,
     pub(crate) plan: &'a Plan,
@@ -22,6 +23,11 @@ impl ControlPlane<'_> {
     /// Starts etcd and the API server.
     pub(crate) fn start_server(&self) -> Result<(), ClusterError> {
         self.start("etcd", &self.plan.programs.etcd(), &self.etcd())?;
+        self.start_api_server()
+    }
+
+    /// etcd must be there.
+    pub(crate) fn start_api_server(&self) -> Result<(), ClusterError> {
         self.start("kube-apiserver", &self.plan.programs.kube("kube-apiserver"), &self.apiserver())
     }
 

@@ -25,6 +25,7 @@ mod machine;
 mod mounts;
 mod network;
 mod node;
+mod outages;
 mod pki;
 mod programs;
 mod spec;

@@ -84,6 +84,17 @@ impl Machine {
         self.init
     }
 
+    /// Those of its processes whose command line begins with these words, the program's folder aside; in pods too.
+    pub(crate) fn processes_of(&self, words: &[&str]) -> Vec<Pid> {
+        let runs = |pid: &Pid| {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let (path, arguments) = line.split_once('\0').unwrap_or((&line, ""));
+            let program = path.rsplit('/').next();
+            program.into_iter().chain(arguments.split('\0')).take(words.len()).eq(words.iter().copied())
+        };
+        self.cgroup.processes().into_iter().filter(runs).collect()
+    }
+
     /// Runs `story` on a thread in the machine's namespaces, with the machine's files. The thread itself is not in
     /// its PID namespace (processes it starts are), nor in its cgroup.
     pub(crate) fn run<T: Send>(

@@ -17,25 +17,31 @@ pub fn of_agent(folder: &Path) -> Result<PathBuf, InstallError> {
     if let Some(archive) = std::env::var_os("GATEWAY_AGENT_IMAGE") {
         return Ok(archive.into());
     }
-    let program = lab::agent::binary();
+    of_program(&lab::agent::binary(), &format!("gateway-agent:{}", env!("CARGO_PKG_VERSION")), folder)
+}
+
+/// A program, with the libraries that it is linked to. Its path in the image is that of the image's name.
+pub fn of_program(program: &Path, name: &str, folder: &Path) -> Result<PathBuf, InstallError> {
     if !program.is_file() {
-        return Err(InstallError::NoAgent(program));
+        return Err(InstallError::NotBuilt(program.to_owned()));
     }
-    let stripped = folder.join("gateway-agent");
-    run(Command::new("strip").args(["--strip-all", "-o"]).arg(&stripped).arg(&program))?;
-    let libraries = run(Command::new("ldd").arg(&program))?;
+    let (plain, _) = name.split_once(':').unwrap_or((name, ""));
+    let stripped = folder.join(name);
+    run(Command::new("strip").args(["--strip-all", "-o"]).arg(&stripped).arg(program))?;
+    let libraries = run(Command::new("ldd").arg(program))?;
     // `libc.so.6 => /lib/libc.so.6 (0x...)`, and the loader by its path alone.
     let paths =
         libraries.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
     let mut files: Vec<_> = paths.map(|path| ImageFile::program(path, path)).collect();
-    files.push(ImageFile::program("/usr/bin/gateway-agent", stripped));
+    let path = format!("/usr/bin/{plain}");
+    files.push(ImageFile::program(&path, stripped));
     let image = Image {
-        names: vec![format!("{NO_REGISTRY}/library/gateway-agent:{}", env!("CARGO_PKG_VERSION"))],
-        entrypoint: vec!["/usr/bin/gateway-agent".into()],
+        names: vec![format!("{NO_REGISTRY}/library/{name}")],
+        entrypoint: vec![path],
         files,
         ..Image::default()
     };
-    Ok(write(&image, folder.join("gateway-agent.tar"))?)
+    Ok(write(&image, folder.join(format!("{name}.tar")))?)
 }
 
 /// The DNS server of the page, under its published name.

@@ -47,8 +47,8 @@ metadata:
 pub enum InstallError {
     #[error("no Go to build Helm with: `cargo xtask cluster up` installs it")]
     NoGo,
-    #[error("there is no agent to install at {}: `cargo build -p gateway-agent` builds it", .0.display())]
-    NoAgent(PathBuf),
+    #[error("there is no {}: `cargo build --workspace` builds it", .0.display())]
+    NotBuilt(PathBuf),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     #[error("{program} can't be run: {cause}")]

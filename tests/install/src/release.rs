@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cluster::Cluster;
+use cluster::{Cluster, Kubectl};
 use conformance::Addresses;
 
 use crate::{Chart, InstallError, NAMESPACE, checkout};
@@ -26,17 +26,24 @@ pub fn install(
     let crds = checkout("deploy/crds").display().to_string();
     kubectl.run(&["apply", "--filename", &crds])?;
     kubectl.run(&["wait", "--for=condition=Established", "--filename", &crds, PATIENCE])?;
-    let is_there = kubectl.run(&["--namespace", NAMESPACE, "get", WORKLOADS[0]]).is_ok();
+    let before = WORKLOADS.map(|workload| generation(&kubectl, workload));
     let settings: Vec<_> = settings.iter().map(String::as_str).collect();
     kubectl.apply(&chart.manifests(&settings)?)?;
-    for workload in WORKLOADS {
-        if is_there {
+    for (workload, before) in WORKLOADS.into_iter().zip(before) {
+        if before.is_some() && before == generation(&kubectl, workload) {
             // Another build has the same name.
             kubectl.run(&["--namespace", NAMESPACE, "rollout", "restart", workload])?;
         }
+    }
+    for workload in WORKLOADS {
         kubectl.run(&["--namespace", NAMESPACE, "rollout", "status", workload, PATIENCE])?;
     }
     Ok(())
+}
+
+/// How often it was changed; None: it is not there.
+fn generation(kubectl: &Kubectl, workload: &str) -> Option<String> {
+    kubectl.run(&["--namespace", NAMESPACE, "get", workload, "--output=jsonpath={.metadata.generation}"]).ok()
 }
 
 /// Settings that give the suite's Gateways their addresses.

@@ -87,15 +87,15 @@ impl Settings {
 
 /// The build under test: `GATEWAY_AGENT_BIN`, or what cargo built beside the running program.
 pub fn binary() -> PathBuf {
-    std::env::var_os("GATEWAY_AGENT_BIN").map_or_else(built_beside, PathBuf::from)
+    std::env::var_os("GATEWAY_AGENT_BIN").map_or_else(|| built_beside("gateway-agent"), PathBuf::from)
 }
 
-/// What cargo built with the running program: in the same profile.
-pub fn built_beside() -> PathBuf {
+/// A program that cargo built with the running one: in the same profile.
+pub fn built_beside(name: &str) -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     // target/debug/xtask and target/debug/deps/some_test-1234: the agent is in target/debug.
-    let folders = program.ancestors().skip(1).take(2).map(|folder| folder.join("gateway-agent"));
-    folders.into_iter().find(|path| path.is_file()).unwrap_or_else(|| "gateway-agent".into())
+    let folders = program.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    folders.into_iter().find(|path| path.is_file()).unwrap_or_else(|| name.into())
 }
 
 impl Agent {

@@ -60,7 +60,7 @@ fn agents_come_and_go_under_load_and_no_connection_fails() -> Result<()> {
     let mut stage = Stage::set("upgrades", SERVICES)?;
     let this = stage.agents[0].settings.binary.clone();
     // Debug beside release, where `cargo xtask test` runs this.
-    let next = built_beside();
+    let next = built_beside("gateway-agent");
     let steady = Steady::start(stage.client(), stage.tcp()[1], 20)?;
     let flows = stage.agents[0].flows()?;
     assert_eq!(flows.len(), 20, "{flows:?}");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::{Answer, Connection, PATIENCE, parse_answer};
+use super::{Answer, Connection, PATIENCE, get, parse_answer};
 use crate::Namespace;
 
 /// How many exchanges, and how many at a time.
@@ -82,6 +82,11 @@ pub fn tcp(client: &Namespace, target: SocketAddr, volley: Volley) -> Tally {
 /// A new socket, so a new source port, per exchange; nothing is sent twice.
 pub fn udp(client: &Namespace, target: SocketAddr, volley: Volley) -> Tally {
     fire(client, volley, || ask(target, volley.patience))
+}
+
+/// A request on a connection of its own per exchange; the server's client may be a proxy.
+pub fn http(client: &Namespace, target: SocketAddr, volley: Volley) -> Tally {
+    fire(client, volley, || get(target, volley.patience))
 }
 
 fn fire(client: &Namespace, volley: Volley, exchange: impl Fn() -> io::Result<Answer> + Sync) -> Tally {

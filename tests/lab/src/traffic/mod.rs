@@ -1,10 +1,12 @@
 //! Servers in pods, clients beside them, and what came of it.
 //!
 //! A [`Server`] answers TCP and UDP on one port and names itself, so that clients can count who served them and see
-//! which client address arrived. Requests are lines; see [`server`] for the four there are.
+//! which client address arrived. Requests are lines; see [`server`] for those there are.
 
 mod download;
+mod http;
 mod many;
+mod newcomers;
 mod pattern;
 pub mod server;
 mod steady;
@@ -14,7 +16,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 pub use download::{Download, Transfer, download, upload};
-pub use many::{Tally, Volley, tcp, udp};
+pub use http::get;
+pub use many::{Tally, Volley, http, tcp, udp};
+pub use newcomers::{Arrivals, Failures, Newcomers};
 pub use pattern::Pattern;
 pub use server::Server;
 pub use steady::{ConnectionReport, Steady, SteadyReport};
@@ -48,6 +52,10 @@ impl Connection {
     fn who(&mut self) -> io::Result<Answer> {
         self.send("who\n")?;
         parse_answer(&self.line()?)
+    }
+
+    fn local(&self) -> io::Result<SocketAddr> {
+        self.reader.get_ref().local_addr()
     }
 
     fn send(&mut self, text: &str) -> io::Result<()> {

@@ -8,6 +8,7 @@
 //! | `echo TEXT` | `TEXT` as a line |
 //! | `download BYTES SEED` | that much of [`Pattern`] |
 //! | `upload BYTES SEED`, then that much of [`Pattern`] | `intact`, or what was wrong, as a line |
+//! | `GET PATH HTTP/1.1`, then fields and an empty line | what `who` is answered, by HTTP |
 //!
 //! Every UDP datagram is answered as `who` is, with the request behind it: `NAME CLIENT TEXT`.
 
@@ -45,15 +46,12 @@ struct State {
 impl Server {
     /// Listens on `port` in the namespace as `name`; takes requests when this returns.
     pub fn start(namespace: &Namespace, name: &str, port: u16) -> Result<Self, LabError> {
-        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        let (tcp, udp) = namespace
-            .run(|| -> io::Result<_> { Ok((TcpListener::bind(any)?, UdpSocket::bind(any)?)) })
-            .map_err(LabError::system(format!("serve {name} on port {port}")))?;
-        let ready = || -> io::Result<()> {
-            tcp.set_nonblocking(true)?;
-            udp.set_read_timeout(Some(TICK))
-        };
-        ready().map_err(LabError::system(format!("serve {name}")))?;
+        namespace.run(|| Self::start_here(name, port))
+    }
+
+    /// As [`Self::start`], where this process is.
+    pub fn start_here(name: &str, port: u16) -> Result<Self, LabError> {
+        let (tcp, udp) = listen(port).map_err(LabError::system(format!("serve {name} on port {port}")))?;
         let state = Arc::new(State::default());
         let identity: Arc<str> = name.into();
         let threads = vec![
@@ -95,6 +93,14 @@ impl Drop for Server {
             eprintln!("lab: {error}");
         }
     }
+}
+
+fn listen(port: u16) -> io::Result<(TcpListener, UdpSocket)> {
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let (tcp, udp) = (TcpListener::bind(any)?, UdpSocket::bind(any)?);
+    tcp.set_nonblocking(true)?;
+    udp.set_read_timeout(Some(TICK))?;
+    Ok((tcp, udp))
 }
 
 fn accept(listener: &TcpListener, name: &Arc<str>, state: &Arc<State>) {
@@ -160,6 +166,14 @@ fn answer(reader: &mut BufReader<TcpStream>, line: &str, client: SocketAddr, nam
     let (verb, rest) = line.trim_end().split_once(' ').unwrap_or((line.trim_end(), ""));
     match verb {
         "who" => reader.get_mut().write_all(format!("{name} {}\n", unmapped(client)).as_bytes()),
+        "GET" => {
+            reader.get_ref().set_read_timeout(Some(super::PATIENCE))?;
+            skip_fields(reader)?;
+            reader.get_ref().set_read_timeout(Some(TICK))?;
+            let body = format!("{name} {}\n", unmapped(client));
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            reader.get_mut().write_all(format!("{head}{body}").as_bytes())
+        }
         "echo" => reader.get_mut().write_all(format!("{rest}\n").as_bytes()),
         "download" => {
             let (bytes, seed) = size_and_seed(rest).ok_or_else(invalid)?;
@@ -177,6 +191,15 @@ fn answer(reader: &mut BufReader<TcpStream>, line: &str, client: SocketAddr, nam
         }
         _ => Err(invalid()),
     }
+}
+
+/// Up to the empty line, and with it.
+fn skip_fields(reader: &mut impl BufRead) -> io::Result<()> {
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 0 && !line.trim_end().is_empty() {
+        line.clear();
+    }
+    Ok(())
 }
 
 fn size_and_seed(text: &str) -> Option<(u64, u64)> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Connection, PATIENCE};
+use super::{Answer, Connection, PATIENCE};
 use crate::{LabError, Namespace, wait_until};
 
 /// Between two round trips of one connection: hundreds per second over all, and little load.
@@ -22,7 +22,7 @@ pub struct Steady {
 
 #[derive(Debug)]
 struct Running {
-    server: String,
+    first: Answer,
     round_trips: Arc<AtomicUsize>,
     thread: JoinHandle<ConnectionReport>,
 }
@@ -31,6 +31,8 @@ struct Running {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionReport {
     pub server: String,
+    /// Whether the server saw the client's own address and port.
+    pub sees_client: bool,
     pub round_trips: usize,
     pub slowest: Duration,
     /// What ended it before its time.
@@ -45,25 +47,35 @@ pub struct SteadyReport {
 impl Steady {
     /// Opens `count` connections and keeps each asking; fails if one can't be opened.
     pub fn start(client: &Namespace, target: SocketAddr, count: usize) -> Result<Self, LabError> {
+        Self::start_paced(client, target, count, PAUSE)
+    }
+
+    /// With a pause of one's own between two round trips of a connection: many connections shouldn't be much load.
+    pub fn start_paced(
+        client: &Namespace,
+        target: SocketAddr,
+        count: usize,
+        pause: Duration,
+    ) -> Result<Self, LabError> {
         let stop = Arc::new(AtomicBool::new(false));
         let opened = client.run(|| -> io::Result<Vec<_>> {
             (0..count)
                 .map(|_| {
                     let mut connection = Connection::open(target, PATIENCE)?;
-                    let server = connection.who()?.server;
-                    Ok((connection, server))
+                    let first = connection.who()?;
+                    Ok((connection, first))
                 })
                 .collect()
         });
         let opened = opened.map_err(LabError::system(format!("open {count} connections to {target}")))?;
         let connections =
-            opened.into_iter().map(|(connection, server)| run(connection, server, &stop)).collect();
+            opened.into_iter().map(|(connection, first)| run(connection, first, pause, &stop)).collect();
         Ok(Self { stop, connections })
     }
 
     /// The servers at the other ends, one per connection.
     pub fn servers(&self) -> impl Iterator<Item = &str> {
-        self.connections.iter().map(|c| c.server.as_str())
+        self.connections.iter().map(|c| c.first.server.as_str())
     }
 
     /// Connections whose server this is.
@@ -114,33 +126,38 @@ impl SteadyReport {
     }
 }
 
-fn run(mut connection: Connection, server: String, stop: &Arc<AtomicBool>) -> Running {
+fn run(mut connection: Connection, first: Answer, pause: Duration, stop: &Arc<AtomicBool>) -> Running {
     let round_trips = Arc::new(AtomicUsize::new(0));
-    let mut report =
-        ConnectionReport { server: server.clone(), round_trips: 0, slowest: Duration::ZERO, broken: None };
+    let mut report = ConnectionReport {
+        server: first.server.clone(),
+        sees_client: connection.local().is_ok_and(|local| local == first.client),
+        round_trips: 0,
+        slowest: Duration::ZERO,
+        broken: None,
+    };
     let thread = thread::spawn({
-        let (stop, round_trips) = (Arc::clone(stop), Arc::clone(&round_trips));
+        let (stop, round_trips, first) = (Arc::clone(stop), Arc::clone(&round_trips), first.clone());
         move || {
             while !stop.load(Ordering::Relaxed) {
                 let begun = Instant::now();
-                if let Err(error) = once_more(&mut connection, &report.server) {
+                if let Err(error) = once_more(&mut connection, &first) {
                     report.broken = Some(error.to_string());
                     break;
                 }
                 report.slowest = report.slowest.max(begun.elapsed());
                 report.round_trips = round_trips.fetch_add(1, Ordering::Relaxed) + 1;
-                thread::sleep(PAUSE);
+                thread::sleep(pause);
             }
             report
         }
     });
-    Running { server, round_trips, thread }
+    Running { first, round_trips, thread }
 }
 
-fn once_more(connection: &mut Connection, server: &str) -> io::Result<()> {
+fn once_more(connection: &mut Connection, first: &Answer) -> io::Result<()> {
     let answer = connection.who()?;
-    if answer.server == server {
+    if answer == *first {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} answered for {server}", answer.server)))
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("{answer:?} instead of {first:?}")))
 }

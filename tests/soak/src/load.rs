@@ -1,0 +1,114 @@
+//! What clients do while a story happens, and how they fared.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lab::traffic::{self, Arrivals, Newcomers, PATIENCE, Steady, SteadyReport};
+
+use crate::Stage;
+use crate::stage::{HTTP_PORT, PORT};
+
+/// New TCP connections in a second, and those that stay (issue D).
+pub(crate) const NEWCOMERS: u32 = 1000;
+pub(crate) const STAYING: usize = 200;
+
+/// HTTP requests in a second, each on a connection of its own.
+const REQUESTS: u32 = 100;
+
+/// Between two round trips of a connection that stays: 2,000 in a second over all of them.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Clients of the pool's address.
+pub(crate) struct Load {
+    newcomers: Newcomers,
+    requests: Newcomers,
+    staying: Steady,
+    rate: u32,
+}
+
+/// How they fared.
+pub(crate) struct Fared {
+    pub(crate) newcomers: Arrivals,
+    pub(crate) requests: Arrivals,
+    pub(crate) staying: SteadyReport,
+    rate: u32,
+}
+
+impl Load {
+    pub(crate) fn start(stage: &Stage, rate: u32) -> Result<Self> {
+        let client = stage.client();
+        let at = |port| SocketAddr::new(stage.pool(), port);
+        let staying = Steady::start_paced(client, at(PORT), STAYING, PAUSE)?;
+        let http = at(HTTP_PORT);
+        let request = move || traffic::get(http, PATIENCE).map(drop);
+        let requests = Newcomers::start_with(client, REQUESTS, request);
+        Ok(Self { newcomers: Newcomers::start(client, at(PORT), rate), requests, staying, rate })
+    }
+
+    /// Lets all go on for some seconds.
+    pub(crate) fn go_on(&self, seconds: u32) -> Result<()> {
+        Ok(self.newcomers.wait(usize::try_from(seconds * self.rate)?)?)
+    }
+
+    /// Connections that stay, by the node of their endpoint.
+    pub(crate) fn staying_on(&self, node: &str) -> usize {
+        self.staying.to(node)
+    }
+
+    /// Ends it, and tells people.
+    pub(crate) fn finish(self) -> Fared {
+        let (newcomers, requests) = (self.newcomers.finish(), self.requests.finish());
+        let fared = Fared { newcomers, requests, staying: self.staying.finish(), rate: self.rate };
+        fared.print();
+        fared
+    }
+}
+
+impl Fared {
+    /// Nobody failed, and no connection broke.
+    pub(crate) fn unharmed(&self) -> Result<()> {
+        self.newcomers_unharmed()?;
+        self.staying_unharmed(|_| true)
+    }
+
+    /// All newcomers were served, of TCP and HTTP, and as many came as should.
+    pub(crate) fn newcomers_unharmed(&self) -> Result<()> {
+        for (what, arrivals) in [("connections", &self.newcomers), ("requests", &self.requests)] {
+            ensure!(arrivals.failed() == 0, "new {what} failed: {:?}", arrivals.failures);
+        }
+        let least = usize::try_from(self.rate)? * 95 / 100;
+        let rate = self.newcomers.rate();
+        ensure!(rate >= least, "{rate} newcomers came in a second, and not {}", self.rate);
+        Ok(())
+    }
+
+    /// Connections to these nodes' endpoints stayed, with the client's own address.
+    pub(crate) fn staying_unharmed(&self, concerns: impl Fn(&str) -> bool) -> Result<()> {
+        let concerned = || self.staying.connections.iter().filter(|it| concerns(&it.server));
+        ensure!(concerned().count() > 0, "none of the connections that stay were to be looked at");
+        let broken: Vec<_> = concerned().filter(|it| it.broken.is_some() || !it.sees_client).collect();
+        ensure!(broken.is_empty(), "{} connections broke, or hid their client: {broken:?}", broken.len());
+        Ok(())
+    }
+
+    fn print(&self) {
+        for (what, arrivals) in [("new connections", &self.newcomers), ("HTTP requests", &self.requests)] {
+            println!(
+                "    {} {what} in {:.1?} ({} in a second): {} failed, the slowest took {:.0?}",
+                arrivals.served + arrivals.failed(),
+                arrivals.took,
+                arrivals.rate(),
+                arrivals.failed(),
+                arrivals.slowest,
+            );
+        }
+        println!(
+            "    {} connections stayed, with {} round trips: {} broke, the slowest round trip took {:.0?}",
+            self.staying.connections.len(),
+            self.staying.round_trips(),
+            self.staying.broken().count(),
+            self.staying.slowest(),
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask soak` runs this; pods of its clusters do too.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::thread;
+
+use anyhow::Result;
+use clap::Parser;
+use lab::traffic::Server;
+use soak::Story;
+
+/// What befalls an installed gateway-agent.
+#[derive(Debug, Parser)]
+enum Command {
+    /// Outages and upgrades on a cluster of three nodes
+    Cluster {
+        /// Only these stories
+        #[arg(value_enum)]
+        stories: Vec<Story>,
+        /// Leave the cluster as it is if a story goes wrong
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Serve lines and HTTP, as a pod of such a cluster does
+    Serve {
+        /// What to call oneself
+        name: String,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Cluster { stories, keep } => {
+            let all = Story::ALL.to_vec();
+            soak::run(if stories.is_empty() { &all } else { &stories }, keep)
+        }
+        Command::Serve { name } => {
+            let _server = Server::start_here(&name, 9000)?;
+            loop {
+                thread::park();
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! A cluster with gateway-agent and traffic in it.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use cluster::{Cluster, Kubectl, Lock, Name, Programs, Spec, go};
+use install::{Chart, image, install};
+use lab::traffic::{self, Tally, Volley};
+use lab::{Namespace, wait_until};
+use tempfile::TempDir;
+
+use crate::NEXT;
+
+/// Objects of a stage have this namespace.
+pub(crate) const NAMESPACE: &str = "soak";
+
+pub(crate) const TRAFFIC: &str = include_str!("traffic.yaml");
+
+/// Of the Gateways; those of TCP and UDP are the servers' too.
+pub(crate) const PORT: u16 = 9000;
+pub(crate) const HTTP_PORT: u16 = 8000;
+
+/// The first that nobody has on the clusters' link; a pool of one, so each family's address is known.
+const POOL_HOST: u8 = 100;
+
+/// Pods start in seconds, and routes follow at once; a busy machine takes its time.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Taken down when it is dropped.
+#[derive(Debug)]
+pub struct Stage {
+    pub(crate) cluster: Cluster,
+    chart: Chart,
+    settings: Vec<String>,
+    folder: TempDir,
+    /// Nodes that haven't died.
+    living: Vec<String>,
+    name: Name,
+    /// Whether it outlives this value.
+    stays: bool,
+    /// Another checkout may run the same stories.
+    _lock: Lock,
+}
+
+/// How a client reaches the servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    Tcp,
+    Udp,
+    Http,
+}
+
+impl Stage {
+    /// gateway-agent as the chart installs it, a server on each node, and all of them served at the pool's address.
+    pub fn set(spec: &Spec) -> Result<Self> {
+        let name = spec.name.clone();
+        let lock = Lock::take(&name, "test")?;
+        // What a killed run left has objects in it.
+        Cluster::down(&name)?;
+        let go = go::find().context("no Go: `cargo xtask cluster up` installs it")?;
+        let programs = Programs::prepare(&go)?;
+        let cluster = Cluster::up(spec, &programs)?;
+        let stage = Self {
+            chart: Chart::open()?,
+            settings: settings(spec),
+            folder: tempfile::tempdir()?,
+            living: cluster.spec().nodes().map(|node| node.name).collect(),
+            cluster,
+            name,
+            stays: false,
+            _lock: lock,
+        };
+        stage.furnish()?;
+        Ok(stage)
+    }
+
+    /// The cluster stays as it is, under this name.
+    pub(crate) fn leave(mut self) -> Name {
+        self.stays = true;
+        self.name.clone()
+    }
+
+    fn furnish(&self) -> Result<()> {
+        let folder = self.folder.path();
+        self.load(&image::of_program(&lab::agent::built_beside("soak"), "soak:1", folder)?)?;
+        let agent = image::of_agent(folder)?;
+        install(&self.cluster, &self.chart, &agent, &self.settings)?;
+        for (setting, value) in [
+            // A thousand connections in a second use up a client's ports, unless it uses them again.
+            ("net.ipv4.ip_local_port_range", "10000 65000"),
+            ("net.ipv4.tcp_tw_reuse", "1"),
+        ] {
+            self.client().sysctl(setting, value)?;
+        }
+        self.kubectl().apply(TRAFFIC)?;
+        let replicas = format!("--replicas={}", self.living.len());
+        self.in_namespace(&["scale", "deployment/server", &replicas])?;
+        self.in_namespace(&["rollout", "status", "deployment/server", "--timeout=120s"])?;
+        self.in_namespace(&["wait", "--for=condition=Programmed", "gateway", "--all", "--timeout=120s"])?;
+        self.all_is_well()
+    }
+
+    /// An image of the next release.
+    pub(crate) fn next(&self) -> Result<PathBuf> {
+        let program = lab::agent::built_beside("gateway-agent-next");
+        Ok(image::of_program(&program, &format!("gateway-agent:{NEXT}"), self.folder.path())?)
+    }
+
+    /// Replaces gateway-agent by its next release, as `kubectl apply` does it. All pods are ready afterwards.
+    pub(crate) fn upgrade(&self, next: &Path) -> Result<()> {
+        let mut settings = self.settings.clone();
+        settings.push(format!("image.tag={NEXT}"));
+        Ok(install(&self.cluster, &self.chart, next, &settings)?)
+    }
+
+    pub(crate) fn client(&self) -> &Namespace {
+        self.cluster.client()
+    }
+
+    pub(crate) fn kubectl(&self) -> Kubectl {
+        self.cluster.kubectl()
+    }
+
+    pub(crate) fn in_namespace(&self, words: &[&str]) -> Result<String> {
+        Ok(self.kubectl().run(&[&["--namespace", NAMESPACE], words].concat())?)
+    }
+
+    /// Where gateway-agent is.
+    pub(crate) fn of_agents(&self, words: &[&str]) -> Result<String> {
+        Ok(self.kubectl().run(&[&["--namespace", install::NAMESPACE], words].concat())?)
+    }
+
+    pub(crate) fn living(&self) -> &[String] {
+        &self.living
+    }
+
+    /// A node has died.
+    pub(crate) fn bury(&mut self, node: &str) {
+        self.living.retain(|name| name != node);
+    }
+
+    /// Of the Gateway with an address of a pool.
+    pub(crate) fn pool(&self) -> IpAddr {
+        self.cluster.spec().on_link(POOL_HOST).v4.into()
+    }
+
+    /// Answers at an address, each from whoever the gateway chooses.
+    pub(crate) fn ask(&self, by: By, address: IpAddr, volley: Volley) -> Tally {
+        match by {
+            By::Tcp => traffic::tcp(self.client(), SocketAddr::new(address, PORT), volley),
+            By::Udp => traffic::udp(self.client(), SocketAddr::new(address, PORT), volley),
+            By::Http => traffic::http(self.client(), SocketAddr::new(address, HTTP_PORT), volley),
+        }
+    }
+
+    /// Waits until every newcomer is answered, and by these nodes' servers.
+    pub(crate) fn until_served(&self, by: By, address: IpAddr, nodes: &[String]) -> Result<Tally> {
+        let volley =
+            Volley { count: 20 * nodes.len(), patience: Duration::from_millis(500), ..Volley::of(0) };
+        let mut last = Tally::default();
+        let waited = wait_until(&format!("answers by {by} at {address}"), PATIENCE, || {
+            last = self.ask(by, address, volley);
+            last.failed() == 0 && last.answers.keys().eq(nodes)
+        });
+        waited.with_context(|| format!("of {nodes:?}: {last:?}"))?;
+        Ok(last)
+    }
+
+    /// The time from now until the pool's address answers a newcomer, if not all of them: endpoints may be dead.
+    pub(crate) fn answers_after(&self) -> Result<Duration> {
+        let begun = Instant::now();
+        let short = Volley { count: 8, parallel: 8, patience: Duration::from_millis(50) };
+        wait_until("an answer", PATIENCE, || self.ask(By::Udp, self.pool(), short).answered() > 0)?;
+        Ok(begun.elapsed())
+    }
+
+    /// Newcomers by all ways are answered, by all living nodes' servers, and these see the client's own address.
+    pub(crate) fn all_is_well(&self) -> Result<()> {
+        for by in [By::Tcp, By::Udp, By::Http] {
+            let tally = self.until_served(by, self.pool(), &self.living)?;
+            let client = self.cluster.spec().client();
+            let sees_client =
+                tally.clients.values().flatten().all(|seen| client.all().any(|own| own == *seen));
+            ensure!(by == By::Http || sees_client, "servers see others than the client: {tally:?}");
+        }
+        Ok(())
+    }
+
+    fn load(&self, archive: &Path) -> Result<()> {
+        Ok(self.cluster.load_images(&[archive])?)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !self.stays
+            && let Err(error) = Cluster::down(&self.name)
+        {
+            eprintln!("the cluster stays: {error}");
+        }
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Http => "HTTP",
+        })
+    }
+}
+
+/// Of the chart.
+fn settings(spec: &Spec) -> Vec<String> {
+    let pool = |key: &str, value: &str| format!("gatewayConfig.addresses.{key}={value}");
+    let address = spec.on_link(POOL_HOST).v4.to_string();
+    vec![
+        pool("mode", "Pool"),
+        pool("pools[0].name", "soak"),
+        pool("pools[0].ranges[0]", &address),
+        // As where nothing translates Services on the nodes.
+        format!("apiServer.host={}", spec.control().v4),
+    ]
+}

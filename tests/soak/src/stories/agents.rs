@@ -1,0 +1,65 @@
+//! Agents and controllers end, are killed, and come back.
+
+use anyhow::{Result, ensure};
+
+use crate::Stage;
+use crate::load::{Load, NEWCOMERS};
+use crate::stage::By;
+
+const DAEMON_SET: &str = "daemonset/gateway-agent";
+const CONTROLLERS: &str = "deployment/gateway-agent-controller";
+
+/// Its node's address goes to another one, and comes back with its successor.
+pub(crate) fn planned_move(stage: &Stage) -> Result<()> {
+    let node = stage.announcer()?;
+    let load = Load::start(stage, NEWCOMERS)?;
+    let selector = format!("--field-selector=spec.nodeName={node}");
+    let agents = "--selector=app.kubernetes.io/component=agent";
+    stage.of_agents(&["delete", "pod", agents, &selector])?;
+    stage.of_agents(&["rollout", "status", DAEMON_SET, "--timeout=120s"])?;
+    stage.until_announced_by(&node)?;
+    load.go_on(2)?;
+    load.finish().unharmed()?;
+    stage.all_is_well()
+}
+
+/// Programs go on, others announce, and the container starts again.
+pub(crate) fn killed(stage: &Stage) -> Result<()> {
+    let node = stage.announcer()?;
+    let load = Load::start(stage, NEWCOMERS)?;
+    stage.cluster.kill_on_node(&node, &["gateway-agent", "run"])?;
+    let after = stage.answers_after()?;
+    println!("    the address answered {after:.1?} after the death of {node}'s agent");
+    load.go_on(3)?;
+    stage.of_agents(&["rollout", "status", DAEMON_SET, "--timeout=120s"])?;
+    stage.until_announced_by(&node)?;
+    load.finish().unharmed()?;
+    stage.all_is_well()
+}
+
+/// Statuses stand still. Traffic follows endpoints all the same.
+pub(crate) fn controllers_lost(stage: &Stage) -> Result<()> {
+    let node = stage.announcer()?;
+    let load = Load::start(stage, NEWCOMERS)?;
+    stage.of_agents(&["scale", CONTROLLERS, "--replicas=0"])?;
+    stage.of_agents(&[
+        "wait",
+        "--for=delete",
+        "pod",
+        "--selector=app.kubernetes.io/component=controller",
+        "--timeout=60s",
+    ])?;
+    let selector = format!("--field-selector=spec.nodeName={node}");
+    stage.in_namespace(&["delete", "pod", "--selector=app=server", &selector])?;
+    stage.in_namespace(&["rollout", "status", "deployment/server", "--timeout=60s"])?;
+    stage.until_served(By::Tcp, stage.pool(), stage.living())?;
+    let fared = load.finish();
+    stage.of_agents(&["scale", CONTROLLERS, "--replicas=2"])?;
+    stage.of_agents(&["rollout", "status", CONTROLLERS, "--timeout=120s"])?;
+    fared.newcomers_unharmed()?;
+    // Those of the pod that was deleted end with it.
+    fared.staying_unharmed(|server| server != node)?;
+    let ready = stage.in_namespace(&["get", "gateway", "pool", "--output=jsonpath={.status.conditions}"])?;
+    ensure!(ready.contains("Programmed"), "{ready}");
+    stage.all_is_well()
+}

@@ -1,0 +1,5 @@
+//! The stories.
+
+pub(crate) mod agents;
+pub(crate) mod nodes;
+pub(crate) mod upgrade;

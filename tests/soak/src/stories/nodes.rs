@@ -1,0 +1,86 @@
+//! Nodes are drained, cut off, and die.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::Stage;
+use crate::load::{Load, NEWCOMERS};
+
+/// How soon an address has to answer again (issue D).
+const FAILOVER: Duration = Duration::from_secs(2);
+
+/// Whom it is meant for hears it; those who fall to an endpoint that may be dead still are many enough.
+const FEW: u32 = 100;
+
+/// Its endpoints go elsewhere; its agent stays.
+pub(crate) fn drained(stage: &Stage) -> Result<()> {
+    let node = stage.announcer()?;
+    let load = Load::start(stage, NEWCOMERS)?;
+    let kubectl = stage.kubectl();
+    kubectl.run(&["drain", &node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s"])?;
+    stage.in_namespace(&["rollout", "status", "deployment/server", "--timeout=60s"])?;
+    load.go_on(2)?;
+    let fared = load.finish();
+    kubectl.run(&["uncordon", &node])?;
+    // Pods don't move back by themselves.
+    stage.in_namespace(&["rollout", "restart", "deployment/server"])?;
+    stage.in_namespace(&["rollout", "status", "deployment/server", "--timeout=60s"])?;
+    fared.newcomers_unharmed()?;
+    fared.staying_unharmed(|server| server != node)?;
+    stage.all_is_well()
+}
+
+/// Both sides announce the address until they see each other again; then one gives way.
+pub(crate) fn partitioned(stage: &Stage) -> Result<()> {
+    let node = stage.announcer()?;
+    let load = Load::start(stage, FEW)?;
+    stage.cluster.cut_off(&node)?;
+    let gone = answered(stage, &load, &node);
+    load.go_on(3)?;
+    stage.cluster.reconnect(&node)?;
+    stage.until_announced_by(&node)?;
+    load.go_on(1)?;
+    let fared = load.finish();
+    gone?;
+    fared.staying_unharmed(|server| server != node)?;
+    stage.all_is_well()
+}
+
+pub(crate) fn dead(stage: &mut Stage) -> Result<()> {
+    let node = stage.announcer()?;
+    dies(stage, &node)?;
+    stage.all_is_well()
+}
+
+/// Nobody can be asked who lives.
+pub(crate) fn dead_without_api_server(stage: &mut Stage) -> Result<()> {
+    let node = stage.announcer()?;
+    stage.cluster.stop_api_server()?;
+    let died = dies(stage, &node);
+    stage.cluster.start_api_server()?;
+    died?;
+    stage.all_is_well()
+}
+
+fn dies(stage: &mut Stage, node: &str) -> Result<()> {
+    let load = Load::start(stage, FEW)?;
+    stage.cluster.kill_node(node)?;
+    stage.bury(node);
+    answered(stage, &load, node)?;
+    load.go_on(5)?;
+    load.finish().staying_unharmed(|server| server != node)?;
+    let successor = stage.announcer()?;
+    println!("    {successor} announces the address");
+    Ok(())
+}
+
+fn answered(stage: &Stage, load: &Load, node: &str) -> Result<()> {
+    let after = stage.answers_after()?;
+    println!(
+        "    the address answered {after:.1?} after {node} was gone, with {} of the connections that stay",
+        load.staying_on(node)
+    );
+    ensure!(after < FAILOVER, "it took {after:?}");
+    Ok(())
+}

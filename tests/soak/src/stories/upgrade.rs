@@ -1,0 +1,39 @@
+//! Another build takes over on all nodes, one after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, ensure};
+
+use crate::load::{Load, NEWCOMERS};
+use crate::{NEXT, Stage};
+
+/// Links stay where they are in the kernel, and each of them gets the new build's program.
+pub(crate) fn to_another_build(stage: &Stage) -> Result<()> {
+    let (next, before) = (stage.next()?, programs(stage)?);
+    let load = Load::start(stage, NEWCOMERS)?;
+    load.go_on(2)?;
+    let upgraded = stage.upgrade(&next);
+    load.go_on(2)?;
+    load.finish().unharmed()?;
+    upgraded?;
+    let versions: BTreeSet<String> = stage.versions()?.into_values().collect();
+    ensure!(versions == BTreeSet::from([NEXT.to_owned()]), "agents say that they are {versions:?}");
+    for (node, after) in programs(stage)? {
+        let before = &before[&node];
+        let kept: Vec<_> = after.keys().filter(|link| before.contains_key(link)).collect();
+        ensure!(!kept.is_empty(), "{node} kept none of its links: {before:?}, {after:?}");
+        let former: BTreeSet<_> = before.values().collect();
+        let kept_on: Vec<_> = after.values().filter(|program| former.contains(program)).collect();
+        ensure!(kept_on.is_empty(), "{node} has programs of the former build still: {kept_on:?}");
+        println!(
+            "    {node}: {} links kept, with {} new programs",
+            kept.len(),
+            after.values().collect::<BTreeSet<_>>().len()
+        );
+    }
+    stage.all_is_well()
+}
+
+fn programs(stage: &Stage) -> Result<BTreeMap<String, BTreeMap<u64, u64>>> {
+    stage.living().iter().map(|node| Ok((node.clone(), stage.programs(node)?))).collect()
+}

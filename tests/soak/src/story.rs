@@ -1,0 +1,62 @@
+//! What can befall a stage, by name.
+
+use anyhow::{Context as _, Result};
+
+use crate::Stage;
+use crate::stories::{agents, nodes, upgrade};
+
+/// In the order in which they can follow each other on one stage: the last two leave a node less each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Story {
+    /// All pods are replaced by those of another build
+    RollingUpgrade,
+    /// The agent that announces the pool's address is ended and started again
+    PlannedMove,
+    /// The same by SIGKILL
+    AgentKilled,
+    /// No controller runs while endpoints change
+    ControllersLost,
+    /// The announcing node is drained
+    NodeDrained,
+    /// The announcing node's cable is pulled, and put back
+    NodePartitioned,
+    /// The announcing node's power fails
+    NodeDead,
+    /// The same while the API server is down
+    NodeDeadWithoutApiServer,
+}
+
+impl Story {
+    pub const ALL: [Self; 8] = [
+        Self::RollingUpgrade,
+        Self::PlannedMove,
+        Self::AgentKilled,
+        Self::ControllersLost,
+        Self::NodeDrained,
+        Self::NodePartitioned,
+        Self::NodeDead,
+        Self::NodeDeadWithoutApiServer,
+    ];
+
+    /// Happens to a stage on which all is well, and leaves it so.
+    pub fn happen(self, stage: &mut Stage) -> Result<()> {
+        println!("==> {self}");
+        let happened = match self {
+            Self::RollingUpgrade => upgrade::to_another_build(stage),
+            Self::PlannedMove => agents::planned_move(stage),
+            Self::AgentKilled => agents::killed(stage),
+            Self::ControllersLost => agents::controllers_lost(stage),
+            Self::NodeDrained => nodes::drained(stage),
+            Self::NodePartitioned => nodes::partitioned(stage),
+            Self::NodeDead => nodes::dead(stage),
+            Self::NodeDeadWithoutApiServer => nodes::dead_without_api_server(stage),
+        };
+        happened.with_context(|| format!("story {self}"))
+    }
+}
+
+impl std::fmt::Display for Story {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        clap::ValueEnum::to_possible_value(self).map_or(Ok(()), |value| f.write_str(value.get_name()))
+    }
+}
