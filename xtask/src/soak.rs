@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use nix::unistd::Uid;
+use rustix::process::geteuid;
 
 use crate::process::{step, succeed};
 use crate::{chart, checkout, cluster};
@@ -29,7 +29,7 @@ enum Soak {
 
 /// Runs what lasts with the agent that `build` made.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if !Uid::effective().is_root() {
+    if !geteuid().is_root() {
         bail!("clusters are made of namespaces, mounts and cgroups, so this needs root: run it with sudo");
     }
     match &options.soak {
