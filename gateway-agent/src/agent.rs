@@ -34,7 +34,7 @@ use crate::metrics;
 use crate::node::forwarding_problems;
 use crate::notices::{Notice, Notices, Origin};
 use crate::owner::{Owner, OwnerName};
-use crate::proxy_link;
+use crate::proxy_link::{self, ProxyFigures};
 use crate::source::WatchError;
 use crate::statuses::{Statuses, summary};
 use crate::unserved;
@@ -133,12 +133,14 @@ impl Agent {
             (Some(client), Some(name)) => Some(Owner::watch(client, name)),
             _ => None,
         };
+        let figures = ProxyFigures::default();
         let office = Office::new(office::Terms {
             options: setup.kernel,
             socket: setup.hand_over,
             requests: sender,
             cluster: setup.cluster.map(|client| (client, setup.node.name.clone())),
             metrics: setup.metrics.map(|place| (place, asked)),
+            proxy: figures.clone(),
         });
         let compiler = if setup.input.judges_objects() {
             Compiler::new(setup.node)
@@ -153,7 +155,7 @@ impl Agent {
             office,
             kernel: None,
             hooks: Hooks::default(),
-            steering: Steering::start(&setup.proxy, setup.may_steer)?,
+            steering: Steering::start(&setup.proxy, setup.may_steer, figures)?,
             pool: setup.pool,
             found: devices::Found::default(),
             not_forwarding: Vec::new(),

@@ -1,9 +1,10 @@
 //! /metrics, /healthz and /readyz.
 //!
 //! A role answers with [`Figures`] whenever somebody asks; `server` is HTTP, `page` the text and the cap on series,
-//! `traffic` what the kernel counts.
+//! `traffic` what the kernel counts, `requests` what the proxy does.
 
 mod page;
+mod requests;
 mod server;
 mod traffic;
 
@@ -12,7 +13,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use tokio::sync::oneshot;
 
 pub use page::{Family, Labels, conditions};
-pub use server::Server;
+pub use requests::requests;
+pub use server::{NodeFigures, Server};
 pub use traffic::traffic;
 
 /// What a role says of itself when it is asked.
@@ -31,6 +33,12 @@ pub struct Place {
     /// None: all.
     pub address: Option<IpAddr>,
     pub port: u16,
+}
+
+/// As Prometheus holds all values: exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "counters of that size are compared by their rate")]
+fn float(value: u64) -> f64 {
+    value as f64
 }
 
 impl Place {

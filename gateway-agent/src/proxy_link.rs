@@ -4,6 +4,7 @@
 //! clients who came meanwhile only waited. One that takes over from a living proxy gets sockets of its own.
 
 mod child;
+mod figures;
 mod session;
 mod sockets;
 
@@ -24,6 +25,7 @@ use tracing::warn;
 
 use crate::cli::Log;
 
+pub use figures::ProxyFigures;
 pub use sockets::Sockets;
 
 /// Where proxies come from.
@@ -67,6 +69,8 @@ struct Offer {
     http: watch::Receiver<Arc<HttpTables>>,
     listeners: watch::Receiver<Option<Vec<Listener>>>,
     events: mpsc::Sender<Event>,
+    /// Where the proxy's are asked for.
+    figures: ProxyFigures,
     /// Those that the last proxy accepts at, or did.
     sockets: Mutex<Option<Arc<Sockets>>>,
 }
@@ -75,11 +79,17 @@ struct Offer {
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl ProxyLink {
-    pub fn start(source: &Source) -> Result<Self, ListenError> {
+    pub fn start(source: &Source, figures: &ProxyFigures) -> Result<Self, ListenError> {
         let (sender, listeners) = watch::channel(None);
         let (http_sender, http) = watch::channel(Arc::default());
         let (told, events) = mpsc::channel(1);
-        let offer = Arc::new(Offer { http, listeners, events: told, sockets: Mutex::default() });
+        let offer = Arc::new(Offer {
+            http,
+            listeners,
+            events: told,
+            figures: figures.clone(),
+            sockets: Mutex::default(),
+        });
         let task = match source {
             Source::Child(log) => tokio::spawn(child::keep(offer, log.clone())),
             Source::Socket(path) => {

@@ -306,6 +306,28 @@ fn requests_reach_the_endpoints_of_their_routes() {
 }
 
 #[test]
+fn what_the_proxy_counts_is_on_the_agents_page() {
+    let node = Node::new("counted", &["--metrics", "127.0.0.1:9890"]);
+    node.until_accepting();
+    let to = target(ADDRESSES[0], 80);
+    node.client.run(|| request(to)).unwrap().unwrap();
+    let page = || {
+        let asked = b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        node.namespace.run(|| talk("127.0.0.1:9890".parse().unwrap(), asked)).unwrap().unwrap()
+    };
+    let page = page();
+    for line in [
+        "gateway_agent_proxy_up 1.0",
+        "gateway_agent_http_requests_total{gateway=\"shop/edge\",listener=\"web\",route=\"\",rule=\"\",backend=\"\",\
+         protocol=\"http1\",code=\"4xx\"} 1.0",
+        "gateway_agent_http_request_duration_seconds_count{gateway=\"shop/edge\",listener=\"web\"} 1",
+        "gateway_agent_http_replies_total{reason=\"no_route\"} 1.0",
+    ] {
+        assert!(page.lines().any(|it| it == line), "{line} is not in {page}");
+    }
+}
+
+#[test]
 fn the_proxy_can_do_nothing_but_serve() {
     let node = Node::accepting("confined");
     let [proxy] = node.proxies()[..] else { panic!("one proxy: {:?}", node.proxies()) };

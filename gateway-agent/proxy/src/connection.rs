@@ -14,6 +14,7 @@ use crate::plan::{Answered, Peers, Plan, Planner, ending};
 use crate::reply::{Reason, Reply};
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
+use crate::telemetry::Protocol;
 use crate::worker::Worker;
 
 /// How long a closed connection is read from, so that what the client is still sending doesn't reset it before the
@@ -27,26 +28,36 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
     // Whoever connected to a proxy that drains meant to ask something.
     let mut is_first = true;
     loop {
+        let before = client.traffic();
         let received = next_plan(&worker, &mut client, &deadline, &peers, is_first).await;
         is_first = false;
-        let outcome = match received {
-            Received::Plan(Plan::Forward(request)) => forward(&worker, &mut client, &deadline, request).await,
+        let unmatched = || worker.meter.unmatched(Protocol::of(peers.is_http2, false));
+        let (outcome, mut record) = match received {
+            Received::Plan(Plan::Forward(mut request)) => {
+                (forward(&worker, &mut client, &deadline, &mut request).await, request.record)
+            }
             // Apart, so that connections of HTTP/1.1 have no room for it.
             Received::Plan(Plan::Http2) => return Box::pin(h2::serve(worker, client, peers)).await,
-            Received::Plan(Plan::Reply(answered)) => Outcome::Reply(answered),
+            Received::Plan(Plan::Reply(answered, record)) => (Outcome::Reply(answered), record),
             Received::Fault(fault) => {
                 worker.server.counters.count_fault(fault);
-                Outcome::Reply(Answered::and_close(Reply::fault(fault)))
+                (Outcome::Reply(Answered::and_close(Reply::fault(fault))), unmatched())
             }
-            Received::Late => Outcome::Reply(Answered::and_close(Reply::new(Reason::ClientLate))),
+            Received::Late => {
+                (Outcome::Reply(Answered::and_close(Reply::new(Reason::ClientLate))), unmatched())
+            }
             Received::Nothing => return,
         };
         let keeps = match outcome {
             Outcome::Keep => true,
             Outcome::Close => false,
-            Outcome::Abort => return,
-            Outcome::Reply(answered) => answer(&worker, &mut client, &answered),
+            Outcome::Abort => return record.finish(client.traffic().since(before)),
+            Outcome::Reply(answered) => {
+                record.answer(answered.reply.status().as_u16());
+                answer(&worker, &mut client, &answered)
+            }
         };
+        record.finish(client.traffic().since(before));
         if !keeps {
             return close(&worker, &mut client, &deadline).await;
         }
@@ -76,7 +87,8 @@ async fn next_plan<S: Socket, C: Connect>(
     let plan = |input: &mut &[u8]| {
         let routing = worker.server.routing.load();
         let buffers = &worker.buffers;
-        Planner { peers, routing: &routing, settings, buffers, random: &|| worker.random() }.plan(input)
+        let (meter, random) = (&worker.meter, &|| worker.random());
+        Planner { peers, routing: &routing, settings, buffers, meter, random }.plan(input)
     };
     let mut read = client.feed_received(plan);
     let mut begun = read.is_some();

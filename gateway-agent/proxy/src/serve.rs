@@ -184,6 +184,10 @@ impl Proxy {
                 Some(Order::Steered) => {
                     self.shared.retired.send_replace(self.sets.saturating_sub(1));
                 }
+                Some(Order::Figures) => {
+                    let figures = self.shared.server.figures();
+                    sender.send(&Report::Figures(figures), &[]).await?;
+                }
                 Some(Order::Retire) => return Ok(End::Stop),
             }
         }

@@ -14,6 +14,7 @@ use crate::h2;
 use crate::plan::Peers;
 use crate::server::Server;
 use crate::socket::{Connect, Socket};
+use crate::telemetry::Meter;
 use crate::upstream::{Pool, Wire};
 
 /// One thread's part of the proxy. Its tasks run on a runtime of that thread alone.
@@ -27,6 +28,7 @@ pub struct Worker<C: Connect> {
     pub(crate) deadlines: Deadlines,
     /// Copies of requests that are under way.
     pub(crate) mirrors: Rc<Cell<usize>>,
+    pub(crate) meter: Meter,
     random: RefCell<fastrand::Rng>,
     /// Whether its clients know that the proxy drains.
     drains: Cell<bool>,
@@ -57,6 +59,7 @@ impl<C: Connect> Worker<C> {
     /// A worker for the current thread, whose runtime must be a local one. Its housekeeping ends when it is dropped.
     pub fn start(server: Arc<Server>, connector: C) -> Rc<Self> {
         let worker = Rc::new(Self {
+            meter: Meter::new(Arc::clone(&server.registry)),
             server,
             connector,
             buffers: Buffers::default(),

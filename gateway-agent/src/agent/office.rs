@@ -16,6 +16,7 @@ use crate::handover::{Place, Vacancy};
 use crate::metrics;
 use crate::node_writer::NodeWriter;
 use crate::process;
+use crate::proxy_link::ProxyFigures;
 
 /// The right to feed the kernel, and what goes with it.
 pub struct Office {
@@ -38,6 +39,8 @@ pub struct Terms {
     pub cluster: Option<(Client, String)>,
     /// Where metrics are, and whom they come from.
     pub metrics: Option<(metrics::Place, mpsc::Sender<metrics::Request>)>,
+    /// The proxy's part of them.
+    pub proxy: ProxyFigures,
 }
 
 /// What only one agent of a node can do. They end with the value.
@@ -105,11 +108,10 @@ impl Terms {
     fn begin(&self) -> Result<Duties, Failure> {
         let successors = self.socket.as_ref().map(|path| admin::Server::start(path, self.requests.clone()));
         let node_writer = self.cluster.clone().map(|(client, node)| NodeWriter::start(client, node));
-        let pin = self.options.pin.clone();
-        let metrics = self
-            .metrics
-            .as_ref()
-            .map(|(place, asked)| metrics::Server::start(*place, asked.clone(), Some(pin)));
+        let metrics = self.metrics.as_ref().map(|(place, asked)| {
+            let node = metrics::NodeFigures { pin: self.options.pin.clone(), proxy: self.proxy.clone() };
+            metrics::Server::start(*place, asked.clone(), Some(node))
+        });
         Ok(Duties { node_writer, _successors: successors.transpose()?, _metrics: metrics })
     }
 }

@@ -10,13 +10,14 @@ use gateway_agent_tables::{FrontendKey, Steered};
 use tracing::{info, warn};
 
 use crate::process;
-use crate::proxy_link::{Event, ListenError, ProxyLink, Source};
+use crate::proxy_link::{Event, ListenError, ProxyFigures, ProxyLink, Source};
 
 /// What can be accepted, and who does.
 #[derive(Debug)]
 pub struct Steering {
     source: Source,
     link: ProxyLink,
+    figures: ProxyFigures,
     /// In this network namespace.
     is_allowed: bool,
     proxy: Proxy,
@@ -34,15 +35,15 @@ const NOT_ALLOWED: &str = "connections are steered in the machine's initial netw
                            started with --host";
 
 impl Steering {
-    pub fn start(source: &Source, is_allowed: bool) -> Result<Self, ListenError> {
-        let link = ProxyLink::start(source)?;
-        Ok(Self { source: source.clone(), link, is_allowed, proxy: Proxy::Unknown })
+    pub fn start(source: &Source, is_allowed: bool, figures: ProxyFigures) -> Result<Self, ListenError> {
+        let link = ProxyLink::start(source, &figures)?;
+        Ok(Self { source: source.clone(), link, figures, is_allowed, proxy: Proxy::Unknown })
     }
 
     /// Connections are another agent's from here on. What its proxy leaves is taken over as that of an earlier one.
     pub fn begin_again(&mut self) {
         self.proxy = Proxy::Unknown;
-        match ProxyLink::start(&self.source) {
+        match ProxyLink::start(&self.source, &self.figures) {
             Ok(link) => self.link = link,
             Err(error) => warn!("{error}"),
         }

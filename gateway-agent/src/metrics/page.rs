@@ -20,14 +20,23 @@ pub struct Family {
     /// Without the prefix of all, and for counters without `_total`.
     pub name: &'static str,
     pub help: &'static str,
-    pub kind: Kind,
-    pub series: Vec<(Labels, f64)>,
+    pub series: Series,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Counter,
-    Gauge,
+#[derive(Clone, Debug)]
+pub enum Series {
+    Counter(Vec<(Labels, f64)>),
+    Gauge(Vec<(Labels, f64)>),
+    Histogram(Vec<(Labels, Buckets)>),
+}
+
+/// What was observed, in buckets.
+#[derive(Clone, Debug)]
+pub struct Buckets {
+    /// Upper ends, and how many each bucket has by itself; the last end is infinite.
+    pub buckets: Vec<(f64, u64)>,
+    /// Of all that was observed.
+    pub sum: f64,
 }
 
 const PREFIX: &str = "gateway_agent";
@@ -37,11 +46,15 @@ pub const MOST_SERIES: usize = 10_000;
 
 impl Family {
     pub fn gauge(name: &'static str, help: &'static str, series: Vec<(Labels, f64)>) -> Self {
-        Self { name, help, kind: Kind::Gauge, series }
+        Self { name, help, series: Series::Gauge(series) }
     }
 
     pub fn counter(name: &'static str, help: &'static str, series: Vec<(Labels, f64)>) -> Self {
-        Self { name, help, kind: Kind::Counter, series }
+        Self { name, help, series: Series::Counter(series) }
+    }
+
+    pub fn histogram(name: &'static str, help: &'static str, series: Vec<(Labels, Buckets)>) -> Self {
+        Self { name, help, series: Series::Histogram(series) }
     }
 
     /// A gauge without labels.
@@ -56,9 +69,10 @@ pub fn capped(mut families: Vec<Family>, most: usize) -> Vec<Family> {
     let mut room = most;
     let mut left_out = 0;
     for family in &mut families {
-        left_out += family.series.len().saturating_sub(room);
+        let before = family.series.len();
         family.series.truncate(room);
         room -= family.series.len();
+        left_out += before - family.series.len();
     }
     let left_out = u32::try_from(left_out).unwrap_or(u32::MAX).into();
     families.push(Family::value("series_left_out", "Series that have no room on this page", left_out));
@@ -100,29 +114,74 @@ struct Page(Vec<Family>);
 impl Collector for Page {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for family in &self.0 {
-            let kind = match family.kind {
-                Kind::Counter => MetricType::Counter,
-                Kind::Gauge => MetricType::Gauge,
-            };
-            let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
-            for (labels, value) in &family.series {
-                if labels.is_empty() {
-                    family.kind.encode(&mut metric, *value)?;
-                } else {
-                    family.kind.encode(&mut metric.encode_family(labels)?, *value)?;
-                }
-            }
+            let metric = encoder.encode_descriptor(family.name, family.help, None, family.series.kind())?;
+            family.series.encode(metric)?;
         }
         Ok(())
     }
 }
 
-impl Kind {
-    fn encode(self, metric: &mut MetricEncoder<'_>, value: f64) -> fmt::Result {
+impl Series {
+    /// Lines on the page: a histogram has one for each bucket, and its sum and count.
+    fn len(&self) -> usize {
         match self {
-            Self::Counter => metric.encode_counter::<NoLabelSet, _, u64>(&value, None),
-            Self::Gauge => metric.encode_gauge(&value),
+            Self::Counter(series) | Self::Gauge(series) => series.len(),
+            Self::Histogram(series) => series.iter().map(|(_, buckets)| buckets.lines()).sum(),
         }
+    }
+
+    /// Leaves so many lines, or less: histograms stay whole.
+    fn truncate(&mut self, mut room: usize) {
+        match self {
+            Self::Counter(series) | Self::Gauge(series) => series.truncate(room),
+            Self::Histogram(series) => series.retain(|(_, buckets)| {
+                let fits = buckets.lines() <= room;
+                room = if fits { room - buckets.lines() } else { 0 };
+                fits
+            }),
+        }
+    }
+
+    fn kind(&self) -> MetricType {
+        match self {
+            Self::Counter(_) => MetricType::Counter,
+            Self::Gauge(_) => MetricType::Gauge,
+            Self::Histogram(_) => MetricType::Histogram,
+        }
+    }
+
+    fn encode(&self, metric: MetricEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Counter(series) => {
+                each(series, metric, |value, mut it| it.encode_counter::<NoLabelSet, _, u64>(value, None))
+            }
+            Self::Gauge(series) => each(series, metric, |value, mut it| it.encode_gauge(value)),
+            Self::Histogram(series) => each(series, metric, |Buckets { buckets, sum }, mut it| {
+                let count = buckets.iter().map(|(_, count)| count).sum();
+                it.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)
+            }),
+        }
+    }
+}
+
+impl Buckets {
+    fn lines(&self) -> usize {
+        self.buckets.len() + 2
+    }
+}
+
+fn each<T>(
+    series: &[(Labels, T)],
+    mut metric: MetricEncoder<'_>,
+    encode: impl Fn(&T, MetricEncoder<'_>) -> fmt::Result,
+) -> fmt::Result {
+    // An empty set of labels can't be encoded as one.
+    for (labels, value) in series.iter().filter(|(labels, _)| !labels.is_empty()) {
+        encode(value, metric.encode_family(labels)?)?;
+    }
+    match series.iter().find(|(labels, _)| labels.is_empty()) {
+        Some((_, value)) => encode(value, metric),
+        None => Ok(()),
     }
 }
 
@@ -166,7 +225,7 @@ mod tests {
         let page = capped(vec![family("a", 2), family("b", 3), family("c", 1)], 4);
         let numbers: Vec<_> = page.iter().map(|family| (family.name, family.series.len())).collect();
         assert_eq!(numbers, [("a", 2), ("b", 2), ("c", 0), ("series_left_out", 1)]);
-        assert_eq!(format!("{}", page[3].series[0].1), "2");
+        assert_eq!(format!("{:?}", page[3].series), "Gauge([([], 2.0)])");
     }
 
     #[test]
@@ -179,8 +238,8 @@ mod tests {
             "listeners": [{"name": "tcp", "conditions": [condition("Programmed", "False")]}],
         });
         let family = conditions([(&gateway, &status)].into_iter());
-        let values: Vec<_> =
-            family.series.iter().map(|(labels, value)| (labels[4].1.as_str(), *value)).collect();
+        let Series::Gauge(series) = family.series else { panic!("conditions are gauges") };
+        let values: Vec<_> = series.iter().map(|(labels, value)| (labels[4].1.as_str(), *value)).collect();
         assert_eq!(values, [("Accepted", 1.0), ("Programmed", 0.0)]);
     }
 }

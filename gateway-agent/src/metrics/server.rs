@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use gateway_agent_kernel::Pins;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -20,7 +21,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::page::{MOST_SERIES, capped, text};
-use super::{Figures, Place, Request, traffic};
+use super::{Figures, Place, Request, requests, traffic};
+use crate::proxy_link::ProxyFigures;
 
 /// Scrapers and probes are few; more than these wait.
 const MOST_CONNECTIONS: usize = 16;
@@ -44,13 +46,20 @@ pub struct Server {
 #[derive(Debug)]
 struct Source {
     role: mpsc::Sender<Request>,
-    /// Of the kernel's counters, if the role has any.
-    pin: Option<PathBuf>,
+    node: Option<NodeFigures>,
+}
+
+/// What counts on a node beside the agent.
+#[derive(Clone, Debug)]
+pub struct NodeFigures {
+    /// Of the kernel's counters.
+    pub pin: PathBuf,
+    pub proxy: ProxyFigures,
 }
 
 impl Server {
-    pub fn start(place: Place, role: mpsc::Sender<Request>, pin: Option<PathBuf>) -> Self {
-        Self { task: tokio::spawn(serve(place, Arc::new(Source { role, pin }))) }
+    pub fn start(place: Place, role: mpsc::Sender<Request>, node: Option<NodeFigures>) -> Self {
+        Self { task: tokio::spawn(serve(place, Arc::new(Source { role, node }))) }
     }
 }
 
@@ -150,8 +159,10 @@ impl Source {
 
     async fn page(&self, figures: Figures) -> Result<String, String> {
         let mut families = figures.families;
-        if let Some(pin) = self.pin.clone() {
-            let counted = spawn_blocking(move || Pins::open(&pin).and_then(|pins| pins.stats())).await;
+        if let Some(NodeFigures { pin, proxy }) = self.node.clone() {
+            let counting = spawn_blocking(move || Pins::open(&pin).and_then(|pins| pins.stats()));
+            let (counted, proxy) = join(counting, proxy.ask()).await;
+            families.extend(requests(proxy.as_ref()));
             let counted = counted.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
             families.extend(traffic(&counted));
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use gateway_agent_kernel::{BackendStats, FrontendStats, Stats, Traffic};
 
-use super::{Family, Labels};
+use super::{Family, Labels, float};
 
 /// A family's name and help, and what it shows.
 type Counted = (&'static str, &'static str, fn(&Traffic) -> u64);
@@ -78,10 +78,4 @@ fn backend(stats: &Stats, backend: &BackendStats) -> Labels {
 
 fn address(frontend: &FrontendStats) -> String {
     SocketAddr::new(frontend.address, frontend.port).to_string()
-}
-
-/// As Prometheus holds all values: exact up to 2^53.
-#[expect(clippy::cast_precision_loss, reason = "counters of that size are compared by their rate")]
-fn float(value: u64) -> f64 {
-    value as f64
 }

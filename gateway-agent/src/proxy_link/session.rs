@@ -8,7 +8,7 @@ use std::time::Duration;
 use gateway_agent_kernel::{MOST_SOCKETS, Process};
 use gateway_agent_proxy::link::{self, LinkError, Order, Receiver, Report};
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::{Event, Offer};
@@ -53,7 +53,7 @@ impl Session {
         let (mut sender, mut receiver) = link::link(self.stream);
         let workers = match report(&mut receiver).await? {
             Report::Hello { workers, .. } => workers.clamp(1, MOST_SOCKETS),
-            other @ Report::Accepting => return Err(SessionError::OutOfTurn(other)),
+            other @ (Report::Accepting | Report::Figures(_)) => return Err(SessionError::OutOfTurn(other)),
         };
         let (mut http, mut listeners) = (offer.http.clone(), offer.listeners.clone());
         // A proxy of an agent that retires, or has just begun, serves by what it knows. To hear that there is nothing
@@ -72,7 +72,9 @@ impl Session {
         sender.send(&Order::Accept { sockets: passed.len() }, &passed).await?;
         match report(&mut receiver).await? {
             Report::Accepting => {}
-            other @ Report::Hello { .. } => return Err(SessionError::OutOfTurn(other)),
+            other @ (Report::Hello { .. } | Report::Figures(_)) => {
+                return Err(SessionError::OutOfTurn(other));
+            }
         }
 
         let (steered, done) = oneshot::channel();
@@ -85,6 +87,10 @@ impl Session {
         }
 
         let mut retired = self.retired;
+        let (asked, mut questions) = mpsc::channel(1);
+        offer.figures.come_from(asked);
+        // Who asked, until the proxy has answered.
+        let mut asking = None;
         loop {
             tokio::select! {
                 // Tables come before the listeners that they serve.
@@ -105,8 +111,16 @@ impl Session {
                 }
                 report = receiver.next::<Report>() => match report? {
                     None => return Ok(End::Gone),
+                    // Fails if whoever asked has lost patience.
+                    Some(Report::Figures(figures)) => {
+                        asking.take().map(|reply: oneshot::Sender<_>| reply.send(figures));
+                    }
                     Some(report) => return Err(SessionError::OutOfTurn(report)),
                 },
+                Some(reply) = questions.recv(), if asking.is_none() => {
+                    sender.send(&Order::Figures, &[]).await?;
+                    asking = Some(reply);
+                }
                 Ok(()) = &mut retired => {
                     sender.send(&Order::Retire, &[]).await?;
                     return Ok(End::Retired);

@@ -27,6 +27,7 @@ use crate::h1::{
 use crate::plan::Peers;
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
+use crate::telemetry::Protocol;
 use crate::worker::Worker;
 
 /// Streams that a client may have open: what RFC 9113 (6.5.2) recommends at least, and nginx allows.
@@ -108,6 +109,7 @@ async fn handle<C: Connect>(
     };
     let Some(host) = host(&parts) else {
         worker.server.counters.count_fault(Fault::Host);
+        worker.meter.unmatched(Protocol::Http2).refuse(StatusCode::BAD_REQUEST.as_u16());
         return Ok(bridge.refused(StatusCode::BAD_REQUEST));
     };
     let cookies = message::cookies(&parts.headers);
