@@ -310,12 +310,9 @@ fn what_the_proxy_counts_is_on_the_agents_page() {
     let node = Node::new("counted", &["--metrics", "127.0.0.1:9890"]);
     node.until_accepting();
     let to = target(ADDRESSES[0], 80);
-    node.client.run(|| request(to)).unwrap().unwrap();
-    let page = || {
-        let asked = b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-        node.namespace.run(|| talk("127.0.0.1:9890".parse().unwrap(), asked)).unwrap().unwrap()
-    };
-    let page = page();
+    node.client.run(|| request(to)).unwrap();
+    let asked = b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let page = node.namespace.run(|| talk("127.0.0.1:9890".parse().unwrap(), asked)).unwrap();
     for line in [
         "gateway_agent_proxy_up 1.0",
         "gateway_agent_http_requests_total{gateway=\"shop/edge\",listener=\"web\",route=\"\",rule=\"\",backend=\"\",\
