@@ -70,6 +70,11 @@ impl Chart {
         Ok(Self { helm: HELM.build(&go)?.join("helm") })
     }
 
+    /// Where Helm is.
+    pub fn helm_program(&self) -> &Path {
+        &self.helm
+    }
+
     /// What Helm has against the chart is an error.
     pub fn lint(&self) -> Result<String, InstallError> {
         self.helm(&["lint", "--strict", &chart()])

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use cluster::{Cluster, Lock, Name, Programs, Spec, go};
-use install::{NAMESPACE, checkout, image};
+use install::{Chart, NAMESPACE, checkout, image};
 use lab::wait_until;
 
 const PAGE: &str = "docs/GETTING-STARTED.md";
@@ -59,7 +59,11 @@ impl Stage {
             image::of_coredns(programs.coredns(), folder.path()).unwrap(),
         ];
         cluster.load_images(&images).unwrap();
-        std::os::unix::fs::symlink(programs.kube("kubectl"), folder.path().join("kubectl")).unwrap();
+        let chart = Chart::open().expect("Helm");
+        let clients = [("kubectl", programs.kube("kubectl")), ("helm", chart.helm_program().to_owned())];
+        for (name, program) in clients {
+            std::os::unix::fs::symlink(program, folder.path().join(name)).unwrap();
+        }
         Self { cluster, folder, name, _lock: lock }
     }
 
