@@ -31,7 +31,6 @@ mod server;
 mod settings;
 mod socket;
 mod stream;
-pub mod telemetry;
 mod upstream;
 mod worker;
 

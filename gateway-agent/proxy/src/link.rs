@@ -20,8 +20,6 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-use crate::telemetry::Figures;
-
 /// From the agent to the proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
@@ -35,8 +33,6 @@ pub enum Order {
     Steered,
     /// Another proxy has the connections: finish what there is, and end.
     Retire,
-    /// Tell what was counted.
-    Figures,
 }
 
 /// From the proxy to the agent.
@@ -46,8 +42,6 @@ pub enum Report {
     Hello { version: String, workers: usize },
     /// It accepts at the sockets that came last.
     Accepting,
-    /// What was asked for.
-    Figures(Figures),
 }
 
 /// An address and port of listeners.

@@ -6,4 +6,3 @@ mod http2;
 mod messages;
 mod rig;
 mod routes;
-mod telemetry;
