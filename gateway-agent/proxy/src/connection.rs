@@ -10,10 +10,11 @@ use crate::deadline::Deadline;
 use crate::forward::{Outcome, forward};
 use crate::h1::{Fault, Persistence};
 use crate::h2;
-use crate::plan::{Answered, Peers, Plan, ending};
+use crate::plan::{Answered, Peers, Plan, Planner, ending};
 use crate::reply::{Reason, Reply};
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
+use crate::telemetry::Protocol;
 use crate::worker::Worker;
 
 /// How long a closed connection is read from, so that what the client is still sending doesn't reset it before the
@@ -27,57 +28,41 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
     // Whoever connected to a proxy that drains meant to ask something.
     let mut is_first = true;
     loop {
+        let before = client.traffic();
         let received = next_plan(&worker, &mut client, &deadline, &peers, is_first).await;
         is_first = false;
-        let outcome = match received {
-            Received::Plan(Plan::Forward(request)) => forward(&worker, &mut client, &deadline, request).await,
+        let unmatched = || worker.meter.unmatched(Protocol::of(peers.is_http2, false));
+        let (outcome, mut record) = match received {
+            Received::Plan(Plan::Forward(mut request)) => {
+                (forward(&worker, &mut client, &deadline, &mut request).await, request.record)
+            }
             // Apart, so that connections of HTTP/1.1 have no room for it.
             Received::Plan(Plan::Http2) => return Box::pin(h2::serve(worker, client, peers)).await,
-            Received::Plan(Plan::Reply(answered)) => Outcome::Reply(answered),
+            Received::Plan(Plan::Reply(answered, record)) => (Outcome::Reply(answered), record),
             Received::Fault(fault) => {
                 worker.server.counters.count_fault(fault);
-                Outcome::Reply(Answered::and_close(Reply::fault(fault)))
+                (Outcome::Reply(Answered::and_close(Reply::fault(fault))), unmatched())
             }
-            Received::Late => Outcome::Reply(Answered::and_close(Reply::new(Reason::ClientLate))),
+            Received::Late => {
+                (Outcome::Reply(Answered::and_close(Reply::new(Reason::ClientLate))), unmatched())
+            }
             Received::Nothing => return,
         };
         let keeps = match outcome {
             Outcome::Keep => true,
             Outcome::Close => false,
-            Outcome::Abort => return,
-            Outcome::Reply(answered) => answer(&worker, &mut client, &answered),
+            Outcome::Abort => return record.finish(client.traffic().since(before)),
+            Outcome::Reply(answered) => {
+                record.answer(answered.reply.status().as_u16());
+                answer(&worker, &mut client, &answered)
+            }
         };
+        record.finish(client.traffic().since(before));
         if !keeps {
             return close(&worker, &mut client, &deadline).await;
         }
         client.rest(&worker.buffers);
     }
-}
-
-/// Serves one request, whose body comes through this socket; it ends with the answer.
-pub(crate) async fn serve_one<S: Socket, C: Connect>(
-    worker: Rc<Worker<C>>,
-    socket: S,
-    plan: Result<Plan, Fault>,
-) {
-    let mut client = Stream::new(socket);
-    let deadline = worker.deadlines.add();
-    let outcome = match plan {
-        Ok(Plan::Forward(request)) => forward(&worker, &mut client, &deadline, request).await,
-        Ok(Plan::Reply(answered)) => Outcome::Reply(answered),
-        // It was planned from a head.
-        Ok(Plan::Http2) => return,
-        Err(fault) => {
-            worker.server.counters.count_fault(fault);
-            Outcome::Reply(Answered::and_close(Reply::fault(fault)))
-        }
-    };
-    if let Outcome::Reply(answered) = outcome {
-        answer(&worker, &mut client, &answered);
-        // An error: nobody waits for it any more.
-        let _ = poll_fn(|cx| client.poll_flush(cx)).await;
-    }
-    client.rest(&worker.buffers);
 }
 
 /// What came from a client.
@@ -99,7 +84,12 @@ async fn next_plan<S: Socket, C: Connect>(
     is_first: bool,
 ) -> Received {
     let settings = &worker.server.settings;
-    let plan = |input: &mut &[u8]| worker.with_planner(peers, |planner| planner.plan(input));
+    let plan = |input: &mut &[u8]| {
+        let routing = worker.server.routing.load();
+        let buffers = &worker.buffers;
+        let (meter, random) = (&worker.meter, &|| worker.random());
+        Planner { peers, routing: &routing, settings, buffers, meter, random }.plan(input)
+    };
     let mut read = client.feed_received(plan);
     let mut begun = read.is_some();
     deadline.set(if begun { settings.head_timeout } else { settings.idle_timeout });

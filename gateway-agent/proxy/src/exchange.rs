@@ -219,7 +219,7 @@ fn pass_on_body<C: Connect>(
 struct Relay<'x, 'r, S, C: Connect> {
     worker: &'x Worker<C>,
     client: &'x mut Stream<S>,
-    forward: &'x Forward,
+    forward: &'x mut Forward,
     attempts: &'x mut Attempts<'r>,
     answer: &'x mut Answer,
     /// The client has sent its whole request.
@@ -280,6 +280,7 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
         {
             return Err(Broken::Retried(pause));
         }
+        self.forward.record.answer(head.status);
         let (framing, writer) = self.framing(&head);
         let until_close = framing == Framing::UntilClose;
         let may_stay = self.uploaded && !until_close && !self.worker.is_draining();

@@ -53,36 +53,30 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
     worker: &Rc<Worker<C>>,
     client: &mut Stream<S>,
     deadline: &Deadline,
-    mut forward: Box<Forward>,
+    forward: &mut Forward,
 ) -> Outcome {
     let rule = Arc::clone(&forward.rule);
     let mut attempts = Attempts::new(rule.retry.as_ref());
     let ends = forward.budget.request.map(|limit| Instant::now() + limit);
     let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
-    let mut mirrors = Mirrors::start(worker, &forward);
-    let mut fresh = false;
+    let mut mirrors = Mirrors::start(worker, forward);
+    let (mut fresh, mut again) = (false, false);
     let outcome = loop {
         let Some(endpoint) = pick(&forward.endpoints, &tried, || worker.random()).map(Arc::clone) else {
             break Outcome::Reply(forward.answered(Reply::new(Reason::Unreachable)));
         };
+        if std::mem::take(&mut again) {
+            forward.record.retry();
+        }
         let _in_flight = InFlight::of(&endpoint);
         let address = endpoint.address;
-        match attempt(
-            worker,
-            client,
-            deadline,
-            &mut forward,
-            &mut mirrors,
-            &mut attempts,
-            address,
-            ends,
-            fresh,
-        )
-        .await
+        match attempt(worker, client, deadline, forward, &mut mirrors, &mut attempts, address, ends, fresh)
+            .await
         {
             Try::Done(outcome) => break outcome,
             Try::Stale => fresh = true,
             Try::Again(pause) => {
+                again = true;
                 let resumes = Instant::now() + pause;
                 if ends.is_some_and(|ends| ends <= resumes) {
                     sleep_until(ends.unwrap_or(resumes)).await;
@@ -92,6 +86,7 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
             }
             Try::Unreachable => {
                 tried.push(address);
+                again = true;
                 if tried.len() >= worker.server.settings.endpoints_tried {
                     break Outcome::Reply(forward.answered(Reply::new(Reason::Unreachable)));
                 }
@@ -237,7 +232,9 @@ async fn splice<S: Socket, U: Socket>(client: &mut Stream<S>, upstream: &mut Str
         client.socket.write_all(&from_upstream).await?;
         tokio::io::copy_bidirectional(&mut client.socket, &mut upstream.socket).await
     };
-    // Whoever failed knows it; the other side sees its connection end.
-    let _ = passed.await;
+    // Whoever failed knows it; the other side sees its connection end, and what it carried is not counted.
+    if let Ok((received, sent)) = passed.await {
+        client.add_traffic(received, sent);
+    }
     Outcome::Abort
 }

@@ -31,6 +31,7 @@ mod server;
 mod settings;
 mod socket;
 mod stream;
+pub mod telemetry;
 mod upstream;
 mod worker;
 

@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
+use crate::telemetry::Figures;
+
 /// From the agent to the proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
@@ -33,6 +35,8 @@ pub enum Order {
     Steered,
     /// Another proxy has the connections: finish what there is, and end.
     Retire,
+    /// Tell what was counted.
+    Figures,
 }
 
 /// From the proxy to the agent.
@@ -42,6 +46,8 @@ pub enum Report {
     Hello { version: String, workers: usize },
     /// It accepts at the sockets that came last.
     Accepting,
+    /// What was asked for.
+    Figures(Figures),
 }
 
 /// An address and port of listeners.

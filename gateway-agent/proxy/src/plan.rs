@@ -27,6 +27,7 @@ use crate::path::normalise;
 use crate::reply::{Reason, Reply};
 use crate::routing::Routing;
 use crate::settings::Settings;
+use crate::telemetry::{self, Meter, Record};
 use crate::upstream::Endpoints;
 use crate::worker::Buffers;
 
@@ -78,6 +79,7 @@ pub(crate) struct Forward {
     pub(crate) cors: Option<CorsAnswer>,
     pub(crate) budget: Budget,
     pub(crate) client: ClientSide,
+    pub(crate) record: Record,
 }
 
 /// Endpoints, one of which gets a copy, and what they speak.
@@ -98,7 +100,7 @@ pub(crate) enum Plan {
     /// The client speaks HTTP/2 from its first byte on.
     Http2,
     Forward(Box<Forward>),
-    Reply(Answered),
+    Reply(Answered, Record),
 }
 
 /// An answer of the proxy itself, to one request.
@@ -163,6 +165,7 @@ pub(crate) struct Planner<'p> {
     pub(crate) routing: &'p Routing,
     pub(crate) settings: &'p Settings,
     pub(crate) buffers: &'p Buffers,
+    pub(crate) meter: &'p Meter,
     /// Gives numbers that are even over all of u32.
     pub(crate) random: &'p dyn Fn() -> u32,
 }
@@ -171,7 +174,8 @@ impl Planner<'_> {
     /// Reads the request that `input` begins with and decides; None: its head isn't complete. Takes the head from the
     /// input and what is there of the body.
     pub(crate) fn plan(self, input: &mut &[u8]) -> Result<Option<Plan>, Fault> {
-        if input.starts_with(PREFACE) {
+        // Pipes never carry it.
+        if !self.peers.is_http2 && input.starts_with(PREFACE) {
             return Ok(Some(Plan::Http2));
         }
         if PREFACE.starts_with(input) {
@@ -179,37 +183,37 @@ impl Planner<'_> {
         }
         let Some(head) = RequestHead::parse(input, self.settings.heads)? else { return Ok(None) };
         let mut rest = &input[head.len..];
-        let plan = self.plan_head(head, &mut rest)?;
+        let (to_head, persistence, framing) = (head.method == Method::HEAD, head.persistence, head.framing);
+        let plan = match self.decide(head)? {
+            Ok(mut forward) => {
+                take_body(&mut rest, &mut forward)?;
+                Plan::Forward(forward)
+            }
+            Err((reply, record)) => {
+                let mut body = BodyReader::new(framing, self.settings.heads);
+                while let Piece::Data(_) = body.next(&mut rest)? {}
+                Plan::Reply(Answered::new(reply, to_head, persistence, &body), record)
+            }
+        };
         *input = rest;
         Ok(Some(plan))
     }
 
-    /// Decides about a request with this head, and takes from `rest` what is there of its body.
-    pub(crate) fn plan_head(self, head: RequestHead<'_>, rest: &mut &[u8]) -> Result<Plan, Fault> {
-        let (to_head, persistence, framing) = (head.method == Method::HEAD, head.persistence, head.framing);
-        Ok(match self.decide(head)? {
-            Ok(mut forward) => {
-                take_body(rest, &mut forward)?;
-                Plan::Forward(forward)
-            }
-            Err(reply) => {
-                let mut body = BodyReader::new(framing, self.settings.heads);
-                while let Piece::Data(_) = body.next(rest)? {}
-                Plan::Reply(Answered::new(reply, to_head, persistence, &body))
-            }
-        })
-    }
-
-    fn decide(self, head: RequestHead<'_>) -> Result<Result<Box<Forward>, Reply>, Fault> {
+    fn decide(self, head: RequestHead<'_>) -> Result<Result<Box<Forward>, (Reply, Record)>, Fault> {
         let path = normalise(head.target.path)?;
         let host = RequestHost::of(head.host);
         let matched = Matched::new(&host, &head.method, &path, &head.fields).with_query(head.target.query);
         let is_grpc = self.peers.is_http2 && calls_grpc(&head.fields);
         let matched = matched.with_grpc(is_grpc);
         let listener = self.routing.matcher.listener(&self.peers.frontend, &host);
-        let Some((listener, rule)) = listener.and_then(|listener| Some((listener, listener.pick(&matched)?)))
-        else {
-            return Ok(Err(Reply::new(Reason::NoRoute).with_grpc(is_grpc)));
+        let rule = listener.and_then(|listener| listener.pick(&matched));
+        let protocol = telemetry::Protocol::of(self.peers.is_http2, is_grpc);
+        let record = |backend| {
+            let matched = telemetry::Matched { listener, rule, backend };
+            self.meter.record(self.routing.generation, matched, protocol)
+        };
+        let (Some(listener), Some(rule)) = (listener, rule) else {
+            return Ok(Err((Reply::new(Reason::NoRoute).with_grpc(is_grpc), record(None))));
         };
         let url = RequestUrl {
             scheme: listener.scheme,
@@ -219,15 +223,19 @@ impl Planner<'_> {
             query: head.target.query,
         };
         if let Some(reply) = answer(rule, &head, url) {
-            return Ok(Err(reply.with_rule(rule).with_grpc(is_grpc)));
+            return Ok(Err((reply.with_rule(rule).with_grpc(is_grpc), record(None))));
         }
         Ok(match self.choose(rule, url) {
             Ok(chosen) => {
-                let mut forward = self.forward(head, path, listener.scheme, rule, chosen);
+                let record = record(Some(place(rule, chosen.backend)));
+                let mut forward = self.forward(head, path, listener.scheme, rule, chosen, record);
                 forward.is_grpc = is_grpc;
                 Ok(forward)
             }
-            Err(reply) => Err(reply.with_rule(rule).with_grpc(is_grpc)),
+            Err(reply) => {
+                let record = record(reply.backend);
+                Err((reply.with_rule(rule).with_grpc(is_grpc), record))
+            }
         })
     }
 
@@ -235,15 +243,17 @@ impl Planner<'_> {
     fn choose<'a>(&'a self, rule: &'a HttpRule, url: RequestUrl<'_>) -> Result<Chosen<'a>, Reply> {
         let HttpAction::Forward(split) = &rule.action else { return Err(Reply::new(Reason::InvalidRoute)) };
         let backend = split.pick((self.random)()).ok_or(Reply::new(Reason::InvalidRoute))?;
+        let refuse = |reply: Reply| reply.with_backend(place(rule, backend));
+        let invalid = || refuse(Reply::new(Reason::InvalidRoute));
         match &backend.target {
-            HttpTarget::Forward(upstream) if !is_spoken(upstream) => Err(Reply::new(Reason::InvalidRoute)),
+            HttpTarget::Forward(upstream) if !is_spoken(upstream) => Err(invalid()),
             HttpTarget::Forward(upstream) => {
                 let endpoints = self.routing.endpoints(&upstream.service);
-                let endpoints = endpoints.ok_or(Reply::new(Reason::NoEndpoint))?;
+                let endpoints = endpoints.ok_or_else(|| refuse(Reply::new(Reason::NoEndpoint)))?;
                 Ok(Chosen { backend, endpoints, protocol: upstream.protocol })
             }
-            HttpTarget::Redirect(to) => Err(redirect(to, url)),
-            HttpTarget::Refuse(_) => Err(Reply::new(Reason::InvalidRoute)),
+            HttpTarget::Redirect(to) => Err(refuse(redirect(to, url))),
+            HttpTarget::Refuse(_) => Err(invalid()),
         }
     }
 
@@ -264,6 +274,7 @@ impl Planner<'_> {
         scheme: Scheme,
         rule: &Arc<HttpRule>,
         Chosen { backend, endpoints, protocol }: Chosen<'_>,
+        record: Record,
     ) -> Box<Forward> {
         let forwarded = Forwarded { client: &self.peers.client, scheme, host: head.host };
         let list = forwarded.list(&head.fields);
@@ -301,6 +312,7 @@ impl Planner<'_> {
                 persistence: head.persistence,
                 is_http2: self.peers.is_http2,
             },
+            record,
         })
     }
 }

@@ -97,11 +97,14 @@ pub(crate) struct Reply {
     is_grpc: bool,
     /// Whose filters change the answer.
     rule: Option<Arc<HttpRule>>,
+    /// Index of the backend that the request fell to, if its rule chose one.
+    pub(crate) backend: Option<usize>,
 }
 
 impl Reply {
     pub(crate) fn new(reason: Reason) -> Self {
-        Self { reason, status: reason.status(), location: None, cors: None, is_grpc: false, rule: None }
+        let status = reason.status();
+        Self { reason, status, location: None, cors: None, is_grpc: false, rule: None, backend: None }
     }
 
     pub(crate) fn fault(fault: Fault) -> Self {
@@ -122,8 +125,18 @@ impl Reply {
     }
 
     #[must_use]
+    pub(crate) fn with_backend(self, backend: usize) -> Self {
+        Self { backend: Some(backend), ..self }
+    }
+
+    #[must_use]
     pub(crate) fn with_grpc(self, is_grpc: bool) -> Self {
         Self { is_grpc, ..self }
+    }
+
+    /// The code that the client gets.
+    pub(crate) fn status(&self) -> StatusCode {
+        if self.is_grpc { StatusCode::OK } else { self.status }
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>, to_head: bool, ending: Ending<'_>) {

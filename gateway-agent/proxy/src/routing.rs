@@ -12,6 +12,8 @@ use crate::upstream::{Endpoint, Endpoints};
 #[derive(Debug, Default)]
 pub struct Routing {
     pub(crate) matcher: HttpMatcher,
+    /// How many came before.
+    pub(crate) generation: u64,
     services: HashMap<HttpService, Endpoints>,
     /// Every endpoint once, whatever Services it is of: its load counts for all of them.
     endpoints: HashMap<SocketAddr, Arc<Endpoint>>,
@@ -34,7 +36,12 @@ impl Routing {
             let ready = set.ready.iter().map(|endpoint| Arc::clone(&endpoints[&endpoint.address]));
             (service.clone(), ready.collect())
         });
-        Self { matcher: self.matcher.update(tables), services: services.collect(), endpoints }
+        Self {
+            matcher: self.matcher.update(tables),
+            generation: self.generation + 1,
+            services: services.collect(),
+            endpoints,
+        }
     }
 
     pub(crate) fn endpoints(&self, service: &HttpService) -> Option<&Endpoints> {

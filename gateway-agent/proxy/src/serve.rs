@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixStream};
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::spawn_local;
+use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -184,6 +184,10 @@ impl Proxy {
                 Some(Order::Steered) => {
                     self.shared.retired.send_replace(self.sets.saturating_sub(1));
                 }
+                Some(Order::Figures) => {
+                    let figures = self.shared.server.figures();
+                    sender.send(&Report::Figures(figures), &[]).await?;
+                }
                 Some(Order::Retire) => return Ok(End::Stop),
             }
         }
@@ -211,47 +215,29 @@ struct Worker {
 
 impl Worker {
     fn start(index: usize, shared: &Arc<Shared>, open: &mpsc::Sender<()>) -> io::Result<Self> {
-        let (sockets, received) = mpsc::unbounded_channel();
+        let (sockets, mut received) = mpsc::unbounded_channel();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let (shared, open) = (Arc::clone(shared), open.clone());
-        let (started, begun) = std::sync::mpsc::channel();
         let work = move || {
-            // A local one stays on the thread that makes it.
-            match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-                Ok(runtime) => {
-                    let _ = started.send(Ok(()));
-                    work(&runtime, &shared, received, open);
+            LocalSet::new().block_on(&runtime, async {
+                let http = http::Worker::start(Arc::clone(&shared.server), Tcp);
+                while let Some((set, socket)) = received.recv().await {
+                    match listener(socket) {
+                        Ok(listener) => {
+                            let (shared, http) = (Arc::clone(&shared), Rc::clone(&http));
+                            spawn_local(accept(listener, set, shared, http, open.clone()));
+                        }
+                        Err(error) => warn!("a socket of the agent can't be used: {error}"),
+                    }
                 }
-                Err(error) => drop(started.send(Err(error))),
-            }
+                // The process is to end: it does when the last connection has, and this thread with it.
+                drop(open);
+                std::future::pending::<()>().await;
+            });
         };
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)?;
-        begun.recv().map_err(io::Error::other)??;
         Ok(Self { sockets })
     }
-}
-
-/// Accepts at the sockets that come, until the process ends.
-fn work(
-    runtime: &LocalRuntime,
-    shared: &Arc<Shared>,
-    mut sockets: mpsc::UnboundedReceiver<(u64, BlockingListener)>,
-    open: mpsc::Sender<()>,
-) {
-    runtime.block_on(async {
-        let http = http::Worker::start(Arc::clone(&shared.server), Tcp);
-        while let Some((set, socket)) = sockets.recv().await {
-            match listener(socket) {
-                Ok(listener) => {
-                    let (shared, http) = (Arc::clone(shared), Rc::clone(&http));
-                    spawn_local(accept(listener, set, shared, http, open.clone()));
-                }
-                Err(error) => warn!("a socket of the agent can't be used: {error}"),
-            }
-        }
-        // The process is to end: it does when the last connection has, and this thread with it.
-        drop(open);
-        std::future::pending::<()>().await;
-    });
 }
 
 fn listener(socket: BlockingListener) -> io::Result<TcpListener> {

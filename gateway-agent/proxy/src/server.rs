@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use gateway_agent_tables::http::HttpTables;
@@ -10,6 +11,7 @@ use gateway_agent_tables::http::HttpTables;
 use crate::counters::Counters;
 use crate::routing::Routing;
 use crate::settings::Settings;
+use crate::telemetry::{Figures, Registry};
 
 /// The proxy of one process: its tables, limits and counters. Each thread serves connections by its own
 /// [`Worker`](crate::Worker).
@@ -19,6 +21,7 @@ pub struct Server {
     pub(crate) settings: Settings,
     pub(crate) draining: AtomicBool,
     pub counters: Counters,
+    pub(crate) registry: Arc<Registry>,
 }
 
 impl Server {
@@ -28,6 +31,7 @@ impl Server {
             settings,
             draining: AtomicBool::new(false),
             counters: Counters::default(),
+            registry: Arc::default(),
         })
     }
 
@@ -35,6 +39,12 @@ impl Server {
     pub fn update(&self, tables: &HttpTables) {
         let next = self.routing.load().update(tables);
         self.routing.store(Arc::new(next));
+        self.registry.compare(tables, Instant::now());
+    }
+
+    /// All that was counted, at this moment.
+    pub fn figures(&self) -> Figures {
+        Figures::of(&self.registry, &self.counters, Instant::now())
     }
 
     /// Ends every connection after the request that it is serving, and idle ones at once (within half a second).

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::ReadBuf;
 
 use crate::socket::Socket;
+use crate::telemetry::Traffic;
 use crate::worker::Buffers;
 
 /// Both directions of a connection. While it is idle it owns no memory but itself.
@@ -18,6 +19,8 @@ pub(crate) struct Stream<S> {
     /// Written and not sent, from `sent` on.
     waiting: Vec<u8>,
     sent: usize,
+    /// All that was read, and all that was written.
+    traffic: Traffic,
 }
 
 /// What a read brought.
@@ -34,7 +37,22 @@ const COPIED: usize = 8 << 10;
 
 impl<S: Socket> Stream<S> {
     pub(crate) fn new(socket: S) -> Self {
-        Self { socket, received: Vec::new(), waiting: Vec::new(), sent: 0 }
+        Self { socket, received: Vec::new(), waiting: Vec::new(), sent: 0, traffic: Traffic::default() }
+    }
+
+    /// Bytes that were consumed, and that were written or wait.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let waiting = self.waiting.len() - self.sent;
+        Traffic {
+            received: self.traffic.received.wrapping_sub(self.received.len() as u64),
+            sent: self.traffic.sent + waiting as u64,
+        }
+    }
+
+    /// Bytes passed by others than this value.
+    pub(crate) fn add_traffic(&mut self, received: u64, sent: u64) {
+        self.traffic.received += received;
+        self.traffic.sent += sent;
     }
 
     /// Whether bytes were received that nobody has consumed.
@@ -72,6 +90,7 @@ impl<S: Socket> Stream<S> {
         if read.is_empty() {
             return Poll::Ready(Ok(Fed::End));
         }
+        self.traffic.received += read.len() as u64;
         let mut input = read;
         if self.received.is_empty() {
             let made = f(&mut input, cx);
@@ -108,6 +127,7 @@ impl<S: Socket> Stream<S> {
             }
             let of_waiting = written.min(self.waiting.len() - self.sent);
             self.advance(of_waiting);
+            self.traffic.sent += (written - of_waiting) as u64;
             data = &data[written - of_waiting..];
         }
         if !data.is_empty() {
@@ -129,6 +149,7 @@ impl<S: Socket> Stream<S> {
 
     fn advance(&mut self, written: usize) {
         self.sent += written;
+        self.traffic.sent += written as u64;
         if self.sent == self.waiting.len() {
             self.waiting.clear();
             self.sent = 0;

@@ -11,9 +11,10 @@ use tokio::time::MissedTickBehavior;
 use crate::connection;
 use crate::deadline::{Deadlines, TICK, ticks};
 use crate::h2;
-use crate::plan::{Peers, Planner};
+use crate::plan::Peers;
 use crate::server::Server;
 use crate::socket::{Connect, Socket};
+use crate::telemetry::Meter;
 use crate::upstream::{Pool, Wire};
 
 /// One thread's part of the proxy. Its tasks run on a runtime of that thread alone.
@@ -27,6 +28,7 @@ pub struct Worker<C: Connect> {
     pub(crate) deadlines: Deadlines,
     /// Copies of requests that are under way.
     pub(crate) mirrors: Rc<Cell<usize>>,
+    pub(crate) meter: Meter,
     random: RefCell<fastrand::Rng>,
     /// Whether its clients know that the proxy drains.
     drains: Cell<bool>,
@@ -57,6 +59,7 @@ impl<C: Connect> Worker<C> {
     /// A worker for the current thread, whose runtime must be a local one. Its housekeeping ends when it is dropped.
     pub fn start(server: Arc<Server>, connector: C) -> Rc<Self> {
         let worker = Rc::new(Self {
+            meter: Meter::new(Arc::clone(&server.registry)),
             server,
             connector,
             buffers: Buffers::default(),
@@ -80,13 +83,6 @@ impl<C: Connect> Worker<C> {
         peer: SocketAddr,
     ) -> impl Future<Output = ()> + use<S, C> {
         connection::serve(Rc::clone(self), socket, Peers::new(local, peer))
-    }
-
-    /// Decides about a request by the tables of now.
-    pub(crate) fn with_planner<T>(&self, peers: &Peers, decide: impl FnOnce(Planner<'_>) -> T) -> T {
-        let routing = self.server.routing.load();
-        let (settings, buffers) = (&self.server.settings, &self.buffers);
-        decide(Planner { peers, routing: &routing, settings, buffers, random: &|| self.random() })
     }
 
     /// Even over all of u32.

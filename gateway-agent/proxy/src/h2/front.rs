@@ -14,26 +14,31 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
+use tokio::io::{DuplexStream, duplex};
 use tokio::task::spawn_local;
 
-use super::io::{Flushing, Io, poll_turn};
-use super::pipe::{Pipe, pipe};
-use super::{Local, message};
+use super::io::Io;
+use super::{Local, PIPE, message};
 use crate::connection;
-use crate::h1::{AnswerTo, BodyReader, BodyWriter, Fault, Framing, Piece, RequestHead, ResponseHead};
-use crate::plan::{Peers, Plan};
+use crate::h1::{
+    AnswerTo, BodyReader, BodyWriter, Fault, Framing, Offers, Piece, RequestLine, ResponseHead,
+    write_request_head,
+};
+use crate::plan::Peers;
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
+use crate::telemetry::Protocol;
 use crate::worker::Worker;
 
 /// Streams that a client may have open: what RFC 9113 (6.5.2) recommends at least, and nginx allows.
 const STREAMS: u32 = 128;
 
 /// Serves a client until either side ends the connection.
-pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, client: Stream<S>, peers: Peers) {
+pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, mut client: Stream<S>, peers: Peers) {
     let (deadline, settings) = (worker.deadlines.add(), worker.server.settings);
     let open: Rc<Cell<usize>> = Rc::default();
-    let (io, client) = Io::new(client, Rc::clone(&worker), Flushing::ByTurn);
+    let before = client.take_received();
+    let io = Io::new(client.socket, before, Rc::clone(&worker));
     let peers = Peers { is_http2: true, ..peers };
     let service = service_fn(|request| {
         deadline.set(settings.idle_timeout);
@@ -47,7 +52,7 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, client: 
     let mut ends = false;
     poll_fn(|cx| {
         loop {
-            if poll_turn(connection.as_mut(), &client, &worker, cx).is_ready() {
+            if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
             let late = deadline.poll(cx).is_ready();
@@ -91,12 +96,10 @@ async fn handle<C: Connect>(
     open: Open,
 ) -> Result<Response<Bridge<C>>, Infallible> {
     let (parts, body) = request.into_parts();
+    let (ours, theirs) = duplex(PIPE);
     let framing = message::framing(&parts.headers, body.is_end_stream());
-    let plan = plan(&worker, &peers, &parts, framing);
-    let (ours, theirs) = pipe();
     let mut bridge = Bridge {
-        exchange: Some(Box::pin(connection::serve_one(Rc::clone(&worker), theirs, plan))),
-        worker,
+        worker: Rc::clone(&worker),
         pipe: Stream::new(ours),
         request: (!matches!(framing, Framing::None)).then_some(body),
         writer: if framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain },
@@ -104,14 +107,19 @@ async fn handle<C: Connect>(
         trailers: None,
         _open: open,
     };
+    let Some(host) = host(&parts) else {
+        worker.server.counters.count_fault(Fault::Host);
+        worker.meter.unmatched(Protocol::Http2).refuse(StatusCode::BAD_REQUEST.as_u16());
+        return Ok(bridge.refused(StatusCode::BAD_REQUEST));
+    };
+    let cookies = message::cookies(&parts.headers);
+    let line = RequestLine { method: &parts.method, path: parts.uri.path(), query: parts.uri.query(), host };
+    let offers = Offers { trailers: message::takes_trailers(&parts.headers), ..Offers::default() };
+    let fields = message::fields(&parts.headers, cookies.as_deref());
+    write_request_head(bridge.pipe.waiting(&worker.buffers), line, &fields, framing, offers);
+    spawn_local(connection::serve(worker, theirs, peers));
     let to = AnswerTo::new(&parts.method, false);
-    let head = poll_fn(|cx| bridge.poll_head(cx, to)).await;
-    // Small answers are there with their heads. From here on hyper polls the body only if the client has room for it;
-    // the exchange goes on by itself, with its deadlines.
-    if let Some(exchange) = bridge.exchange.take() {
-        spawn_local(exchange);
-    }
-    Ok(match head {
+    Ok(match poll_fn(|cx| bridge.poll_head(cx, to)).await {
         Some(head) => {
             let mut response = Response::new(bridge);
             (*response.status_mut(), *response.headers_mut()) = head;
@@ -119,22 +127,6 @@ async fn handle<C: Connect>(
         }
         None => bridge.refused(StatusCode::BAD_GATEWAY),
     })
-}
-
-/// What becomes of a request.
-fn plan<C: Connect>(
-    worker: &Worker<C>,
-    peers: &Peers,
-    parts: &Parts,
-    framing: Framing,
-) -> Result<Plan, Fault> {
-    let host = host(parts).ok_or(Fault::Host)?;
-    let cookies = message::cookies(&parts.headers);
-    let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let fields = message::fields(&parts.headers, cookies.as_deref());
-    let mut head = RequestHead::of_parts(&parts.method, target, host, fields, framing)?;
-    head.takes_trailers = message::takes_trailers(&parts.headers);
-    worker.with_planner(peers, |planner| planner.plan_head(head, &mut &[][..]))
 }
 
 /// Whom the request is for: `:authority`, with which Host must agree, or Host alone (RFC 9113, 8.3.1).
@@ -153,9 +145,7 @@ fn host(parts: &Parts) -> Option<&str> {
 /// The stream's side of the pipe: sends the request's body, and is the response's.
 struct Bridge<C: Connect> {
     worker: Rc<Worker<C>>,
-    pipe: Stream<Pipe>,
-    /// The other side, as long as this one drives it too.
-    exchange: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    pipe: Stream<DuplexStream>,
     /// None: all of it is sent.
     request: Option<Incoming>,
     writer: BodyWriter,
@@ -177,9 +167,6 @@ impl<C: Connect> Bridge<C> {
     fn poll_head(&mut self, cx: &mut Context<'_>, to: AnswerTo) -> Poll<Option<(StatusCode, HeaderMap)>> {
         loop {
             let _ = self.poll_upload(cx);
-            if self.exchange.as_mut().is_some_and(|exchange| exchange.as_mut().poll(cx).is_ready()) {
-                self.exchange = None;
-            }
             let Self { worker, pipe, answer, .. } = self;
             let limits = worker.server.settings.heads;
             let fed = ready!(pipe.poll_feed(cx, &worker.buffers, |input, _| {

@@ -6,3 +6,4 @@ mod http2;
 mod messages;
 mod rig;
 mod routes;
+mod telemetry;
