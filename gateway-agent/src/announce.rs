@@ -29,6 +29,8 @@ pub struct Settings {
     pub node: String,
     /// Where probes are received, and the port that all agents have.
     pub listen: SocketAddr,
+    /// Whether other nodes become known only as their agents report.
+    pub others_appear: bool,
 }
 
 /// What the agent tells the thread.

@@ -112,6 +112,12 @@ impl Announcements {
         self.lease.set(0, lease, 0).map_err(|cause| AnnounceError::Map { map: "lease", cause })
     }
 
+    /// Whether the last term that was set still lasts.
+    pub fn is_leased(&self) -> Result<bool, AnnounceError> {
+        let lease = self.lease.get(&0, 0).map_err(|cause| AnnounceError::Map { map: "lease", cause })?;
+        Ok(lease.until.wrapping_sub(sys::tick()).cast_signed() > 0)
+    }
+
     /// Tells the neighbours on every uplink that this node has the address. What fails on one is told after all others.
     pub fn send(&self, address: IpAddr) -> Result<(), AnnounceError> {
         let program: &SchedClassifier = self

@@ -14,6 +14,10 @@ pub const PERIOD: Duration = Duration::from_millis(200);
 /// delay some.
 pub const DEAD: Duration = Duration::from_secs(1);
 
+/// How long the silence may be while one agent of a node hands over to another, which has programs to load. On a busy
+/// machine that was seen to take two seconds; a retired agent goes on by itself after five.
+pub const SUCCESSION: Duration = Duration::from_secs(5);
+
 /// What is known of the other agents.
 #[derive(Debug)]
 pub struct Liveness {
@@ -41,7 +45,7 @@ pub enum Heard {
 struct Peer {
     /// The latest nonce that came from it.
     nonce: u64,
-    /// When it was last proven to live, and what it then said.
+    /// When it was last proven to live, or will have been, and what it then said.
     proven: Option<(Instant, bool)>,
 }
 
@@ -64,7 +68,8 @@ impl Liveness {
         self.sent.retain(|(_, at)| now.duration_since(*at) < DEAD);
         self.sent.push((self.nonce, now));
         let to = |(name, peer): (&String, &Peer)| {
-            let message = Message { from: from.to_owned(), willing, nonce: self.nonce, echo: peer.nonce };
+            let from = from.to_owned();
+            let message = Message { from, willing, succeeded: false, nonce: self.nonce, echo: peer.nonce };
             (name.clone(), message)
         };
         self.peers.iter().map(to).collect()
@@ -91,13 +96,14 @@ impl Liveness {
         }
         let before = peer.proven.filter(|_| was_live).map(|(_, willing)| willing);
         peer.nonce = message.nonce;
-        peer.proven = Some((now, message.willing));
+        let silence = if message.succeeded { SUCCESSION.saturating_sub(DEAD) } else { Duration::ZERO };
+        peer.proven = Some((now + silence, message.willing));
         if before == Some(message.willing) { Heard::Nothing } else { Heard::Change }
     }
 
     /// The answer to a message of a stranger.
     pub fn answer(&self, from: &str, willing: bool, to: &Message) -> Message {
-        Message { from: from.to_owned(), willing, nonce: self.nonce, echo: to.nonce }
+        Message { from: from.to_owned(), willing, succeeded: false, nonce: self.nonce, echo: to.nonce }
     }
 
     /// Those that live.
@@ -236,9 +242,35 @@ mod tests {
     }
 
     #[test]
+    fn a_successor_may_take_its_time() {
+        let mut pair = Pair::new();
+        (0..3).for_each(|_| drop(pair.period([true; 2])));
+        let (_, last) = pair.ends[1].probes("b", true, pair.now).remove(0);
+        pair.ends[0].heard(&Message { succeeded: true, ..last }, pair.now);
+        let told = pair.now;
+        let silent = |pair: &mut Pair| drop(pair.period([false; 2]));
+        while pair.now + PERIOD < told + SUCCESSION {
+            silent(&mut pair);
+            assert!(pair.live()[0], "{:?}", pair.now - told);
+        }
+        silent(&mut pair);
+        assert!(!pair.live()[0], "it has died");
+
+        let mut pair = Pair::new();
+        (0..3).for_each(|_| drop(pair.period([true; 2])));
+        let (_, last) = pair.ends[1].probes("b", true, pair.now).remove(0);
+        pair.ends[0].heard(&Message { succeeded: true, ..last }, pair.now);
+        (0..3).for_each(|_| drop(pair.period([true; 2])));
+        // The successor is as mortal as others.
+        (0..5).for_each(|_| silent(&mut pair));
+        assert!(!pair.live()[0]);
+    }
+
+    #[test]
     fn strangers_are_not_counted() {
         let mut pair = Pair::new();
-        let message = Message { from: "c".to_owned(), willing: true, nonce: 1, echo: 1 << 60 };
+        let message =
+            Message { from: "c".to_owned(), willing: true, succeeded: false, nonce: 1, echo: 1 << 60 };
         assert_eq!(pair.ends[0].heard(&message, pair.now), Heard::Nothing);
         assert_eq!(pair.live(), [false; 2]);
     }

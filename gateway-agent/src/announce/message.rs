@@ -23,6 +23,8 @@ pub const LONGEST: usize = HEADER + LONGEST_NAME + TAG;
 
 /// In flags: the sender may announce addresses.
 const WILLING: u8 = 1;
+/// In flags: another agent of the node goes on after a while of silence.
+const SUCCEEDED: u8 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -30,6 +32,8 @@ pub struct Message {
     pub from: String,
     /// It may announce addresses; false also when it is about to stop.
     pub willing: bool,
+    /// Its successor is about to start, and takes its time.
+    pub succeeded: bool,
     pub nonce: u64,
     /// 0: nothing was heard yet.
     pub echo: u64,
@@ -76,7 +80,8 @@ impl Message {
         let name = &self.from.as_bytes()[..self.from.len().min(LONGEST_NAME)];
         let mut bytes = Vec::with_capacity(LONGEST);
         bytes.extend(MAGIC);
-        bytes.push(if self.willing { WILLING } else { 0 });
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        bytes.push(flag(self.willing, WILLING) | flag(self.succeeded, SUCCEEDED));
         bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
         bytes.extend([0; 2]);
         bytes.extend(self.nonce.to_be_bytes());
@@ -98,6 +103,7 @@ impl Message {
         Some(Self {
             from: std::str::from_utf8(name).ok()?.to_owned(),
             willing: header[4] & WILLING != 0,
+            succeeded: header[4] & SUCCEEDED != 0,
             nonce: u64::from_be_bytes(header[8..16].try_into().ok()?),
             echo: u64::from_be_bytes(header[16..24].try_into().ok()?),
         })
@@ -115,17 +121,20 @@ mod tests {
     #[test]
     fn what_was_said_is_heard_by_those_with_the_key() {
         for from in ["node1", &"n".repeat(253)] {
-            let message = Message { from: from.to_owned(), willing: true, nonce: u64::MAX, echo: 7 };
-            let bytes = message.encode(&key(1));
-            assert!(bytes.len() <= LONGEST);
-            assert_eq!(Message::decode(&bytes, &key(1)), Some(message));
-            assert_eq!(Message::decode(&bytes, &key(2)), None);
+            for (willing, succeeded) in [(true, false), (false, true), (true, true)] {
+                let message = Message { from: from.to_owned(), willing, succeeded, nonce: u64::MAX, echo: 7 };
+                let bytes = message.encode(&key(1));
+                assert!(bytes.len() <= LONGEST);
+                assert_eq!(Message::decode(&bytes, &key(1)), Some(message));
+                assert_eq!(Message::decode(&bytes, &key(2)), None);
+            }
         }
     }
 
     #[test]
     fn no_byte_can_be_changed_or_left_out() {
-        let message = Message { from: "node1".to_owned(), willing: false, nonce: 1, echo: 2 };
+        let message =
+            Message { from: "node1".to_owned(), willing: false, succeeded: false, nonce: 1, echo: 2 };
         let bytes = message.encode(&key(1));
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
 use super::election::announcer;
-use super::liveness::{DEAD, Heard, Liveness, PERIOD};
+use super::liveness::{DEAD, Heard, Liveness, PERIOD, SUCCESSION};
 use super::message::{Key, LONGEST, Message};
 use super::{Farewell, News, Settings, Task, neighbours, routes};
 
@@ -24,8 +24,15 @@ const _: () = assert!(LEASE.as_millis() < DEAD.as_millis());
 /// restarts, two announce for no longer than this.
 const LONELY_LEASE: Duration = Duration::from_secs(30);
 
-/// An agent that has just started hears first who else is there, unless all have answered.
-const LISTENING: Duration = DEAD;
+/// What a node may announce for while one of its agents hands over to another.
+const SUCCESSION_LEASE: Duration =
+    SUCCESSION.checked_sub(DEAD).expect("longer").checked_add(LEASE).expect("short");
+/// An agent that has just started hears first who else is there, unless all have answered. Where others become known by
+/// their reports, which they write when they are ready, it waits for the first of them as long.
+const LISTENING: Duration = Duration::from_secs(5);
+
+/// A probe each way, and one that is lost.
+const INTRODUCTION: Duration = PERIOD.saturating_mul(2);
 
 /// An agent whose work has stood still for so long is no announcer: three times its reconciliation's period.
 const WEDGED: Duration = Duration::from_secs(30);
@@ -37,8 +44,9 @@ const TELL_AFTER: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), D
 /// The neighbour table is read this often: its own events come with every confirmation of every neighbour.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Goodbyes may be lost.
-const GOODBYES: usize = 3;
+/// They may be lost.
+const FAREWELLS: usize = 3;
+const BETWEEN_FAREWELLS: Duration = Duration::from_millis(10);
 
 pub fn run(
     settings: &Settings,
@@ -70,6 +78,9 @@ struct Probe<'a> {
     netlink: Handle,
     liveness: Liveness,
     started: Instant,
+    entry: Entry,
+    /// An agent of this node has announced until now, and this one goes on with it.
+    is_successor: bool,
     looked: Option<Instant>,
     /// Who announces each address, as far as it is decided; an empty name: nobody.
     owners: BTreeMap<IpAddr, String>,
@@ -78,6 +89,17 @@ struct Probe<'a> {
     /// Memberships of the groups that neighbours ask for IPv6 addresses.
     groups: BTreeSet<(Ipv6Addr, u32)>,
     routes: BTreeSet<IpAddr>,
+}
+
+/// How far an agent that has just started is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    /// It hears who else is there.
+    Listening,
+    /// The others hear that it is willing, and it hears who of them is.
+    Introduced(Instant),
+    /// It takes part.
+    Done,
 }
 
 impl<'a> Probe<'a> {
@@ -95,6 +117,7 @@ impl<'a> Probe<'a> {
         tokio::spawn(connection);
         let start = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
         let task = tasks.borrow_and_update().0.clone();
+        let is_successor = announcements.is_leased().map_err(io::Error::other)?;
         Ok(Self {
             settings,
             announcements,
@@ -106,6 +129,8 @@ impl<'a> Probe<'a> {
             netlink,
             liveness: Liveness::new(start),
             started: Instant::now(),
+            entry: Entry::Listening,
+            is_successor,
             looked: None,
             owners: BTreeMap::new(),
             due: Vec::new(),
@@ -135,7 +160,7 @@ impl<'a> Probe<'a> {
                     self.task = task;
                     match farewell {
                         Some(Farewell::HandOver) => return self.say_goodbye().await,
-                        Some(Farewell::Succeeded) => return Ok(()),
+                        Some(Farewell::Succeeded) => return self.announce_successor().await,
                         None => self.decide().await,
                     }
                 }
@@ -193,7 +218,22 @@ impl<'a> Probe<'a> {
     }
 
     fn is_willing(&self) -> bool {
-        self.task.ready && self.task.seen.elapsed() < WEDGED
+        let may_know_all = self.entry != Entry::Listening || self.is_successor;
+        self.task.ready && self.task.seen.elapsed() < WEDGED && may_know_all
+    }
+
+    /// The next step, if it is time for it.
+    fn enter(&self, live: usize) -> Entry {
+        let peers = self.task.peers.len();
+        let has_met_all = live >= peers && (peers > 0 || !self.settings.others_appear);
+        match self.entry {
+            Entry::Listening if has_met_all && (peers == 0 || self.is_successor) => Entry::Done,
+            Entry::Listening if has_met_all || self.started.elapsed() >= LISTENING => {
+                Entry::Introduced(Instant::now())
+            }
+            Entry::Introduced(at) if at.elapsed() >= INTRODUCTION => Entry::Done,
+            entry => entry,
+        }
     }
 
     /// Who announces what, from now on.
@@ -201,9 +241,9 @@ impl<'a> Probe<'a> {
         let now = Instant::now();
         let is_alone = self.task.peers.is_empty();
         let live = self.liveness.live(now);
-        let is_listening = now.duration_since(self.started) < LISTENING && live.len() < self.task.peers.len();
-        if !is_alone && is_listening {
-            return;
+        self.entry = self.enter(live.len());
+        if self.entry != Entry::Done {
+            return self.go_on();
         }
         let own = self.settings.node.as_str();
         let mut candidates = self.liveness.willing(now);
@@ -227,6 +267,15 @@ impl<'a> Probe<'a> {
         self.note(live, written);
         self.make_local().await;
         self.publish();
+    }
+
+    /// As the agent before: what it announced, this node announces, and others rely on it.
+    fn go_on(&mut self) {
+        if self.is_successor
+            && let Err(error) = self.announcements.set_term(Term::For(LEASE))
+        {
+            warn!("{error}");
+        }
     }
 
     fn write(&mut self, owners: &BTreeMap<IpAddr, String>, term: Term) -> Result<(), AnnounceError> {
@@ -353,9 +402,9 @@ impl<'a> Probe<'a> {
 
     /// The others take over before the next request is lost. Packets that still come here go on.
     async fn say_goodbye(mut self) -> io::Result<()> {
-        for _ in 0..GOODBYES {
+        for _ in 0..FAREWELLS {
             self.send_probes(false).await;
-            sleep(Duration::from_millis(10)).await;
+            sleep(BETWEEN_FAREWELLS).await;
         }
         // Nobody to take over: the addresses stay.
         if self.liveness.willing(Instant::now()).is_empty() {
@@ -365,6 +414,23 @@ impl<'a> Probe<'a> {
             warn!("local routes of pool addresses stay: {error}");
         }
         self.announcements.set_term(Term::Over).map_err(io::Error::other)
+    }
+
+    /// The others wait for it, and so does the address.
+    async fn announce_successor(mut self) -> io::Result<()> {
+        let Some(key) = self.task.key.clone() else { return Ok(()) };
+        for _ in 0..FAREWELLS {
+            let willing = self.is_willing();
+            for (name, message) in self.liveness.probes(&self.settings.node, willing, Instant::now()) {
+                self.send(&name, &Message { succeeded: true, ..message }, &key).await;
+            }
+            sleep(BETWEEN_FAREWELLS).await;
+        }
+        // With nobody there, it has longer.
+        if self.entry != Entry::Done || self.liveness.live(Instant::now()).is_empty() {
+            return Ok(());
+        }
+        self.announcements.set_term(Term::For(SUCCESSION_LEASE)).map_err(io::Error::other)
     }
 }
 

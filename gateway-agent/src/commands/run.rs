@@ -39,7 +39,7 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
     runtime.block_on(async {
         let node = Node { name, gateway_addresses: arguments.node.node_addresses.clone(), ..Node::default() };
         let (input, cluster) = input(&arguments.sources, &node).await?;
-        let pool = pool(&arguments.pool, &node.name)?;
+        let pool = pool(&arguments.pool, &node.name, cluster.is_some())?;
         let setup = Setup {
             node,
             input,
@@ -63,7 +63,7 @@ pub fn execute(arguments: cli::Run) -> Result<(), Failure> {
 }
 
 /// How this node's agent finds those of others.
-fn pool(arguments: &cli::Pool, node: &str) -> Result<Pool, Failure> {
+fn pool(arguments: &cli::Pool, node: &str, is_in_cluster: bool) -> Result<Pool, Failure> {
     let key = match &arguments.peer_key {
         Some(path) => Some(peer_key(path)?),
         None => None,
@@ -71,7 +71,7 @@ fn pool(arguments: &cli::Pool, node: &str) -> Result<Pool, Failure> {
     let others = arguments.peers.iter().filter(|(name, _)| name != node);
     let listen = SocketAddr::new(arguments.probe_address, arguments.probe_port);
     Ok(Pool::new(
-        announce::Settings { node: node.to_owned(), listen },
+        announce::Settings { node: node.to_owned(), listen, others_appear: is_in_cluster },
         Peers { addresses: others.cloned().collect(), key },
     ))
 }
