@@ -19,7 +19,7 @@ pub(crate) fn planned_move(stage: &Stage) -> Result<()> {
     stage.of_agents(&["rollout", "status", DAEMON_SET, "--timeout=120s"])?;
     stage.until_announced_by(&node)?;
     load.go_on(2)?;
-    load.finish().unharmed()?;
+    load.finish().unharmed_by_moves(2)?;
     stage.all_is_well()
 }
 
@@ -30,10 +30,10 @@ pub(crate) fn killed(stage: &Stage) -> Result<()> {
     stage.cluster.kill_on_node(&node, &["gateway-agent", "run"])?;
     let after = stage.answers_after()?;
     println!("    the address answered {after:.1?} after the death of {node}'s agent");
-    load.go_on(3)?;
+    load.go_on(5)?;
     stage.of_agents(&["rollout", "status", DAEMON_SET, "--timeout=120s"])?;
     stage.until_announced_by(&node)?;
-    load.finish().unharmed()?;
+    load.finish().unharmed_by_moves(2)?;
     stage.all_is_well()
 }
 
