@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use gateway_agent_api::{Kind, ObjectRef};
 use gateway_agent_kernel::{ApplyProblem, ApplyReport, Kernel, Options};
-use gateway_agent_routing::{Minutes, Node};
+use gateway_agent_routing::{self as routing, Minutes, Node};
 use gateway_agent_tables::{Delta, FrontendKey, HttpDelta, Steered};
 use glob::Pattern;
 use kube::Client;
@@ -26,7 +26,7 @@ use tracing::{debug, info};
 use crate::admin::{self, Wish};
 use crate::clock::{self, rfc3339};
 use crate::compile::Compiler;
-use crate::devices::{self, Devices, DevicesError};
+use crate::devices::{self, Devices, DevicesError, Excluded};
 use crate::failure::Failure;
 use crate::holders::Holders;
 use crate::input::Input;
@@ -312,7 +312,8 @@ impl Agent {
 
     fn reconcile_hooks(&mut self) {
         if let Some(kernel) = &mut self.kernel {
-            self.hooks.reconcile(kernel, &self.found.attachable);
+            let excluded = Excluded::of(&routing::node_settings(self.compiler.snapshot()));
+            self.hooks.reconcile(kernel, excluded.left(&self.found.attachable));
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Events of the kernel only say that a look is due; each look lists all links and addresses and compares.
 
+mod excluded;
 mod select;
 
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use tokio::time::timeout_at;
 
 use crate::burst::Burst;
 
+pub use excluded::Excluded;
 pub use select::Attachable;
 
 /// A netlink connection of this network namespace.

@@ -219,15 +219,11 @@ fn settings_are_checked() {
             "spec.addresses.pools[0].ranges[0]",
             "does not match",
         ),
-        (json!({ "kernel": { "flows": 0 } }), "spec.kernel.flows", "out of range"),
+        (json!({ "http": { "limits": { "streams": 0 } } }), "spec.http.limits.streams", "out of range"),
+        (json!({ "http": { "trustedHops": -1 } }), "spec.http.trustedHops", "out of range"),
         (
-            json!({ "kernel": { "snatPorts": { "first": 2048, "last": 2050 } } }),
-            "spec.kernel.snatPorts",
-            "a whole group of eight ports",
-        ),
-        (
-            json!({ "kernel": { "timeouts": { "tcpOpening": "1ms" } } }),
-            "spec.kernel.timeouts.tcpOpening",
+            json!({ "http": { "timeouts": { "head": "1ms" } } }),
+            "spec.http.timeouts.head",
             "from 100ms to 720h",
         ),
     ];

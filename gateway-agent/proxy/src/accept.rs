@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_agent_tables::Application;
+use gateway_agent_tables::http::HttpLimits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
 use crate::answer;
+use crate::counters::Closed;
 use crate::serve::Shared;
 use crate::socket::Tcp;
 use crate::worker::Worker;
@@ -69,7 +71,9 @@ async fn take(accepted: io::Result<(TcpStream, SocketAddr)>, shared: &Arc<Shared
 
 /// Above the limit, connections are closed at once: those that are open go on undisturbed.
 fn begin(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, http: &Rc<Worker<Tcp>>) {
-    let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else { return };
+    let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
+        return shared.server.counters.count_closed(Closed::Connections);
+    };
     let (shared, http) = (Arc::clone(shared), Rc::clone(http));
     spawn_local(async move {
         if let Ok(local) = stream.local_addr()
@@ -82,7 +86,7 @@ fn begin(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, http: &Rc<Wo
                 }
                 // The client has gone.
                 Application::Http => {}
-                Application::Tls => answer::connection(stream, &shared.limits).await,
+                Application::Tls => answer::connection(stream, &HttpLimits::default()).await,
             }
         }
         drop(permit);

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use crate::counters::Closed;
 use crate::deadline::Deadline;
 use crate::forward::{Outcome, forward};
 use crate::h1::{Fault, Persistence};
@@ -21,15 +22,16 @@ use crate::worker::Worker;
 /// client has read its answer (RFC 9112, 9.6).
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Serves a client until either side ends the connection.
-pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: S, peers: Peers) {
+/// Serves a client until either side ends the connection; at once, if it is one too many.
+pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: S, peers: Option<Rc<Peers>>) {
+    let Some(peers) = &peers else { return worker.server.counters.count_closed(Closed::GatewayConnections) };
     let mut client = Stream::new(socket);
     let deadline = worker.deadlines.add();
     // Whoever connected to a proxy that drains meant to ask something.
     let mut is_first = true;
     loop {
         let before = client.traffic();
-        let received = next_plan(&worker, &mut client, &deadline, &peers, is_first).await;
+        let received = next_plan(&worker, &mut client, &deadline, peers, is_first).await;
         is_first = false;
         let unmatched = || worker.meter.unmatched(Protocol::of(peers.is_http2, false));
         let (outcome, mut record) = match received {
@@ -37,8 +39,15 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
                 (forward(&worker, &mut client, &deadline, &mut request).await, request.record)
             }
             // Apart, so that connections of HTTP/1.1 have no room for it.
-            Received::Plan(Plan::Http2) => return Box::pin(h2::serve(worker, client, peers)).await,
+            Received::Plan(Plan::Http2) => {
+                return Box::pin(h2::serve(worker, client, Rc::clone(peers))).await;
+            }
             Received::Plan(Plan::Reply(answered, record)) => (Outcome::Reply(answered), record),
+            // Whoever doesn't speak HTTP wouldn't understand an answer in it (RFC 9113, 3.4).
+            Received::Fault(fault @ Fault::Protocol) => {
+                worker.server.counters.count_fault(fault);
+                (Outcome::Close, unmatched())
+            }
             Received::Fault(fault) => {
                 worker.server.counters.count_fault(fault);
                 (Outcome::Reply(Answered::and_close(Reply::fault(fault))), unmatched())
@@ -83,7 +92,7 @@ async fn next_plan<S: Socket, C: Connect>(
     peers: &Peers,
     is_first: bool,
 ) -> Received {
-    let settings = &worker.server.settings;
+    let (settings, limits) = (&worker.server.settings, peers.place.limits());
     let plan = |input: &mut &[u8]| {
         let routing = worker.server.routing.load();
         let buffers = &worker.buffers;
@@ -92,7 +101,7 @@ async fn next_plan<S: Socket, C: Connect>(
     };
     let mut read = client.feed_received(plan);
     let mut begun = read.is_some();
-    deadline.set(if begun { settings.head_timeout } else { settings.idle_timeout });
+    deadline.set(if begun { limits.head_timeout } else { limits.idle_timeout });
     poll_fn(|cx| {
         loop {
             match read.take() {
@@ -100,7 +109,7 @@ async fn next_plan<S: Socket, C: Connect>(
                 Some(Err(fault)) => return Poll::Ready(Received::Fault(fault)),
                 Some(Ok(None)) if !begun => {
                     begun = true;
-                    deadline.set(settings.head_timeout);
+                    deadline.set(limits.head_timeout);
                 }
                 Some(Ok(None)) | None => {}
             }

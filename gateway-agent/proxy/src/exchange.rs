@@ -142,7 +142,7 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
                 Ok(Fed::Some(passed)) => passed?,
                 Ok(Fed::End) | Err(_) => return Poll::Ready(Err(Broken::ClientGone)),
             }
-            self.deadline.set(self.worker.server.settings.stall_timeout);
+            self.deadline.set(self.forward.place.limits().stall_timeout);
         }
     }
 
@@ -175,7 +175,7 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
                 Ok(Fed::End) => to.end()?,
                 Err(_) => return Poll::Ready(Err(Broken::Closed)),
             }
-            self.deadline.set(self.worker.server.settings.stall_timeout);
+            self.deadline.set(self.forward.place.limits().stall_timeout);
         }
     }
 }
@@ -232,7 +232,7 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
             match self.answer {
                 Answer::Awaited => {
                     let received = *input;
-                    let limits = self.worker.server.settings.heads;
+                    let limits = self.forward.place.heads();
                     let head =
                         ResponseHead::parse(received, self.forward.to, limits).map_err(Broken::Malformed)?;
                     let Some(head) = head else { return Ok(()) };
@@ -300,11 +300,9 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
         write_response_head(out, (head.status, head.reason), &fields, framing, head.would_be, ending);
         *self.answer = match head.framing {
             Framing::None => Answer::Ended(finished),
-            of_endpoint => Answer::Body(
-                BodyReader::new(of_endpoint, self.worker.server.settings.heads),
-                writer,
-                finished,
-            ),
+            of_endpoint => {
+                Answer::Body(BodyReader::new(of_endpoint, self.forward.place.heads()), writer, finished)
+            }
         };
         Ok(())
     }

@@ -61,15 +61,22 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
     let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
     let mut mirrors = Mirrors::start(worker, forward);
     let (mut fresh, mut again) = (false, false);
+    // Of those tried, the ones that may get no more.
+    let mut busy = 0;
     let outcome = loop {
         let Some(endpoint) = pick(&forward.endpoints, &tried, || worker.random()).map(Arc::clone) else {
-            break Outcome::Reply(forward.answered(Reply::new(Reason::Unreachable)));
+            let reason = if busy > 0 { Reason::EndpointsBusy } else { Reason::Unreachable };
+            break Outcome::Reply(forward.answered(Reply::new(reason)));
+        };
+        let address = endpoint.address;
+        let Some(_in_flight) = InFlight::within(&endpoint, forward.place.limits().endpoint_requests) else {
+            tried.push(address);
+            busy += 1;
+            continue;
         };
         if std::mem::take(&mut again) {
             forward.record.retry();
         }
-        let _in_flight = InFlight::of(&endpoint);
-        let address = endpoint.address;
         match attempt(worker, client, deadline, forward, &mut mirrors, &mut attempts, address, ends, fresh)
             .await
         {
@@ -87,7 +94,7 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
             Try::Unreachable => {
                 tried.push(address);
                 again = true;
-                if tried.len() >= worker.server.settings.endpoints_tried {
+                if tried.len() - busy >= worker.server.settings.endpoints_tried {
                     break Outcome::Reply(forward.answered(Reply::new(Reason::Unreachable)));
                 }
             }
@@ -129,7 +136,7 @@ async fn attempt<S: Socket, C: Connect>(
             Err(_) => return Try::Unreachable,
         },
     };
-    deadline.set(worker.server.settings.stall_timeout);
+    deadline.set(forward.place.limits().stall_timeout);
     let mut sleep: Option<Pin<Box<Sleep>>> = limit.map(|limit| Box::pin(sleep_until(limit)));
     let mut exchange = Exchange {
         worker,

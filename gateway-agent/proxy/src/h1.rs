@@ -13,6 +13,8 @@ mod response;
 mod target;
 mod write;
 
+use gateway_agent_tables::http::HttpLimits;
+
 pub use body::{BodyReader, BodyWriter, Piece};
 pub use fault::Fault;
 pub use fields::{Field, Fields};
@@ -34,13 +36,16 @@ pub struct HeadLimits {
 impl HeadLimits {
     /// Room for field lines on the stack while a head is parsed: 8 kB.
     pub const MAX_FIELDS: usize = 256;
+
+    /// Of heads that were received within other limits and are only carried on.
+    pub(crate) const CARRIED: Self = Self { bytes: usize::MAX, fields: Self::MAX_FIELDS };
 }
 
 impl Default for HeadLimits {
-    /// 32 kB hold the cookies of browsers (about 4 kB each) and tokens with many claims; 100 fields are three times what
-    /// browsers and a chain of proxies send.
+    /// Those of Gateways that set none.
     fn default() -> Self {
-        Self { bytes: 32 << 10, fields: 100 }
+        let limits = HttpLimits::default();
+        Self { bytes: limits.head_bytes as usize, fields: limits.head_fields.into() }
     }
 }
 

@@ -3,6 +3,7 @@
 //! for all versions. It costs a task, and a head that is written and read once more, per request and side.
 
 mod back;
+mod flood;
 mod front;
 mod io;
 mod message;

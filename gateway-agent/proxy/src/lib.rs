@@ -5,7 +5,7 @@
 //!
 //! [`Server`] is the process: tables, limits, counters. Each thread has a [`Worker`] with its own runtime, connections to
 //! endpoints and memory. A connection is one task, which also drives the endpoint's socket while it forwards a request;
-//! [`h1`], [`filter`] and [`path`] are the pure parts of that.
+//! [`h1`] and [`filter`] are the pure parts of that.
 #![forbid(unsafe_code)]
 
 mod accept;
@@ -22,8 +22,8 @@ mod h2;
 mod hello;
 pub mod link;
 mod mirror;
-pub mod path;
 mod plan;
+mod quota;
 mod reply;
 mod routing;
 pub mod serve;
@@ -35,7 +35,7 @@ pub mod telemetry;
 mod upstream;
 mod worker;
 
-pub use counters::Counters;
+pub use counters::{Closed, Counters};
 pub use reply::Reason;
 pub use routing::Routing;
 pub use server::Server;

@@ -7,6 +7,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use gateway_agent_tables::http::BackendProtocol;
 use smallvec::SmallVec;
@@ -47,6 +48,8 @@ impl Mirrors {
                 ends: forward.body.has_ended(),
                 pieces,
                 to: forward.to,
+                limits: forward.place.heads(),
+                patience: forward.place.limits().stall_timeout,
                 endpoints: Arc::clone(endpoints),
                 protocol: *protocol,
             };
@@ -100,13 +103,15 @@ struct Copy {
     /// The rest of its body.
     pieces: Receiver<Vec<u8>>,
     to: AnswerTo,
+    limits: HeadLimits,
+    /// From its begin to its end.
+    patience: Duration,
     endpoints: Endpoints,
     protocol: BackendProtocol,
 }
 
 async fn run<C: Connect>(worker: Rc<Worker<C>>, copy: Copy, _place: Place) {
-    let limit = worker.server.settings.stall_timeout;
-    let sent = timeout(limit, send(&worker, copy)).await;
+    let sent = timeout(copy.patience, send(&worker, copy)).await;
     if !matches!(sent, Ok(Ok(()))) {
         worker.server.counters.count_unmirrored();
     }
@@ -127,7 +132,7 @@ async fn send<C: Connect>(worker: &Rc<Worker<C>>, mut copy: Copy) -> io::Result<
             None => return Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
-    let mut answer = Discarded { to: copy.to, limits: worker.server.settings.heads, body: None };
+    let mut answer = Discarded { to: copy.to, limits: copy.limits, body: None };
     poll_fn(|cx| answer.poll(cx, worker, &mut stream)).await
 }
 

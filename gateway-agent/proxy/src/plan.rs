@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gateway_agent_tables::http::{
-    BackendProtocol, Filter, HttpAction, HttpBackend, HttpRule, HttpTarget, Redirect, RequestHead as Matched,
-    RequestHost, RequestUrl, Scheme, Upstream,
+    BackendProtocol, Filter, HttpAction, HttpBackend, HttpRule, HttpTarget, ListenerMatcher, Redirect,
+    RequestHead as Matched, RequestHost, RequestUrl, Upstream,
 };
 use gateway_agent_tables::{FrontendKey, Protocol};
 use http::Method;
@@ -23,7 +23,7 @@ use crate::h1::{
     RequestHead, RequestLine, Version, write_request_head,
 };
 use crate::h2::PREFACE;
-use crate::path::normalise;
+use crate::quota::{Kind, Place};
 use crate::reply::{Reason, Reply};
 use crate::routing::Routing;
 use crate::settings::Settings;
@@ -37,21 +37,26 @@ pub(crate) struct Peers {
     pub(crate) frontend: FrontendKey,
     /// The client's address as text.
     pub(crate) client: Rc<str>,
+    /// The connection counts for a Gateway, whose limits hold.
+    pub(crate) place: Rc<Place>,
     /// The request came by HTTP/2, which gRPC needs.
     pub(crate) is_http2: bool,
 }
 
 impl Peers {
-    pub(crate) fn new(local: SocketAddr, peer: SocketAddr) -> Self {
+    /// None: the Gateway has as many connections as it may have.
+    pub(crate) fn new(local: SocketAddr, peer: SocketAddr, routing: &Routing) -> Option<Self> {
         // A socket of both families shows IPv4 addresses as IPv6 ones.
         let address = local.ip().to_canonical();
         // No connection leads to port 0.
         let port = NonZeroU16::new(local.port()).unwrap_or(NonZeroU16::MIN);
-        Self {
-            frontend: FrontendKey { address, port, protocol: Protocol::Tcp },
+        let frontend = FrontendKey { address, port, protocol: Protocol::Tcp };
+        Some(Self {
+            frontend,
             client: peer.ip().to_canonical().to_string().into(),
+            place: Rc::new(Place::take(routing.quota(&frontend), Kind::Connection)?),
             is_http2: false,
-        }
+        })
     }
 }
 
@@ -79,6 +84,8 @@ pub(crate) struct Forward {
     pub(crate) cors: Option<CorsAnswer>,
     pub(crate) budget: Budget,
     pub(crate) client: ClientSide,
+    /// The request counts for a Gateway, whose limits hold.
+    pub(crate) place: Place,
     pub(crate) record: Record,
 }
 
@@ -181,7 +188,7 @@ impl Planner<'_> {
         if PREFACE.starts_with(input) {
             return Ok(None);
         }
-        let Some(head) = RequestHead::parse(input, self.settings.heads)? else { return Ok(None) };
+        let Some(head) = RequestHead::parse(input, self.peers.place.heads())? else { return Ok(None) };
         let mut rest = &input[head.len..];
         let (to_head, persistence, framing) = (head.method == Method::HEAD, head.persistence, head.framing);
         let plan = match self.decide(head)? {
@@ -190,7 +197,7 @@ impl Planner<'_> {
                 Plan::Forward(forward)
             }
             Err((reply, record)) => {
-                let mut body = BodyReader::new(framing, self.settings.heads);
+                let mut body = BodyReader::new(framing, self.peers.place.heads());
                 while let Piece::Data(_) = body.next(&mut rest)? {}
                 Plan::Reply(Answered::new(reply, to_head, persistence, &body), record)
             }
@@ -200,12 +207,13 @@ impl Planner<'_> {
     }
 
     fn decide(self, head: RequestHead<'_>) -> Result<Result<Box<Forward>, (Reply, Record)>, Fault> {
-        let path = normalise(head.target.path)?;
         let host = RequestHost::of(head.host);
-        let matched = Matched::new(&host, &head.method, &path, &head.fields).with_query(head.target.query);
         let is_grpc = self.peers.is_http2 && calls_grpc(&head.fields);
-        let matched = matched.with_grpc(is_grpc);
         let listener = self.routing.matcher.listener(&self.peers.frontend, &host);
+        let paths = listener.map(|listener| listener.settings.paths).unwrap_or_default();
+        let path = paths.normalise(head.target.path)?;
+        let matched = Matched::new(&host, &head.method, &path, &head.fields).with_query(head.target.query);
+        let matched = matched.with_grpc(is_grpc);
         let rule = listener.and_then(|listener| listener.pick(&matched));
         let protocol = telemetry::Protocol::of(self.peers.is_http2, is_grpc);
         let record = |backend| {
@@ -225,10 +233,11 @@ impl Planner<'_> {
         if let Some(reply) = answer(rule, &head, url) {
             return Ok(Err((reply.with_rule(rule).with_grpc(is_grpc), record(None))));
         }
-        Ok(match self.choose(rule, url) {
-            Ok(chosen) => {
-                let record = record(Some(place(rule, chosen.backend)));
-                let mut forward = self.forward(head, path, listener.scheme, rule, chosen, record);
+        let place = self.peers.place.with(Kind::Request).ok_or(Reply::new(Reason::GatewayBusy));
+        Ok(match place.and_then(|place| Ok((place, self.choose(rule, url)?))) {
+            Ok((place, chosen)) => {
+                let record = record(Some(self::place(rule, chosen.backend)));
+                let mut forward = self.forward(head, path, listener, rule, chosen, (place, record))?;
                 forward.is_grpc = is_grpc;
                 Ok(forward)
             }
@@ -271,12 +280,19 @@ impl Planner<'_> {
         self,
         head: RequestHead<'_>,
         path: Cow<'_, str>,
-        scheme: Scheme,
+        listener: &ListenerMatcher,
         rule: &Arc<HttpRule>,
         Chosen { backend, endpoints, protocol }: Chosen<'_>,
-        record: Record,
-    ) -> Box<Forward> {
-        let forwarded = Forwarded { client: &self.peers.client, scheme, host: head.host };
+        (place, record): (Place, Record),
+    ) -> Result<Box<Forward>, Fault> {
+        let body = BodyReader::new(head.framing, place.heads());
+        let body = body.within(listener.settings.limits.body_bytes)?;
+        let forwarded = Forwarded {
+            client: &self.peers.client,
+            scheme: listener.scheme,
+            host: head.host,
+            trusted_hops: listener.settings.trusted_hops,
+        };
         let list = forwarded.list(&head.fields);
         let cors = cors(rule).and_then(|cors| CorsAnswer::of(cors, &head.fields));
         let mut outgoing = Outgoing { host: head.host.into(), path, fields: head.fields };
@@ -292,14 +308,14 @@ impl Planner<'_> {
             Offers { upgrade: head.upgrade, waits: head.expects_continue, trailers: head.takes_trailers };
         let mut request = self.buffers.take();
         write_request_head(&mut request, line, &outgoing.fields, head.framing, offers);
-        Box::new(Forward {
+        Ok(Box::new(Forward {
             rule: Arc::clone(rule),
-            backend: place(rule, backend),
+            backend: self::place(rule, backend),
             endpoints: Arc::clone(endpoints),
             protocol,
             mirrors: self.mirrors(rule, backend, head.upgrade.is_some()),
             request,
-            body: BodyReader::new(head.framing, self.settings.heads),
+            body,
             writer: if head.framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain },
             streamed: false,
             to: AnswerTo::new(&head.method, head.upgrade.is_some()),
@@ -312,8 +328,9 @@ impl Planner<'_> {
                 persistence: head.persistence,
                 is_http2: self.peers.is_http2,
             },
+            place,
             record,
-        })
+        }))
     }
 }
 

@@ -33,11 +33,15 @@ pub enum Reason {
     Late,
     /// The client didn't finish its request in time.
     ClientLate,
+    /// The Gateway has as many requests as it may have.
+    GatewayBusy,
+    /// Every endpoint has as many requests as it may have.
+    EndpointsBusy,
 }
 
 impl Reason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Redirect,
         Self::Preflight,
         Self::OriginRefused,
@@ -49,6 +53,8 @@ impl Reason {
         Self::BadAnswer,
         Self::Late,
         Self::ClientLate,
+        Self::GatewayBusy,
+        Self::EndpointsBusy,
     ];
 
     /// The code, where the reason alone decides it.
@@ -61,7 +67,9 @@ impl Reason {
             Self::Malformed => StatusCode::BAD_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::InvalidRoute => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NoEndpoint | Self::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Unreachable | Self::GatewayBusy | Self::EndpointsBusy => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::BadAnswer => StatusCode::BAD_GATEWAY,
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientLate => StatusCode::REQUEST_TIMEOUT,

@@ -1,11 +1,14 @@
 //! The tables that requests are forwarded by, compiled.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use gateway_agent_tables::http::{HttpMatcher, HttpService, HttpTables};
+use gateway_agent_tables::http::{HttpFrontend, HttpLimits, HttpMatcher, HttpService, HttpTables};
+use gateway_agent_tables::{FrontendKey, ObjectName};
 use hashbrown::{HashMap, HashSet};
 
+use crate::quota::{Quota, Used};
 use crate::upstream::{Endpoint, Endpoints};
 
 /// What all workers share of the tables. Immutable: [`Routing::update`] makes the next one.
@@ -17,12 +20,18 @@ pub struct Routing {
     services: HashMap<HttpService, Endpoints>,
     /// Every endpoint once, whatever Services it is of: its load counts for all of them.
     endpoints: HashMap<SocketAddr, Arc<Endpoint>>,
+    quotas: HashMap<FrontendKey, Arc<Quota>>,
+    /// What each Gateway uses, whatever its limits are by now.
+    used: BTreeMap<ObjectName, Arc<Used>>,
+    /// For connections that come before the tables that say whose they are.
+    unknown: Arc<Quota>,
 }
 
 impl Routing {
-    /// Compiles these tables. What didn't change, and the load of endpoints, is taken over.
+    /// Compiles these tables. What didn't change, the load of endpoints, and what Gateways use, is taken over. No Gateway
+    /// gets more than `connections`.
     #[must_use]
-    pub fn update(&self, tables: &HttpTables) -> Self {
+    pub fn update(&self, tables: &HttpTables, connections: u32) -> Self {
         let addresses: HashSet<_> =
             tables.services.values().flat_map(|set| &set.ready).map(|endpoint| endpoint.address).collect();
         let endpoints: HashMap<_, _> = addresses
@@ -36,12 +45,33 @@ impl Routing {
             let ready = set.ready.iter().map(|endpoint| Arc::clone(&endpoints[&endpoint.address]));
             (service.clone(), ready.collect())
         });
+        let used: BTreeMap<_, _> = tables
+            .listeners
+            .keys()
+            .map(|name| (name.gateway.clone(), self.used.get(&name.gateway).cloned().unwrap_or_default()))
+            .collect();
+        let quotas = tables.frontends.iter().filter_map(|(key, frontend)| {
+            let (gateway, limits) = terms(frontend, tables)?;
+            let limits = HttpLimits { connections: limits.connections.min(connections), ..limits };
+            let used = &used[gateway];
+            let known = self.quotas.get(key).filter(|quota| quota.is_of(&limits, used)).cloned();
+            Some((*key, known.unwrap_or_else(|| Arc::new(Quota::new(limits, Arc::clone(used))))))
+        });
+        let quotas = quotas.collect();
         Self {
             matcher: self.matcher.update(tables),
             generation: self.generation + 1,
             services: services.collect(),
             endpoints,
+            quotas,
+            used,
+            unknown: Arc::clone(&self.unknown),
         }
+    }
+
+    /// Whose connections those to this address and port are, and what holds for them.
+    pub(crate) fn quota(&self, frontend: &FrontendKey) -> &Arc<Quota> {
+        self.quotas.get(frontend).unwrap_or(&self.unknown)
     }
 
     pub(crate) fn endpoints(&self, service: &HttpService) -> Option<&Endpoints> {
@@ -51,4 +81,13 @@ impl Routing {
     pub(crate) fn is_ready(&self, endpoint: SocketAddr) -> bool {
         self.endpoints.contains_key(&endpoint)
     }
+}
+
+/// The Gateway that a frontend's connections count for, and what they may take: where Gateways share it, the first of
+/// them, and the less of each.
+fn terms<'t>(frontend: &HttpFrontend, tables: &'t HttpTables) -> Option<(&'t ObjectName, HttpLimits)> {
+    let listeners = frontend.listeners.values().filter_map(|name| tables.listeners.get_key_value(name));
+    listeners
+        .map(|(name, listener)| (&name.gateway, listener.settings.limits))
+        .reduce(|(one, limits), (other, others)| (one.min(other), limits.strictest(others)))
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,30 +18,11 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::accept::{Listeners, accept};
-use crate::h1::HeadLimits;
 use crate::link::{self, LinkError, Listener, Order, Receiver, Report, Sender};
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::socket::Tcp;
 use crate::worker as http;
-
-/// How clients are kept from taking all that there is.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Of requests; also how long a ClientHello may get.
-    pub head: HeadLimits,
-    /// A client that hasn't sent a whole head or ClientHello by then is closed.
-    pub first_message: Duration,
-    /// Connections at once. Further ones are closed as soon as they are accepted.
-    pub connections: usize,
-}
-
-impl Default for Limits {
-    /// 10 s are three lost packets in a row (RFC 6298). 10,000 idle connections are 14 MB (1.4 kB each).
-    fn default() -> Self {
-        Self { head: HeadLimits::default(), first_message: Duration::from_secs(10), connections: 10_000 }
-    }
-}
 
 /// Where the agent is.
 #[derive(Debug)]
@@ -54,7 +36,6 @@ pub enum Agent {
 /// What workers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) limits: Limits,
     pub(crate) server: Arc<Server>,
     pub(crate) listeners: Listeners,
     /// Sets of sockets are numbered from 1; those up to this one get no more connections.
@@ -71,14 +52,14 @@ const RECONNECT: Duration = Duration::from_millis(200);
 
 /// Accepts connections until SIGTERM or SIGINT, or until another proxy has taken over, and then until those that are
 /// there have ended.
-pub fn run(agent: Agent, workers: usize, limits: Limits) -> io::Result<()> {
-    let settings = Settings { heads: limits.head, head_timeout: limits.first_message, ..Settings::default() };
+pub fn run(agent: Agent, workers: usize) -> io::Result<()> {
+    let settings = Settings::default();
+    let settings = Settings { connections: settings.connections.min(connections()), ..settings };
     let shared = Arc::new(Shared {
-        limits,
         server: Server::new(settings),
         listeners: watch::Sender::new(HashMap::new()),
         retired: watch::Sender::new(0),
-        connections: Arc::new(Semaphore::new(limits.connections)),
+        connections: Arc::new(Semaphore::new(settings.connections as usize)),
     });
     let (open, ended) = mpsc::channel(1);
     let workers =
@@ -92,6 +73,18 @@ pub fn run(agent: Agent, workers: usize, limits: Limits) -> io::Result<()> {
         proxy.run(agent, ended).await
     })
 }
+
+/// Connections of clients that the process has descriptors for: each may need one to an endpoint, too.
+fn connections() -> u32 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let descriptors = if raised.is_ok() { maximum } else { current };
+    let for_connections = descriptors.unwrap_or(u64::MAX).saturating_sub(OTHER_DESCRIPTORS) / 2;
+    u32::try_from(for_connections).unwrap_or(u32::MAX).max(1)
+}
+
+/// Listening sockets and those of the workers' runtimes, of two generations.
+const OTHER_DESCRIPTORS: u64 = 256;
 
 struct Proxy {
     shared: Arc<Shared>,
@@ -137,7 +130,7 @@ impl Proxy {
         drop(self.workers);
         // None: nothing holds the other end.
         let _ = ended.recv().await;
-        let all = u32::try_from(self.shared.limits.connections).unwrap_or(u32::MAX);
+        let all = self.shared.server.settings.connections;
         if timeout(DRAIN, self.shared.connections.acquire_many(all)).await.is_err() {
             warn!(event = "cut", "connections that are still open are closed");
         }

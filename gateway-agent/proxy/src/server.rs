@@ -37,7 +37,8 @@ impl Server {
 
     /// Forwards requests by these tables from now on; those in flight keep their rules. Call it from one thread.
     pub fn update(&self, tables: &HttpTables) {
-        let next = self.routing.load().update(tables);
+        // One Gateway's clients leave room for those of others.
+        let next = self.routing.load().update(tables, self.settings.connections / 2);
         self.routing.store(Arc::new(next));
         self.registry.compare(tables, Instant::now());
     }

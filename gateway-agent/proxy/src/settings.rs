@@ -1,21 +1,14 @@
-//! Limits of the proxy.
+//! Limits of the proxy as a whole. Those of each Gateway are in the tables.
 
 use std::time::Duration;
 
-use crate::h1::HeadLimits;
-
-/// What clients and endpoints may take, in bytes and time. The time-outs are kept to within half a second.
+/// What the process may take, and what endpoints get, in numbers and time. The time-outs are kept to within half a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    pub heads: HeadLimits,
-    /// From a connection's or a head's first byte to the head's end; then 408.
-    pub head_timeout: Duration,
-    /// Between two requests of a client.
-    pub idle_timeout: Duration,
+    /// Connections of clients at once; one Gateway gets at most half of them.
+    pub connections: u32,
     /// Of a connection to an endpoint.
     pub connect_timeout: Duration,
-    /// Without a byte in either direction while a request is served; then 504, or 408 if it is the client's turn.
-    pub stall_timeout: Duration,
     /// From a request's head to its response's end, where the rule says nothing; None: no limit.
     pub request_timeout: Option<Duration>,
     /// Connections to one endpoint that a worker keeps open while no request uses them.
@@ -29,14 +22,9 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            heads: HeadLimits::default(),
-            // What HAProxy's documentation advises against slow heads.
-            head_timeout: Duration::from_secs(10),
-            // What browsers wait before they close an idle connection is 1 to 5 minutes; nginx takes 75 s.
-            idle_timeout: Duration::from_secs(75),
+            // 120 MB if all are idle (3 kB each).
+            connections: 40_000,
             connect_timeout: Duration::from_secs(5),
-            // Envoy's stream idle time-out: long enough for long polls.
-            stall_timeout: Duration::from_mins(5),
             request_timeout: None,
             // The requests that one worker has in flight to an endpoint at several thousand a second.
             idle_per_endpoint: 128,

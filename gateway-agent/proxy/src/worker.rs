@@ -82,7 +82,8 @@ impl<C: Connect> Worker<C> {
         local: SocketAddr,
         peer: SocketAddr,
     ) -> impl Future<Output = ()> + use<S, C> {
-        connection::serve(Rc::clone(self), socket, Peers::new(local, peer))
+        let peers = Peers::new(local, peer, &self.server.routing.load());
+        connection::serve(Rc::clone(self), socket, peers.map(Rc::new))
     }
 
     /// Even over all of u32.

@@ -154,21 +154,32 @@ fn a_filter_may_name_the_host() {
 
 #[test]
 fn endpoints_learn_who_the_client_is() {
-    for (before, after) in [
-        (&[][..], "192.0.2.1"),
-        (&[("x-forwarded-for", "10.0.0.1")], "10.0.0.1, 192.0.2.1"),
+    for (trusted_hops, before, after) in [
+        (0, &[][..], ["192.0.2.1", "http", "a:80"]),
+        (0, &[("x-forwarded-for", "10.0.0.1")], ["192.0.2.1", "http", "a:80"]),
+        (0, &[("X-Forwarded-Proto", "https"), ("x-forwarded-host", "b")], ["192.0.2.1", "http", "a:80"]),
         (
-            &[("X-Forwarded-For", "a"), ("x-forwarded-for", "b, c"), ("X-Forwarded-Proto", "https")],
-            "a, b, c, 192.0.2.1",
+            0,
+            &[("Forwarded", "for=b"), ("x-real-ip", "b"), ("X-Forwarded-Port", "1")],
+            ["192.0.2.1", "http", "a:80"],
         ),
+        (1, &[], ["192.0.2.1", "http", "a:80"]),
+        (1, &[("x-forwarded-for", "10.0.0.1")], ["10.0.0.1, 192.0.2.1", "http", "a:80"]),
+        (1, &[("x-forwarded-for", "a, b")], ["b, 192.0.2.1", "http", "a:80"]),
+        (2, &[("X-Forwarded-For", "a"), ("x-forwarded-for", "b, c")], ["b, c, 192.0.2.1", "http", "a:80"]),
+        (9, &[("X-Forwarded-For", "a,b")], ["a, b, 192.0.2.1", "http", "a:80"]),
+        (1, &[("X-Forwarded-Proto", "https"), ("x-forwarded-host", "b")], ["192.0.2.1", "https", "b"]),
     ] {
-        let forwarded = Forwarded { client: "192.0.2.1", scheme: Scheme::Http, host: "a:80" };
+        let forwarded = Forwarded { client: "192.0.2.1", scheme: Scheme::Http, host: "a:80", trusted_hops };
         let list = forwarded.list(&fields(before));
         let mut fields = fields(before);
         forwarded.apply(&mut fields, list.as_deref());
-        let wanted =
-            [("x-forwarded-for", after), ("x-forwarded-proto", "http"), ("x-forwarded-host", "a:80")];
-        assert_eq!(found(&fields), pairs(&wanted), "{before:?}");
+        let names = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+        let mut found = found(&fields);
+        found.sort();
+        let mut wanted = pairs(&names.into_iter().zip(after).collect::<Vec<_>>());
+        wanted.sort();
+        assert_eq!(found, wanted, "{trusted_hops} {before:?}");
     }
 }
 

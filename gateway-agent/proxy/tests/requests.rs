@@ -52,7 +52,8 @@ fn faults_are_refused_with_their_reason() {
         ("GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", Fault::RequestLine),
         (" GET / HTTP/1.1\r\nHost: a\r\n\r\n", Fault::RequestLine),
         ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", Fault::RequestLine),
-        ("GET /\r\nHost: a\r\n\r\n", Fault::RequestLine),
+        ("GET /\r\nHost: a\r\n\r\n", Fault::Protocol),
+        ("INVALID CONNECTION PREFACE\r\n\r\n", Fault::Protocol),
         ("GET / http/1.1\r\nHost: a\r\n\r\n", Fault::RequestLine),
         ("GET / HTTP/1.10\r\nHost: a\r\n\r\n", Fault::RequestLine),
         ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", Fault::Version),
@@ -114,7 +115,7 @@ fn what_can_never_become_a_head_is_refused_before_its_end() {
     for (text, fault) in [
         ("GET / HTTP/1.1\nHost: a", Fault::BareLf),
         ("GET / HTTP/1.1\r\nHost: a\nb", Fault::BareLf),
-        ("\x16\x03\x01", Fault::RequestLine),
+        ("\x16\x03\x01", Fault::Protocol),
         (&endless_line, Fault::RequestLineSize),
         (&endless_field, Fault::HeadSize),
     ] {

@@ -14,6 +14,7 @@ mod http_rules;
 mod matches;
 mod policy;
 mod redirect;
+pub(crate) mod settings;
 pub(crate) mod tables;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@ mod bindings;
 mod claims;
 mod content;
 mod copies;
+mod duration;
 mod endpoints;
 mod facts;
 pub mod features;
@@ -57,6 +58,7 @@ pub use copies::copy;
 pub use features::Release;
 pub use infrastructure::is_infrastructure;
 pub use problem::Problem;
+pub use settings::{http_in_full, of_node as node_settings};
 pub use snapshot::{Assigner, Node, OfferingNode, Service, Snapshot};
 pub use translation::{Changes, Translation};
 

@@ -1,10 +1,12 @@
 //! Listeners as routes and tables see them: without what they are made of, so that they can be kept and compared.
 
 use gateway_agent_api::{Kind, ObjectRef};
+use gateway_agent_tables::http::HttpSettings;
 use gateway_agent_tables::{FrontendKey, HostPattern, ListenerName, Termination};
 
 use crate::Snapshot;
 use crate::gateway::Gateway;
+use crate::http;
 use crate::listener::{Listener, ListenerProtocol};
 use crate::route::Route;
 use crate::selector::Namespaces;
@@ -31,6 +33,8 @@ pub(crate) struct Place {
     /// Where it is served; empty while it carries no traffic.
     pub(crate) frontends: Vec<FrontendKey>,
     pub(crate) termination: Option<Termination>,
+    /// Of its Gateway.
+    pub(crate) http: HttpSettings,
     kinds: Vec<Kind>,
     namespaces: Namespaces,
     owner_namespace: String,
@@ -50,6 +54,7 @@ impl Place {
             owner: gateway.owner(listener),
             frontends: gateway.frontends_of(listener, snapshot),
             termination: listener.tls.termination.clone(),
+            http: http::settings::effective(gateway.settings.http.as_ref()),
             kinds: listener.kinds.clone(),
             namespaces: listener.spec.namespaces.clone(),
             owner_namespace: listener.owner.namespace.to_owned(),

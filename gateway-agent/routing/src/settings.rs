@@ -1,10 +1,48 @@
 //! Settings: which hold for a Gateway, of those that it and its class name.
 
-use gateway_agent_api::own::gateway_config::GatewayConfigSpec;
+use std::collections::BTreeSet;
+
+use gateway_agent_api::own::gateway_config::{Addresses, Devices, GatewayConfigSpec};
+use gateway_agent_api::own::http::Http;
 use gateway_agent_api::{Gateway, GatewayClass, GatewayConfig, Kind, ObjectRef};
 use gateway_agent_tables::ObjectName;
+use gateway_agent_tables::http::HttpSettings;
 
-use crate::Snapshot;
+use crate::{CONTROLLER_NAME, Snapshot, http};
+
+/// The settings in effect on every node, with all defaults: those of our class, of several the first by name. Devices that
+/// any of them excludes are excluded.
+#[must_use]
+pub fn of_node(snapshot: &Snapshot) -> GatewayConfigSpec {
+    let mut classes: Vec<_> = snapshot
+        .all::<GatewayClass>()
+        .filter(|class| class.spec.controller_name == CONTROLLER_NAME)
+        .filter_map(|class| {
+            let name = class.metadata.name.as_deref()?;
+            Some((name, of_class(class, name, snapshot).ok()?))
+        })
+        .collect();
+    classes.sort_by_key(|(name, _)| *name);
+    let excluded = classes.iter().filter_map(|(_, settings)| settings.devices.as_ref());
+    let excluded: BTreeSet<_> =
+        excluded.flat_map(|devices| devices.exclude.iter().flatten()).cloned().collect();
+    let settings = classes.into_iter().next().map(|(_, settings)| settings).unwrap_or_default();
+    GatewayConfigSpec {
+        addresses: Some(Addresses {
+            mode: Some(settings.address_mode()),
+            sharing: Some(settings.address_sharing()),
+            ..settings.addresses.unwrap_or_default()
+        }),
+        http: Some(http::settings::in_full(&http::settings::effective(settings.http.as_ref()))),
+        devices: Some(Devices { exclude: Some(excluded.into_iter().collect()) }),
+    }
+}
+
+/// HTTP settings that are in effect, as a GatewayConfig writes them.
+#[must_use]
+pub fn http_in_full(settings: &HttpSettings) -> Http {
+    http::settings::in_full(settings)
+}
 
 /// What a class sets for its Gateways, or why its parameters are invalid.
 pub(crate) fn of_class(

@@ -22,8 +22,8 @@ pub struct Hook {
 
 impl Hooks {
     /// Attaches to what is new or changed or failed before, and detaches from what is gone.
-    pub fn reconcile(&mut self, kernel: &mut Kernel, wanted: &[Attachable]) {
-        let wanted: BTreeMap<u32, &Device> = wanted.iter().map(|a| (a.device.ifindex, &a.device)).collect();
+    pub fn reconcile<'a>(&mut self, kernel: &mut Kernel, wanted: impl Iterator<Item = &'a Attachable>) {
+        let wanted: BTreeMap<u32, &Device> = wanted.map(|a| (a.device.ifindex, &a.device)).collect();
         match kernel.attached() {
             Ok(attached) => self.detach_from_others(kernel, &attached, &wanted),
             Err(error) => warn!("can't list the pinned links: {error}"),

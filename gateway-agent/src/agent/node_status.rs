@@ -1,6 +1,7 @@
 //! What the agent reports of its node, for the controller and for people.
 
 use gateway_agent_api::own::gateway_node::{GatewayNodeStatus, Hook, HookFailure, NodeProblem};
+use gateway_agent_routing as routing;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::Agent;
@@ -40,6 +41,7 @@ impl Agent {
             hooks: vec![self.hook()],
             problem_count: i32::try_from(problems.len()).unwrap_or(i32::MAX),
             problems: problems.into_iter().take(MOST_PROBLEMS).collect(),
+            settings: Some(routing::node_settings(self.compiler.snapshot())),
             ..GatewayNodeStatus::default()
         })
     }

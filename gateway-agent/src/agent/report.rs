@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use gateway_agent_api::own::http::Http;
 use gateway_agent_kernel::DeviceKind;
+use gateway_agent_routing::http_in_full;
+use gateway_agent_tables::http::HttpTables;
 use serde_json::{Value, json};
 
 use super::Agent;
@@ -45,12 +48,19 @@ impl Agent {
             "steered": self.applied.steered.len(),
             "proxy": self.steering.state(),
             "pool": self.pool.as_report(),
+            "http": http(&self.compiler.outcome().tables.http),
             "devices": self.hooks.all().map(hook).collect::<Vec<_>>(),
             "objects": objects,
             "statuses": statuses,
             "problems": self.notices.all().collect::<Vec<_>>(),
         })
     }
+}
+
+/// The settings of each Gateway that is served here by HTTP, with all defaults.
+fn http(tables: &HttpTables) -> BTreeMap<String, Http> {
+    let listeners = tables.listeners.iter();
+    listeners.map(|(name, listener)| (name.gateway.to_string(), http_in_full(&listener.settings))).collect()
 }
 
 fn hook(hook: &Hook) -> Value {

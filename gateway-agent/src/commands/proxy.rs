@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::thread::available_parallelism;
 
 use gateway_agent_proxy::confine::confine;
-use gateway_agent_proxy::serve::{self, Agent, Limits};
+use gateway_agent_proxy::serve::{self, Agent};
 
 use crate::cli::Proxy;
 use crate::failure::Failure;
@@ -27,5 +27,5 @@ pub fn execute(arguments: Proxy) -> Result<(), Failure> {
         // Of the cgroup, if it has fewer than the machine.
         None => available_parallelism().map_or(1, usize::from).min(MOST_WORKERS),
     };
-    Ok(serve::run(agent, workers, Limits::default())?)
+    Ok(serve::run(agent, workers)?)
 }

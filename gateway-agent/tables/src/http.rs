@@ -11,11 +11,13 @@ mod filter;
 mod matcher;
 mod matches;
 mod name;
+mod normal;
 mod path;
 mod pattern;
 mod policy;
 mod precedence;
 mod redirect;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
@@ -40,6 +42,7 @@ pub use matches::{
     ValueMatch,
 };
 pub use name::{HttpRouteKind, HttpRuleName};
+pub use normal::{DoubledSlashes, EncodedSlashes, PathFault, PathRules};
 pub use path::{Hostname, InvalidHostname, InvalidPath, Path};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{
@@ -47,6 +50,7 @@ pub use policy::{
 };
 pub use precedence::{AlphabeticalName, MatchPlace, MatchPrecedence, RouteAge};
 pub use redirect::{Redirect, RedirectStatus, RequestUrl, Scheme};
+pub use settings::{HttpLimits, HttpSettings};
 
 /// Everything that the proxy needs to forward HTTP and gRPC.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +81,8 @@ pub struct HttpListener {
     pub scheme: Scheme,
     /// As the Gateway has it: redirects are made from it.
     pub port: NonZeroU16,
+    /// Of its Gateway.
+    pub settings: HttpSettings,
     /// The routes of each host name, as the routes have it: more than the listener's own names may be among them.
     pub hosts: BTreeMap<HostPattern, HostRoutes>,
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use gateway_agent_tables::http::{
     FieldName, FieldValue, GrpcMatch, GrpcName, GrpcNameMatch, HeaderMatch, HostRoutes, HttpAction,
     HttpFrontend, HttpListener, HttpMatch, HttpMatcher, HttpRefusal, HttpRoute, HttpRouteKind, HttpRouteRule,
-    HttpRule, HttpRuleName, HttpTables, MethodName, Path, PathMatch, Pattern, QueryMatch, RequestHead,
-    RequestHost, RouteAge, Scheme, Timeouts, ValueMatch,
+    HttpRule, HttpRuleName, HttpSettings, HttpTables, MethodName, Path, PathMatch, Pattern, QueryMatch,
+    RequestHead, RequestHost, RouteAge, Scheme, Timeouts, ValueMatch,
 };
 use gateway_agent_tables::{FrontendKey, HostPattern, ListenerName, ObjectName, Protocol};
 use http::{HeaderMap, HeaderValue, Method};
@@ -224,7 +224,15 @@ fn tables(listeners: &[&str], routes: &[Route]) -> HttpTables {
         let name = listener_name(index);
         of_frontend.listeners.insert(HostPattern::parse(host).expect("a host"), name.clone());
         let port = NonZeroU16::new(80).expect("a port");
-        tables.listeners.insert(name, HttpListener { scheme: Scheme::Http, port, hosts: hosts.clone() });
+        tables.listeners.insert(
+            name,
+            HttpListener {
+                scheme: Scheme::Http,
+                port,
+                settings: HttpSettings::default(),
+                hosts: hosts.clone(),
+            },
+        );
     }
     tables.frontends.insert(frontend(), of_frontend);
     tables

@@ -28,7 +28,7 @@ fn values_do_what_they_say() {
         (&["agent.metrics.address=10.0.0.1"], "- --metrics=10.0.0.1:9890\n"),
         (&["agent.devices={eth0,eth1}"], "- --device=eth1\n"),
         (&["apiServer.host=10.0.0.9"], "value: \"10.0.0.9\"\n"),
-        (&["gatewayConfig.clientAddress=Preserve"], "kind: GatewayConfig\n"),
+        (&["gatewayConfig.http.trustedHops=1"], "kind: GatewayConfig\n"),
     ] {
         let manifests = chart.template(settings).expect("manifests");
         assert!(manifests.contains(expected), "{settings:?}: no {expected:?}");

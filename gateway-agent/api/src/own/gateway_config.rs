@@ -1,17 +1,17 @@
 //! GatewayConfig: all settings in one place.
 
-#![allow(unreachable_pub, reason = "KubeSchema repeats each struct where nobody can name it")]
-
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use kube::{CustomResource, KubeSchema};
+use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::http::Http;
+
 /// Settings of gateway-agent. A GatewayClass names one in parametersRef; a Gateway may name another one of its own
-/// namespace in infrastructure.parametersRef, whose addresses and clientAddress then come first. What neither sets
-/// has its default.
+/// namespace in infrastructure.parametersRef, whose addresses and http then come first, field by field.
+/// What neither sets has its default.
 #[derive(CustomResource, Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[kube(
     group = "gateway-agent.io",
@@ -23,7 +23,6 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     derive = "Default",
     printcolumn(name = "Addresses", type_ = "string", json_path = ".spec.addresses.mode"),
-    printcolumn(name = "Client address", type_ = "string", json_path = ".spec.clientAddress"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -31,16 +30,12 @@ pub struct GatewayConfigSpec {
     /// Which addresses Gateways get.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Addresses>,
-    /// What endpoints see of a client. Any: every node serves, and endpoints on other nodes may see the node's address.
-    /// Preserve: only nodes with a local endpoint serve, so that every endpoint sees the client's address. Default: Any.
+    /// How HTTP and gRPC are read, and what clients may take of a node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_address: Option<ClientAddress>,
+    pub http: Option<Http>,
     /// The network devices that agents attach to. Of a Gateway's own GatewayConfig this does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<Devices>,
-    /// The data plane in the kernel. Of a Gateway's own GatewayConfig this does not count.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kernel: Option<Kernel>,
 }
 
 /// Which addresses Gateways get.
@@ -103,81 +98,14 @@ pub enum AddressSharing {
     Cluster,
 }
 
-/// What endpoints see of a client.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAddress {
-    Any,
-    Preserve,
-}
-
 /// The network devices that agents attach to: all but lo and bridges, whose ports count.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Devices {
-    /// Names or patterns, such as wg0 or docker*, of devices to leave alone. Default: none.
+    /// Names or patterns, such as wg0 or docker*, of devices to leave alone; a change takes up to 10 s. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 32)))]
     pub exclude: Option<Vec<String>>,
-}
-
-/// The data plane in the kernel.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Kernel {
-    /// Flows that a node holds at once, 253 bytes of memory each; a node whose tables hold another number keeps them
-    /// until it is drained. Default: as many as fit a 64th of the node's memory, at most 629142.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100_000_000))]
-    pub flows: Option<i32>,
-    /// Source ports towards endpoints on other nodes. Default: 2048 to 29999.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub snat_ports: Option<SnatPorts>,
-    /// How long a flow lives without a packet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeouts: Option<FlowTimeouts>,
-}
-
-/// A range of ports; whole groups of eight of it are used.
-#[derive(Serialize, Deserialize, KubeSchema, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("self.last - self.first >= 14")
-        .message("the range must hold a whole group of eight ports: make last at least first + 14")
-)]
-pub struct SnatPorts {
-    /// The lowest port.
-    #[schemars(range(min = 1024, max = 65535))]
-    pub first: i32,
-    /// The highest port.
-    #[schemars(range(min = 1024, max = 65535))]
-    pub last: i32,
-}
-
-/// How long a flow lives without a packet: from 100ms to 720h, written as 1h30m or 500ms.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct FlowTimeouts {
-    /// TCP, until the client has acknowledged the endpoint's SYN. Default: 5s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcp_opening: Option<Duration>,
-    /// TCP. Default: 2h4m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcp_established: Option<Duration>,
-    /// TCP, after one side has closed. Default: 4m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcp_half_closed: Option<Duration>,
-    /// TCP, after both sides have closed, the endpoint first. Default: 1m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcp_endpoint_closed: Option<Duration>,
-    /// TCP, after both sides have closed, the client first, or one has reset. Default: 5s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcp_closed: Option<Duration>,
-    /// UDP, until an answer and a further datagram of the client were seen. Default: 30s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub udp_opening: Option<Duration>,
-    /// UDP. Default: 2m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub udp_established: Option<Duration>,
 }
 
 /// A span of time as GEP-2257 writes it.
@@ -200,7 +128,7 @@ impl JsonSchema for Duration {
             // Four numbers with their units.
             "maxLength": 28,
             "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$",
-            // More than a tick of the kernel's clock, and far from the sign bit of a difference of ticks.
+            // Less than a tick of the proxy (250 ms) means nothing more exact, and nobody waits for a month.
             "x-kubernetes-validations": [{
                 "rule": "duration(self) >= duration('100ms') && duration(self) <= duration('720h')",
                 "message": "a time-out must be from 100ms to 720h",
@@ -218,16 +146,13 @@ impl GatewayConfigSpec {
                 (Some(own), Some(class)) => Some(own.over(class)),
                 (own, class) => own.or(class),
             },
-            client_address: self.client_address.or(class.client_address),
-            // These are a node's, not a Gateway's.
+            http: match (self.http, class.http) {
+                (Some(own), Some(class)) => Some(own.over(class)),
+                (own, class) => own.or(class),
+            },
+            // They are a node's, not a Gateway's.
             devices: class.devices,
-            kernel: class.kernel,
         }
-    }
-
-    /// What endpoints see of a client, in effect.
-    pub fn client_address(&self) -> ClientAddress {
-        self.client_address.unwrap_or(ClientAddress::Any)
     }
 
     /// Where addresses come from, in effect.
@@ -263,14 +188,14 @@ mod tests {
         let class = || {
             spec(json!({
                 "addresses": { "mode": "Pool", "pools": [{ "name": "a", "ranges": ["192.0.2.0/28"] }] },
-                "clientAddress": "Preserve",
+                "http": { "trustedHops": 1 },
                 "devices": { "exclude": ["wg0"] },
             }))
         };
         let own = spec(json!({ "addresses": { "mode": "Node" }, "devices": { "exclude": ["eth0"] } }));
         let expected = json!({
             "addresses": { "mode": "Node", "pools": [{ "name": "a", "ranges": ["192.0.2.0/28"] }] },
-            "clientAddress": "Preserve",
+            "http": { "trustedHops": 1 },
             "devices": { "exclude": ["wg0"] },
         });
         assert_eq!(own.over(class()), spec(expected));

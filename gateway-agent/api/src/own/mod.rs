@@ -5,6 +5,7 @@
 
 pub mod gateway_config;
 pub mod gateway_node;
+pub mod http;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

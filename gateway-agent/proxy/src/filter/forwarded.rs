@@ -1,4 +1,7 @@
 //! What an endpoint is told of the client: X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host.
+//!
+//! Anybody can send these fields. What counts is what this proxy sees of the connection, and what trusted proxies in
+//! front of it have said; all else is the client's own word, and goes no further.
 
 use gateway_agent_tables::http::Scheme;
 
@@ -8,6 +11,11 @@ const FOR: &str = "X-Forwarded-For";
 const PROTO: &str = "X-Forwarded-Proto";
 const HOST: &str = "X-Forwarded-Host";
 
+/// Fields beside those of `X-Forwarded-` that endpoints take for the word of a proxy.
+const OTHERS: [&str; 2] = ["Forwarded", "X-Real-IP"];
+
+const FAMILY: &str = "X-Forwarded-";
+
 /// The client of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarded<'a> {
@@ -16,17 +24,24 @@ pub struct Forwarded<'a> {
     pub scheme: Scheme,
     /// As the client named it.
     pub host: &'a str,
+    /// Proxies in front of this one that are trusted: the client's address is that of the last of them.
+    pub trusted_hops: u8,
 }
 
 impl<'a> Forwarded<'a> {
-    /// The list of addresses with this client at its end; None: the client named no others. What stands before is what
-    /// the client says, and worth no more than it.
+    /// The addresses that trusted proxies have named, with the last of these proxies at the end; None: there is only the
+    /// client.
     pub fn list(&self, fields: &Fields<'_>) -> Option<Vec<u8>> {
-        let mut named = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(FOR)).peekable();
-        named.peek()?;
+        if self.trusted_hops == 0 {
+            return None;
+        }
+        let lines = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(FOR));
+        let named: Vec<_> = lines.flat_map(|field| field.value.split(|byte| *byte == b',')).collect();
+        // Each has named the one before it: further ones are the first one's own word.
+        let trusted = &named[named.len().saturating_sub(self.trusted_hops.into())..];
         let mut list = Vec::new();
-        for field in named {
-            list.extend_from_slice(field.value);
+        for address in trusted.iter().map(|address| address.trim_ascii()) {
+            list.extend_from_slice(address);
             list.extend_from_slice(b", ");
         }
         list.extend_from_slice(self.client.as_bytes());
@@ -35,19 +50,28 @@ impl<'a> Forwarded<'a> {
 
     /// Replaces the fields; `list` is what [`Forwarded::list`] gave.
     pub fn apply(&self, fields: &mut Fields<'a>, list: Option<&'a [u8]>) {
-        for name in [FOR, PROTO, HOST] {
-            fields.remove(name);
+        let trusts = self.trusted_hops > 0;
+        fields.remove(FOR);
+        if !trusts {
+            fields.retain(|name| !is_of_proxies(name));
         }
         fields.push(FOR, list.unwrap_or(self.client.as_bytes()));
-        fields.push(
-            PROTO,
-            match self.scheme {
-                Scheme::Http => b"http",
-                Scheme::Https => b"https",
-            },
-        );
-        if !self.host.is_empty() {
+        if fields.first(PROTO).is_none() {
+            fields.push(
+                PROTO,
+                match self.scheme {
+                    Scheme::Http => b"http",
+                    Scheme::Https => b"https",
+                },
+            );
+        }
+        if fields.first(HOST).is_none() && !self.host.is_empty() {
             fields.push(HOST, self.host.as_bytes());
         }
     }
+}
+
+fn is_of_proxies(name: &str) -> bool {
+    let is_forwarded = name.get(..FAMILY.len()).is_some_and(|start| start.eq_ignore_ascii_case(FAMILY));
+    is_forwarded || OTHERS.iter().any(|other| other.eq_ignore_ascii_case(name))
 }

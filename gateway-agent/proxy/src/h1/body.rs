@@ -36,6 +36,16 @@ impl BodyReader {
         })
     }
 
+    /// The same, but a fault if the body has more than `most` bytes: at once if it names its length, else when it has.
+    pub fn within(mut self, most: Option<u64>) -> Result<Self, Fault> {
+        match (&mut self.0, most) {
+            (State::Length(length), Some(most)) if *length > most => return Err(Fault::BodySize),
+            (State::Chunked(chunks), Some(most)) => chunks.allow(most),
+            _ => {}
+        }
+        Ok(self)
+    }
+
     /// Takes the next piece of the body from the input.
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Piece<'a>, Fault> {
         let data = match &mut self.0 {

@@ -8,6 +8,8 @@ use super::{Fault, HeadLimits};
 pub(super) struct Chunks {
     state: State,
     limits: HeadLimits,
+    /// Bytes of data that may still come.
+    allowed: u64,
     /// The lines of the trailer section, line ends included.
     trailers: Vec<u8>,
 }
@@ -47,7 +49,7 @@ const MAX_EXTENSION: u16 = 1024;
 
 impl Chunks {
     pub(super) fn new(limits: HeadLimits) -> Self {
-        Self { state: State::Size, limits, trailers: Vec::new() }
+        Self { state: State::Size, limits, allowed: u64::MAX, trailers: Vec::new() }
     }
 
     /// Takes what comes next from `input`. Some: data, never empty. None: all of `input` is taken, or the body has ended.
@@ -68,6 +70,10 @@ impl Chunks {
             self.state = self.after(*byte)?;
             *input = rest;
         }
+    }
+
+    pub(super) fn allow(&mut self, bytes: u64) {
+        self.allowed = bytes;
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -93,7 +99,10 @@ impl Chunks {
             (State::Extension { .. }, b'\n') => return Err(Fault::BareLf),
             (State::Extension { .. }, _) => return Err(Fault::ChunkExtension),
             (State::SizeEnd { size: 0 }, b'\n') => State::Trailers,
-            (State::SizeEnd { size }, b'\n') => State::Data { left: size },
+            (State::SizeEnd { size }, b'\n') => {
+                self.allowed = self.allowed.checked_sub(size).ok_or(Fault::BodySize)?;
+                State::Data { left: size }
+            }
             (State::SizeEnd { .. }, _) => return Err(Fault::BareCr),
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataLf, b'\n') => State::Size,

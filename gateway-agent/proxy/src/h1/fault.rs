@@ -1,5 +1,6 @@
 //! Why a message is refused.
 
+use gateway_agent_tables::http::PathFault;
 use http::StatusCode;
 
 /// What is wrong with a message. Append-only: counters are indexed by it.
@@ -59,13 +60,17 @@ pub enum Fault {
     StatusLine,
     #[error("101 Switching Protocols, which nobody asked for")]
     Upgrade,
-    #[error("a path that leaves the root, or has a percent sign without two digits, or NUL")]
+    #[error("a path that leaves the root or hides how it does, or whose encoding is wrong or refused")]
     Path,
+    #[error("a body with more bytes than the Gateway takes")]
+    BodySize,
+    #[error("neither HTTP/1 nor HTTP/2")]
+    Protocol,
 }
 
 impl Fault {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::BareLf,
         Self::BareCr,
         Self::RequestLine,
@@ -93,18 +98,27 @@ impl Fault {
         Self::StatusLine,
         Self::Upgrade,
         Self::Path,
+        Self::BodySize,
+        Self::Protocol,
     ];
 
     /// What a client is answered whose request has this fault. The connection closes after it.
     pub fn status(self) -> StatusCode {
         match self {
             Self::RequestLineSize => StatusCode::URI_TOO_LONG,
+            Self::BodySize => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadSize | Self::FieldCount => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::Connect | Self::UnknownEncoding => StatusCode::NOT_IMPLEMENTED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             _ => StatusCode::BAD_REQUEST,
         }
+    }
+}
+
+impl From<PathFault> for Fault {
+    fn from(_: PathFault) -> Self {
+        Self::Path
     }
 }
 
@@ -117,6 +131,6 @@ mod tests {
         for (index, fault) in Fault::ALL.into_iter().enumerate() {
             assert_eq!(fault as usize, index, "{fault}");
         }
-        assert_eq!(Fault::Path as usize + 1, Fault::ALL.len());
+        assert_eq!(Fault::Protocol as usize + 1, Fault::ALL.len());
     }
 }

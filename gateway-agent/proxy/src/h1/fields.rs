@@ -60,6 +60,11 @@ impl<'a> Fields<'a> {
         self.lines.retain(|line| !line.name.eq_ignore_ascii_case(name));
     }
 
+    /// Keeps the lines whose names fit.
+    pub(crate) fn retain(&mut self, fits: impl Fn(&str) -> bool) {
+        self.lines.retain(|line| fits(line.name));
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Field<'a>> {
         self.lines.iter()
     }

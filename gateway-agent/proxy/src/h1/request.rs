@@ -215,9 +215,20 @@ fn fault(error: httparse::Error, bytes: &[u8]) -> Fault {
         httparse::Error::NewLine if check_line_ends(bytes).is_err() => Fault::BareLf,
         httparse::Error::NewLine if has_bare_cr(bytes) => Fault::BareCr,
         httparse::Error::Version if names_version(line) => Fault::Version,
-        httparse::Error::Token | httparse::Error::Version | httparse::Error::NewLine => Fault::RequestLine,
+        httparse::Error::Token | httparse::Error::Version | httparse::Error::NewLine => {
+            if names_http(line) {
+                Fault::RequestLine
+            } else {
+                Fault::Protocol
+            }
+        }
         other => field_fault(other, bytes),
     }
+}
+
+/// Whether a line could be meant for a request line, although it is none.
+fn names_http(line: &[u8]) -> bool {
+    line.windows(5).any(|part| part.eq_ignore_ascii_case(b"http/"))
 }
 
 /// Whether a request line is right but for its version, which is `HTTP/digit.digit`.

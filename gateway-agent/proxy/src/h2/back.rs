@@ -19,7 +19,9 @@ use tokio::task::spawn_local;
 
 use super::io::Io;
 use super::{Local, PIPE, message};
-use crate::h1::{BodyReader, BodyWriter, Ending, Framing, Piece, RequestHead, write_response_head};
+use crate::h1::{
+    BodyReader, BodyWriter, Ending, Framing, HeadLimits, Piece, RequestHead, write_response_head,
+};
 use crate::socket::Connect;
 use crate::stream::{Fed, Stream};
 use crate::worker::Worker;
@@ -89,7 +91,8 @@ type Pipe = Rc<RefCell<Stream<DuplexStream>>>;
 async fn translate<C: Connect>(worker: Rc<Worker<C>>, pipe: Pipe, mut sender: SendRequest<Upload<C>>) {
     let Some((request, framing)) = read_head(&worker, &pipe).await else { return };
     let to_head = request.method() == Method::HEAD;
-    let limits = worker.server.settings.heads;
+    // The body was checked where the client sent it.
+    let limits = HeadLimits::CARRIED;
     let upload = Upload {
         worker: Rc::clone(&worker),
         pipe: Rc::clone(&pipe),
@@ -109,7 +112,7 @@ async fn read_head<C: Connect>(worker: &Worker<C>, pipe: &Pipe) -> Option<(Reque
             let mut pipe = pipe.borrow_mut();
             let fed = ready!(pipe.poll_feed(cx, &worker.buffers, |input, _| {
                 let received = *input;
-                let head = RequestHead::parse(received, worker.server.settings.heads).ok()??;
+                let head = RequestHead::parse(received, HeadLimits::CARRIED).ok()??;
                 *input = &received[head.len..];
                 Some((converted(&head)?, head.framing))
             }));

@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use gateway_agent_tables::http::HttpLimits;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -17,11 +18,13 @@ use hyper::service::service_fn;
 use tokio::io::{DuplexStream, duplex};
 use tokio::task::spawn_local;
 
+use super::flood::Credit;
 use super::io::Io;
 use super::{Local, PIPE, message};
 use crate::connection;
+use crate::counters::Closed;
 use crate::h1::{
-    AnswerTo, BodyReader, BodyWriter, Fault, Framing, Offers, Piece, RequestLine, ResponseHead,
+    AnswerTo, BodyReader, BodyWriter, Fault, Framing, HeadLimits, Offers, Piece, RequestLine, ResponseHead,
     write_request_head,
 };
 use crate::plan::Peers;
@@ -30,40 +33,61 @@ use crate::stream::{Fed, Stream};
 use crate::telemetry::Protocol;
 use crate::worker::Worker;
 
-/// Streams that a client may have open: what RFC 9113 (6.5.2) recommends at least, and nginx allows.
-const STREAMS: u32 = 128;
+/// Bytes of one stream's body that a client may send before they are passed on: what RFC 9113 (6.9.2) begins with.
+const STREAM_WINDOW: u32 = (64 << 10) - 1;
+
+/// The same of all streams together, which bounds what a connection can make the proxy keep: four that are slow don't
+/// stop the others.
+const CONNECTION_WINDOW: u32 = 256 << 10;
+
+/// Bytes of one stream's answer that wait for the client: as much as fits a frame of the default size.
+const SEND_BUFFER: usize = 16 << 10;
+
+/// Streams that were reset before they were looked at (CVE-2023-44487); h2's default.
+const PENDING_RESETS: usize = 20;
+
+/// Streams that the proxy has reset for the client's mistakes; h2's default is 1,024, and an honest client makes none.
+const ERROR_RESETS: usize = 100;
+
+/// Bytes of the table that compresses heads: what RFC 7541 (RFC 9113, 6.5.2) begins with.
+const HEADER_TABLE: u32 = 4096;
 
 /// Serves a client until either side ends the connection.
-pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, mut client: Stream<S>, peers: Peers) {
-    let (deadline, settings) = (worker.deadlines.add(), worker.server.settings);
+pub(crate) async fn serve<S: Socket, C: Connect>(
+    worker: Rc<Worker<C>>,
+    mut client: Stream<S>,
+    peers: Rc<Peers>,
+) {
+    let (deadline, limits) = (worker.deadlines.add(), *peers.place.limits());
     let open: Rc<Cell<usize>> = Rc::default();
+    let credit = Rc::new(Credit::new(worker.deadlines.now()));
     let before = client.take_received();
-    let io = Io::new(client.socket, before, Rc::clone(&worker));
-    let peers = Peers { is_http2: true, ..peers };
+    let io = Io::new(client.socket, before, Rc::clone(&worker)).with_credit(Rc::clone(&credit));
+    let peers = Rc::new(Peers { is_http2: true, ..(*peers).clone() });
     let service = service_fn(|request| {
-        deadline.set(settings.idle_timeout);
-        handle(Rc::clone(&worker), peers.clone(), request, Open::of(&open))
+        deadline.set(limits.idle_timeout);
+        handle(Rc::clone(&worker), Rc::clone(&peers), request, Open::of(&open), Rc::clone(&credit))
     });
-    let limit = u32::try_from(settings.heads.bytes).unwrap_or(u32::MAX);
-    let mut builder = http2::Builder::new(Local);
-    builder.max_concurrent_streams(STREAMS).max_header_list_size(limit);
-    let mut connection = pin!(builder.serve_connection(io, service));
-    deadline.set(settings.idle_timeout);
+    let mut connection = pin!(builder(&limits).serve_connection(io, service));
+    deadline.set(limits.idle_timeout);
     let mut ends = false;
     poll_fn(|cx| {
         loop {
-            if connection.as_mut().poll(cx).is_ready() {
+            if let Poll::Ready(end) = connection.as_mut().poll(cx) {
+                if let Some(reason) = end.err().and_then(|error| fault(&error, &credit)) {
+                    worker.server.counters.count_closed(reason);
+                }
                 return Poll::Ready(());
             }
             let late = deadline.poll(cx).is_ready();
             if late && open.get() > 0 {
-                deadline.set(settings.idle_timeout);
+                deadline.set(limits.idle_timeout);
             } else if late && ends {
                 // The client was told, and has left the connection open.
                 return Poll::Ready(());
             } else if late || (worker.is_draining() && !ends) {
                 ends = true;
-                deadline.set(settings.idle_timeout);
+                deadline.set(limits.idle_timeout);
                 connection.as_mut().graceful_shutdown();
             } else {
                 return Poll::Pending;
@@ -71,6 +95,34 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, mut clie
         }
     })
     .await;
+}
+
+/// What hyper and h2 leave to chance is said here.
+fn builder(limits: &HttpLimits) -> http2::Builder<Local> {
+    let mut builder = http2::Builder::new(Local);
+    builder
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.head_bytes)
+        .header_table_size(HEADER_TABLE)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(ERROR_RESETS);
+    builder
+}
+
+/// What the client has done wrong; None: nothing, its connection broke.
+fn fault(error: &hyper::Error, credit: &Credit) -> Option<Closed> {
+    if credit.is_flooded() {
+        return Some(Closed::Flood);
+    }
+    let error = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+    match error.reason()? {
+        h2::Reason::ENHANCE_YOUR_CALM => Some(Closed::Flood),
+        _ if error.is_library() => Some(Closed::Http2),
+        _ => None,
+    }
 }
 
 /// An open stream.
@@ -91,9 +143,10 @@ impl Drop for Open {
 
 async fn handle<C: Connect>(
     worker: Rc<Worker<C>>,
-    peers: Peers,
+    peers: Rc<Peers>,
     request: Request<Incoming>,
     open: Open,
+    credit: Rc<Credit>,
 ) -> Result<Response<Bridge<C>>, Infallible> {
     let (parts, body) = request.into_parts();
     let (ours, theirs) = duplex(PIPE);
@@ -105,6 +158,7 @@ async fn handle<C: Connect>(
         writer: if framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain },
         answer: None,
         trailers: None,
+        credit,
         _open: open,
     };
     let Some(host) = host(&parts) else {
@@ -117,10 +171,11 @@ async fn handle<C: Connect>(
     let offers = Offers { trailers: message::takes_trailers(&parts.headers), ..Offers::default() };
     let fields = message::fields(&parts.headers, cookies.as_deref());
     write_request_head(bridge.pipe.waiting(&worker.buffers), line, &fields, framing, offers);
-    spawn_local(connection::serve(worker, theirs, peers));
+    spawn_local(connection::serve(worker, theirs, Some(peers)));
     let to = AnswerTo::new(&parts.method, false);
     Ok(match poll_fn(|cx| bridge.poll_head(cx, to)).await {
         Some(head) => {
+            bridge.credit.earn_answer();
             let mut response = Response::new(bridge);
             (*response.status_mut(), *response.headers_mut()) = head;
             response
@@ -152,6 +207,7 @@ struct Bridge<C: Connect> {
     /// None: its head isn't there, or there is no body any more.
     answer: Option<BodyReader>,
     trailers: Option<HeaderMap>,
+    credit: Rc<Credit>,
     _open: Open,
 }
 
@@ -168,7 +224,8 @@ impl<C: Connect> Bridge<C> {
         loop {
             let _ = self.poll_upload(cx);
             let Self { worker, pipe, answer, .. } = self;
-            let limits = worker.server.settings.heads;
+            // The exchange has checked it.
+            let limits = HeadLimits::CARRIED;
             let fed = ready!(pipe.poll_feed(cx, &worker.buffers, |input, _| {
                 loop {
                     let received = *input;
@@ -272,6 +329,7 @@ impl<C: Connect> Body for Bridge<C> {
             };
             let data = data.map_err(io::Error::other)?;
             if !data.is_empty() {
+                self.credit.earn_data(data.len());
                 return Poll::Ready(Some(Ok(Frame::data(data.into()))));
             }
         }

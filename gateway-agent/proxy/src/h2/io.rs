@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::ReadBuf;
 
+use super::PREFACE;
+use super::flood::{Credit, Frames};
 use crate::socket::{Connect, Socket};
 use crate::worker::Worker;
 
@@ -16,11 +18,26 @@ pub(super) struct Io<S, C: Connect> {
     socket: S,
     before: Vec<u8>,
     worker: Rc<Worker<C>>,
+    /// None: an endpoint, whose frames are taken as they come.
+    guard: Option<(Rc<Credit>, Frames)>,
 }
 
 impl<S, C: Connect> Io<S, C> {
     pub(super) fn new(socket: S, before: Vec<u8>, worker: Rc<Worker<C>>) -> Self {
-        Self { socket, before, worker }
+        Self { socket, before, worker, guard: None }
+    }
+
+    /// Ends the connection when the client's credit does.
+    pub(super) fn with_credit(self, credit: Rc<Credit>) -> Self {
+        Self { guard: Some((credit, Frames::after(PREFACE.len()))), ..self }
+    }
+
+    fn check(&mut self, read: &[u8]) -> io::Result<()> {
+        let now = self.worker.deadlines.now();
+        match &mut self.guard {
+            Some((credit, frames)) => credit.pay(frames, read, now).map_err(io::Error::other),
+            None => Ok(()),
+        }
     }
 }
 
@@ -32,8 +49,9 @@ impl<S: Socket, C: Connect> Read for Io<S, C> {
     ) -> Poll<io::Result<()>> {
         if !self.before.is_empty() {
             let len = self.before.len().min(into.remaining());
-            into.put_slice(&self.before[..len]);
-            self.before.drain(..len);
+            let taken: Vec<u8> = self.before.drain(..len).collect();
+            self.check(&taken)?;
+            into.put_slice(&taken);
             return Poll::Ready(Ok(()));
         }
         let worker = Rc::clone(&self.worker);
@@ -41,6 +59,7 @@ impl<S: Socket, C: Connect> Read for Io<S, C> {
         let len = scratch.len().min(into.remaining());
         let mut read = ReadBuf::new(&mut scratch[..len]);
         ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read))?;
+        self.check(read.filled())?;
         into.put_slice(read.filled());
         Poll::Ready(Ok(()))
     }

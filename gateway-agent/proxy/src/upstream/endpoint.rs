@@ -35,6 +35,13 @@ impl InFlight {
         endpoint.in_flight.fetch_add(1, Relaxed);
         Self(Arc::clone(endpoint))
     }
+
+    /// None: the endpoint has as many as it may have.
+    pub(crate) fn within(endpoint: &Arc<Endpoint>, limit: Option<u32>) -> Option<Self> {
+        // Dropped, it no longer counts.
+        let one_more = Self::of(endpoint);
+        limit.is_none_or(|limit| endpoint.in_flight() <= limit).then_some(one_more)
+    }
 }
 
 impl Drop for InFlight {

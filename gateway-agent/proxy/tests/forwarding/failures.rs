@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use gateway_agent_proxy::Reason;
 use gateway_agent_proxy::h1::Fault;
-use gateway_agent_proxy::{Reason, Settings};
-use gateway_agent_tables::http::{Retry, RetryCode, Timeout, Timeouts};
+use gateway_agent_tables::http::{HttpLimits, Retry, RetryCode, Timeout, Timeouts};
 use tokio::net::TcpListener;
 
-use crate::rig::{Act, Origin, Proxy, backend, rule, run, split, tables};
+use crate::rig::{Act, Origin, Proxy, backend, rule, run, split};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -148,10 +148,8 @@ fn time_outs_are_answered_with_504() {
             assert_eq!(proxy.ask(GET).await.status, 504);
             assert!((200..1000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
         }
-        let proxy =
-            Proxy::start(Settings { stall_timeout: Duration::from_millis(500), ..Settings::default() }).await;
-        let rule = rule(split(vec![backend("web", 1, vec![])]));
-        proxy.server.update(&tables(proxy.address, vec![("/", rule)], &[("web", &[origin.address])]));
+        let limits = HttpLimits { stall_timeout: Duration::from_millis(500), ..HttpLimits::default() };
+        let proxy = Proxy::limited(limits, &[origin.address]).await;
         assert_eq!(proxy.ask(GET).await.status, 504);
         let body = proxy.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel").await;
         assert_eq!(body.status, 408, "the client is late, not the endpoint");

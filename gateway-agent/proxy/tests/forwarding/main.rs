@@ -2,7 +2,10 @@
 
 mod connections;
 mod failures;
+mod floods;
+mod h2spec;
 mod http2;
+mod limits;
 mod messages;
 mod rig;
 mod routes;

@@ -13,9 +13,9 @@ use gateway_agent_proxy::h1::{
 };
 use gateway_agent_proxy::{Server, Settings, Tcp, Worker};
 use gateway_agent_tables::http::{
-    BackendProtocol, Filter, HostRoutes, HttpAction, HttpBackend, HttpFrontend, HttpListener, HttpMatch,
-    HttpRoute, HttpRouteKind, HttpRouteRule, HttpRule, HttpRuleName, HttpService, HttpSplit, HttpTables,
-    HttpTarget, Path, PathMatch, RouteAge, Scheme, Timeouts, Upstream,
+    BackendProtocol, Filter, HostRoutes, HttpAction, HttpBackend, HttpFrontend, HttpLimits, HttpListener,
+    HttpMatch, HttpRoute, HttpRouteKind, HttpRouteRule, HttpRule, HttpRuleName, HttpService, HttpSettings,
+    HttpSplit, HttpTables, HttpTarget, Path, PathMatch, RouteAge, Scheme, Timeouts, Upstream,
 };
 use gateway_agent_tables::{
     Endpoint, EndpointSet, FrontendKey, HostPattern, ListenerName, ObjectName, Protocol,
@@ -28,8 +28,12 @@ use tokio::time::timeout;
 
 /// Runs a test on a local runtime. None of them takes long: one that hangs fails.
 pub(crate) fn run(test: impl Future<Output = ()>) {
+    run_within(Duration::from_secs(30), test);
+}
+
+pub(crate) fn run_within(limit: Duration, test: impl Future<Output = ()>) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-    let limited = async { timeout(Duration::from_secs(30), test).await.expect("the test hangs") };
+    let limited = async { timeout(limit, test).await.expect("the test hangs") };
     runtime.expect("a runtime").block_on(limited);
 }
 
@@ -94,7 +98,12 @@ pub(crate) fn tables(
         )]),
         listeners: BTreeMap::from([(
             listener,
-            HttpListener { scheme: Scheme::Http, port, hosts: BTreeMap::from([(HostPattern::Any, routes)]) },
+            HttpListener {
+                scheme: Scheme::Http,
+                port,
+                settings: HttpSettings::default(),
+                hosts: BTreeMap::from([(HostPattern::Any, routes)]),
+            },
         )]),
         http_routes: BTreeMap::from([(object("web"), Arc::new(route))]),
         grpc_routes: BTreeMap::new(),
@@ -115,6 +124,21 @@ impl Proxy {
             }
         });
         Self { server, address }
+    }
+
+    /// One that gives every request to these endpoints, with these settings of the Gateway.
+    pub(crate) async fn set(settings: HttpSettings, endpoints: &[SocketAddr]) -> Self {
+        let proxy = Self::start(Settings::default()).await;
+        let rule = rule(split(vec![backend("web", 1, vec![])]));
+        let mut tables = tables(proxy.address, vec![("/", rule)], &[("web", endpoints)]);
+        tables.listeners.values_mut().for_each(|listener| listener.settings = settings);
+        proxy.server.update(&tables);
+        proxy
+    }
+
+    /// The same with these limits.
+    pub(crate) async fn limited(limits: HttpLimits, endpoints: &[SocketAddr]) -> Self {
+        Self::set(HttpSettings { limits, ..HttpSettings::default() }, endpoints).await
     }
 
     /// One that gives every request to these endpoints.

@@ -2,8 +2,8 @@
 
 use gateway_agent_tables::http::{
     AllowList, AuthProtocol, Cors, Filter, GrpcMatch, GrpcNameMatch, HeaderEdits, HeaderMatch, HttpAction,
-    HttpBackend, HttpMatch, HttpRoute, HttpRule, HttpTables, HttpTarget, Origin, PathMatch, PathRewrite,
-    Redirect, SessionToken, Timeout, ValueMatch,
+    HttpBackend, HttpMatch, HttpRoute, HttpRule, HttpSettings, HttpTables, HttpTarget, Origin, PathMatch,
+    PathRewrite, Redirect, SessionToken, Timeout, ValueMatch,
 };
 use serde_json::{Map, Value, json};
 
@@ -23,10 +23,13 @@ pub(crate) fn show(tables: &HttpTables) -> Value {
             (host.to_string(), grpc.chain(http).collect::<Vec<_>>().into())
         });
         let hosts: Map<_, _> = hosts.collect();
-        (
-            name.to_string(),
-            json!({ "serves": format!("{} on {}", listener.scheme, listener.port), "hosts": hosts }),
-        )
+        let mut shown =
+            json!({ "serves": format!("{} on {}", listener.scheme, listener.port), "hosts": hosts });
+        // The defaults go without saying.
+        if listener.settings != HttpSettings::default() {
+            shown["settings"] = format!("{:?}", listener.settings).into();
+        }
+        (name.to_string(), shown)
     });
     let services = tables.services.iter().map(|(service, endpoints)| {
         (service.to_string(), endpoints.ready.iter().map(show_endpoint).collect::<Vec<_>>().into())

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::{
-    GrpcMatch, HostRoutes, HttpFrontend, HttpListener, HttpMatch, HttpRoute, HttpRule, HttpTables, Scheme,
+    GrpcMatch, HostRoutes, HttpFrontend, HttpListener, HttpMatch, HttpRoute, HttpRule, HttpSettings,
+    HttpTables, Scheme,
 };
 use crate::{FrontendKey, ListenerName, ObjectName};
 
@@ -43,6 +44,8 @@ pub struct ListenerMatcher {
     pub scheme: Scheme,
     /// As the Gateway has it.
     pub port: NonZeroU16,
+    /// Of its Gateway.
+    pub settings: HttpSettings,
     http: HostMap<Arc<Host<HttpMatch, Paths>>>,
     grpc: HostMap<Arc<Host<GrpcMatch, Services>>>,
 }
@@ -118,6 +121,7 @@ impl ListenerMatcher {
             name: name.clone(),
             scheme: listener.scheme,
             port: listener.port,
+            settings: listener.settings,
             http: http.collect(),
             grpc: grpc.collect(),
         }

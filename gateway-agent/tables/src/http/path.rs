@@ -4,10 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::normal::{is_plain, spell};
 use crate::HostPattern;
 
-/// An absolute path without query, as RFC 3986 (3.3) spells it: percent-encodings complete, no empty, `.` or `..`
-/// segment. That leaves nothing that normalising a request's path could take away, so what is matched is what is
+/// An absolute path without query, spelled as those of requests are once they are normalised (`%41` is `A`), without
+/// empty, `.` or `..` segment. That leaves nothing that normalising could take away, so what is matched is what is
 /// forwarded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -40,18 +41,19 @@ impl Path {
         let Some(segments) = text.strip_prefix('/') else {
             return Err(InvalidPath::Relative(text.to_owned()));
         };
-        if !is_spelled_well(text.as_bytes()) {
+        if !text.bytes().all(|byte| byte == b'%' || is_plain(byte)) {
             return Err(InvalidPath::Character(text.to_owned()));
         }
-        if text.contains("%2f") || text.contains("%2F") {
+        let spelled = spell(text).map_err(|_| InvalidPath::Character(text.to_owned()))?;
+        if spelled.contains("%2F") {
             return Err(InvalidPath::EncodedSlash(text.to_owned()));
         }
         // The last segment may be empty: a path may end in a slash.
         let inner_empty = segments.contains("//") || segments.starts_with('/');
-        if inner_empty || segments.split('/').any(|segment| matches!(segment, "." | "..")) {
+        if inner_empty || spelled.split('/').any(|segment| matches!(segment, "." | "..")) {
             return Err(InvalidPath::Segment(text.to_owned()));
         }
-        Ok(Self(text.into()))
+        Ok(Self(spelled.into()))
     }
 
     /// `/`
@@ -66,18 +68,6 @@ impl Path {
     /// As a prefix: without the slash at its end, which the API ignores; empty for `/`.
     pub fn as_prefix(&self) -> &str {
         self.0.strip_suffix('/').unwrap_or(&self.0)
-    }
-}
-
-/// The characters of RFC 3986's `pchar`, and slashes.
-fn is_spelled_well(mut bytes: &[u8]) -> bool {
-    loop {
-        bytes = match bytes {
-            [] => return true,
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
-            [byte, rest @ ..] if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(byte) => rest,
-            _ => return false,
-        };
     }
 }
 
@@ -143,12 +133,20 @@ mod tests {
         for text in ["/", "/a", "/a/", "/a/b.c", "/%41", "/...", "/~!$&'()*+,;=:@"] {
             assert!(Path::parse(text).is_ok(), "{text}");
         }
-        for text in
-            ["", "a", "//", "/a//b", "/.", "/a/..", "/a/./b", "/%", "/%4", "/%4g", "/a b", "/a?b", "/a#b"]
-        {
+        for text in [
+            "", "a", "//", "/a//b", "/.", "/a/..", "/a/./b", "/%", "/%4", "/%4g", "/%00", "/%2e/a", "/a b",
+            "/a?b", "/a#b",
+        ] {
             assert!(Path::parse(text).is_err(), "{text}");
         }
         assert_eq!(Path::parse("/a%2Fb"), Err(InvalidPath::EncodedSlash("/a%2Fb".to_owned())));
+    }
+
+    #[test]
+    fn a_path_is_spelled_as_requests_are() {
+        for (text, path) in [("/%41%7e/b", "/A~/b"), ("/%c3%a4", "/%C3%A4"), ("/%21!", "/%21!")] {
+            assert_eq!(Path::parse(text).expect("a path").as_str(), path);
+        }
     }
 
     #[test]
