@@ -11,11 +11,11 @@ use crate::deadline::Deadline;
 use crate::forward::{Outcome, forward};
 use crate::h1::{Fault, Persistence};
 use crate::h2;
-use crate::plan::{Answered, Peers, Plan, Planner, ending};
+use crate::plan::{Answered, Peers, Plan, ending};
 use crate::reply::{Reason, Reply};
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
-use crate::telemetry::Protocol;
+use crate::telemetry::{Protocol, Traffic};
 use crate::worker::Worker;
 
 /// How long a closed connection is read from, so that what the client is still sending doesn't reset it before the
@@ -74,6 +74,40 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
     }
 }
 
+/// Serves one request of HTTP/2, whose body comes through this socket; it ends with the answer. `head` is how many bytes
+/// the request's had.
+pub(crate) async fn serve_one<S: Socket, C: Connect>(
+    worker: Rc<Worker<C>>,
+    socket: S,
+    plan: Result<Plan, Fault>,
+    head: u64,
+) {
+    let mut client = Stream::new(socket);
+    let deadline = worker.deadlines.add();
+    let (outcome, mut record) = match plan {
+        Ok(Plan::Forward(mut request)) => {
+            (forward(&worker, &mut client, &deadline, &mut request).await, request.record)
+        }
+        Ok(Plan::Reply(answered, record)) => (Outcome::Reply(answered), record),
+        // It was planned from a head.
+        Ok(Plan::Http2) => return,
+        Err(fault) => {
+            worker.server.counters.count_fault(fault);
+            let record = worker.meter.unmatched(Protocol::Http2);
+            (Outcome::Reply(Answered::and_close(Reply::fault(fault))), record)
+        }
+    };
+    if let Outcome::Reply(answered) = outcome {
+        record.answer(answered.reply.status().as_u16());
+        answer(&worker, &mut client, &answered);
+        // An error: nobody waits for it any more.
+        let _ = poll_fn(|cx| client.poll_flush(cx)).await;
+    }
+    let traffic = client.traffic();
+    record.finish(Traffic { received: head + traffic.received, ..traffic });
+    client.rest(&worker.buffers);
+}
+
 /// What came from a client.
 enum Received {
     Plan(Plan),
@@ -92,13 +126,8 @@ async fn next_plan<S: Socket, C: Connect>(
     peers: &Peers,
     is_first: bool,
 ) -> Received {
-    let (settings, limits) = (&worker.server.settings, peers.place.limits());
-    let plan = |input: &mut &[u8]| {
-        let routing = worker.server.routing.load();
-        let buffers = &worker.buffers;
-        let (meter, random) = (&worker.meter, &|| worker.random());
-        Planner { peers, routing: &routing, settings, buffers, meter, random }.plan(input)
-    };
+    let limits = peers.place.limits();
+    let plan = |input: &mut &[u8]| worker.with_planner(peers, |planner| planner.plan(input));
     let mut read = client.feed_received(plan);
     let mut begun = read.is_some();
     deadline.set(if begun { limits.head_timeout } else { limits.idle_timeout });

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// How often a worker looks for late tasks.
-pub(crate) const TICK: Duration = Duration::from_millis(250);
+pub(crate) const TICK: Duration = Duration::from_millis(1000 / PER_SECOND);
+const PER_SECOND: u64 = 4;
 
 /// The deadlines of a worker's tasks.
 #[derive(Debug, Default)]
@@ -87,7 +88,23 @@ impl Deadline {
     }
 }
 
-/// Whole ticks that hold this duration.
+/// Whole ticks that hold this duration. Several times per request, so in numbers of one word.
 pub(crate) fn ticks(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX)
+    let whole = duration.as_secs().saturating_mul(PER_SECOND);
+    let rest = u64::from(duration.subsec_millis()).div_ceil(1000 / PER_SECOND);
+    u32::try_from(whole.saturating_add(rest)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_hold_durations() {
+        for (milliseconds, expected) in
+            [(0, 0), (1, 1), (250, 1), (251, 2), (1000, 4), (75_001, 301), (u64::MAX, u32::MAX)]
+        {
+            assert_eq!(ticks(Duration::from_millis(milliseconds)), expected, "{milliseconds}");
+        }
+    }
 }

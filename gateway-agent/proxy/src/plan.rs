@@ -181,8 +181,7 @@ impl Planner<'_> {
     /// Reads the request that `input` begins with and decides; None: its head isn't complete. Takes the head from the
     /// input and what is there of the body.
     pub(crate) fn plan(self, input: &mut &[u8]) -> Result<Option<Plan>, Fault> {
-        // Pipes never carry it.
-        if !self.peers.is_http2 && input.starts_with(PREFACE) {
+        if input.starts_with(PREFACE) {
             return Ok(Some(Plan::Http2));
         }
         if PREFACE.starts_with(input) {
@@ -190,20 +189,25 @@ impl Planner<'_> {
         }
         let Some(head) = RequestHead::parse(input, self.peers.place.heads())? else { return Ok(None) };
         let mut rest = &input[head.len..];
+        let plan = self.plan_head(head, &mut rest)?;
+        *input = rest;
+        Ok(Some(plan))
+    }
+
+    /// Decides about a request with this head, and takes from `rest` what is there of its body.
+    pub(crate) fn plan_head(self, head: RequestHead<'_>, rest: &mut &[u8]) -> Result<Plan, Fault> {
         let (to_head, persistence, framing) = (head.method == Method::HEAD, head.persistence, head.framing);
-        let plan = match self.decide(head)? {
+        Ok(match self.decide(head)? {
             Ok(mut forward) => {
-                take_body(&mut rest, &mut forward)?;
+                take_body(rest, &mut forward)?;
                 Plan::Forward(forward)
             }
             Err((reply, record)) => {
                 let mut body = BodyReader::new(framing, self.peers.place.heads());
-                while let Piece::Data(_) = body.next(&mut rest)? {}
+                while let Piece::Data(_) = body.next(rest)? {}
                 Plan::Reply(Answered::new(reply, to_head, persistence, &body), record)
             }
-        };
-        *input = rest;
-        Ok(Some(plan))
+        })
     }
 
     fn decide(self, head: RequestHead<'_>) -> Result<Result<Box<Forward>, (Reply, Record)>, Fault> {

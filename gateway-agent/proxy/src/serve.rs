@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UnixStream};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -208,29 +208,47 @@ struct Worker {
 
 impl Worker {
     fn start(index: usize, shared: &Arc<Shared>, open: &mpsc::Sender<()>) -> io::Result<Self> {
-        let (sockets, mut received) = mpsc::unbounded_channel();
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (sockets, received) = mpsc::unbounded_channel();
         let (shared, open) = (Arc::clone(shared), open.clone());
+        let (started, begun) = std::sync::mpsc::channel();
         let work = move || {
-            LocalSet::new().block_on(&runtime, async {
-                let http = http::Worker::start(Arc::clone(&shared.server), Tcp);
-                while let Some((set, socket)) = received.recv().await {
-                    match listener(socket) {
-                        Ok(listener) => {
-                            let (shared, http) = (Arc::clone(&shared), Rc::clone(&http));
-                            spawn_local(accept(listener, set, shared, http, open.clone()));
-                        }
-                        Err(error) => warn!("a socket of the agent can't be used: {error}"),
-                    }
+            // A local one stays on the thread that makes it.
+            match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => {
+                    let _ = started.send(Ok(()));
+                    work(&runtime, &shared, received, open);
                 }
-                // The process is to end: it does when the last connection has, and this thread with it.
-                drop(open);
-                std::future::pending::<()>().await;
-            });
+                Err(error) => drop(started.send(Err(error))),
+            }
         };
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)?;
+        begun.recv().map_err(io::Error::other)??;
         Ok(Self { sockets })
     }
+}
+
+/// Accepts at the sockets that come, until the process ends.
+fn work(
+    runtime: &LocalRuntime,
+    shared: &Arc<Shared>,
+    mut sockets: mpsc::UnboundedReceiver<(u64, BlockingListener)>,
+    open: mpsc::Sender<()>,
+) {
+    runtime.block_on(async {
+        let http = http::Worker::start(Arc::clone(&shared.server), Tcp);
+        while let Some((set, socket)) = sockets.recv().await {
+            match listener(socket) {
+                Ok(listener) => {
+                    let (shared, http) = (Arc::clone(shared), Rc::clone(&http));
+                    spawn_local(accept(listener, set, shared, http, open.clone()));
+                }
+                Err(error) => warn!("a socket of the agent can't be used: {error}"),
+            }
+        }
+        // The process is to end: it does when the last connection has, and this thread with it.
+        drop(open);
+        std::future::pending::<()>().await;
+    });
 }
 
 fn listener(socket: BlockingListener) -> io::Result<TcpListener> {

@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use crate::connection;
 use crate::deadline::{Deadlines, TICK, ticks};
 use crate::h2;
-use crate::plan::Peers;
+use crate::plan::{Peers, Planner};
 use crate::server::Server;
 use crate::socket::{Connect, Socket};
 use crate::telemetry::Meter;
@@ -84,6 +84,13 @@ impl<C: Connect> Worker<C> {
     ) -> impl Future<Output = ()> + use<S, C> {
         let peers = Peers::new(local, peer, &self.server.routing.load());
         connection::serve(Rc::clone(self), socket, peers.map(Rc::new))
+    }
+
+    /// Decides about a request by the tables of now.
+    pub(crate) fn with_planner<T>(&self, peers: &Peers, decide: impl FnOnce(Planner<'_>) -> T) -> T {
+        let routing = self.server.routing.load();
+        let (settings, buffers, meter) = (&self.server.settings, &self.buffers, &self.meter);
+        decide(Planner { peers, routing: &routing, settings, buffers, meter, random: &|| self.random() })
     }
 
     /// Even over all of u32.

@@ -76,6 +76,32 @@ impl<'a> RequestHead<'a> {
             len,
         }))
     }
+
+    /// The head of a request that came in another form, with the checks that a head's parts meet in this one. What
+    /// belongs to a connection must not be among the fields.
+    pub fn of_parts(
+        method: &Method,
+        target: &'a str,
+        host: &'a str,
+        fields: Fields<'a>,
+        framing: Framing,
+    ) -> Result<Self, Fault> {
+        let (target, _) = Target::parse(method, target)?;
+        check_host(host)?;
+        Ok(Self {
+            method: method.clone(),
+            version: Version::Http11,
+            target,
+            host,
+            fields,
+            framing,
+            persistence: Persistence::Keep,
+            upgrade: None,
+            expects_continue: false,
+            takes_trailers: false,
+            len: 0,
+        })
+    }
 }
 
 /// The connection's options (RFC 9110, 7.6.1) that mean something here.

@@ -13,12 +13,12 @@ use http::header::{CONTENT_LENGTH, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
-use tokio::io::{DuplexStream, duplex};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-use super::io::Io;
-use super::{Local, PIPE, message};
+use super::io::{Flushing, Io};
+use super::pipe::{self, pipe};
+use super::{Local, message};
 use crate::h1::{
     BodyReader, BodyWriter, Ending, Framing, HeadLimits, Piece, RequestHead, write_response_head,
 };
@@ -53,13 +53,13 @@ impl<C: Connect> Connections<C> {
 pub(crate) async fn open<C: Connect>(
     worker: &Rc<Worker<C>>,
     endpoint: SocketAddr,
-) -> io::Result<(DuplexStream, oneshot::Sender<()>)> {
+) -> io::Result<(pipe::Pipe, oneshot::Sender<()>)> {
     let known = worker.http2.0.borrow().get(&endpoint).filter(|sender| !sender.is_closed()).cloned();
     let sender = match known {
         Some(sender) => sender,
         None => connect(worker, endpoint).await?,
     };
-    let (ours, theirs) = duplex(PIPE);
+    let (ours, theirs) = pipe();
     let pipe = Rc::new(RefCell::new(Stream::new(theirs)));
     let (alive, mut given_up) = oneshot::channel();
     let mut carried = Box::pin(translate(Rc::clone(worker), pipe, sender));
@@ -75,7 +75,8 @@ async fn connect<C: Connect>(
     endpoint: SocketAddr,
 ) -> io::Result<SendRequest<Upload<C>>> {
     let socket = worker.connector.connect(endpoint).await?;
-    let io = Io::new(socket, Vec::new(), Rc::clone(worker));
+    // hyper writes from a task of its own.
+    let (io, _) = Io::new(Stream::new(socket), Rc::clone(worker), Flushing::ByHyper);
     let (sender, connection) = http2::handshake(Local, io).await.map_err(io::Error::other)?;
     spawn_local(async move {
         // Whoever has a request on it learns of the failure.
@@ -85,7 +86,7 @@ async fn connect<C: Connect>(
     Ok(sender)
 }
 
-type Pipe = Rc<RefCell<Stream<DuplexStream>>>;
+type Pipe = Rc<RefCell<Stream<pipe::Pipe>>>;
 
 /// Carries one request and its answer. What fails ends the pipe, as an endpoint that closes its connection would.
 async fn translate<C: Connect>(worker: Rc<Worker<C>>, pipe: Pipe, mut sender: SendRequest<Upload<C>>) {

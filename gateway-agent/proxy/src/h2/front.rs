@@ -15,22 +15,20 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use tokio::io::{DuplexStream, duplex};
 use tokio::task::spawn_local;
 
 use super::flood::Credit;
-use super::io::Io;
-use super::{Local, PIPE, message};
+use super::io::{Flushing, Io, poll_turn};
+use super::pipe::{Pipe, pipe};
+use super::{Local, message};
 use crate::connection;
 use crate::counters::Closed;
 use crate::h1::{
-    AnswerTo, BodyReader, BodyWriter, Fault, Framing, HeadLimits, Offers, Piece, RequestLine, ResponseHead,
-    write_request_head,
+    AnswerTo, BodyReader, BodyWriter, Fault, Framing, HeadLimits, Piece, RequestHead, ResponseHead,
 };
-use crate::plan::Peers;
+use crate::plan::{Peers, Plan};
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
-use crate::telemetry::Protocol;
 use crate::worker::Worker;
 
 /// Bytes of one stream's body that a client may send before they are passed on: what RFC 9113 (6.9.2) begins with.
@@ -53,16 +51,12 @@ const ERROR_RESETS: usize = 100;
 const HEADER_TABLE: u32 = 4096;
 
 /// Serves a client until either side ends the connection.
-pub(crate) async fn serve<S: Socket, C: Connect>(
-    worker: Rc<Worker<C>>,
-    mut client: Stream<S>,
-    peers: Rc<Peers>,
-) {
+pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, client: Stream<S>, peers: Rc<Peers>) {
     let (deadline, limits) = (worker.deadlines.add(), *peers.place.limits());
     let open: Rc<Cell<usize>> = Rc::default();
     let credit = Rc::new(Credit::new(worker.deadlines.now()));
-    let before = client.take_received();
-    let io = Io::new(client.socket, before, Rc::clone(&worker)).with_credit(Rc::clone(&credit));
+    let (io, client) = Io::new(client, Rc::clone(&worker), Flushing::ByTurn);
+    let io = io.with_credit(Rc::clone(&credit));
     let peers = Rc::new(Peers { is_http2: true, ..(*peers).clone() });
     let service = service_fn(|request| {
         deadline.set(limits.idle_timeout);
@@ -73,8 +67,9 @@ pub(crate) async fn serve<S: Socket, C: Connect>(
     let mut ends = false;
     poll_fn(|cx| {
         loop {
-            if let Poll::Ready(end) = connection.as_mut().poll(cx) {
-                if let Some(reason) = end.err().and_then(|error| fault(&error, &credit)) {
+            if let Poll::Ready(end) = poll_turn(connection.as_mut(), &client, &worker, cx) {
+                let error = end.and_then(Result::err);
+                if let Some(reason) = error.and_then(|error| fault(&error, &credit)) {
                     worker.server.counters.count_closed(reason);
                 }
                 return Poll::Ready(());
@@ -149,10 +144,13 @@ async fn handle<C: Connect>(
     credit: Rc<Credit>,
 ) -> Result<Response<Bridge<C>>, Infallible> {
     let (parts, body) = request.into_parts();
-    let (ours, theirs) = duplex(PIPE);
     let framing = message::framing(&parts.headers, body.is_end_stream());
+    let plan = plan(&worker, &peers, &parts, framing);
+    let received = message::head_bytes(&parts);
+    let (ours, theirs) = pipe();
     let mut bridge = Bridge {
-        worker: Rc::clone(&worker),
+        exchange: Some(Box::pin(connection::serve_one(Rc::clone(&worker), theirs, plan, received))),
+        worker,
         pipe: Stream::new(ours),
         request: (!matches!(framing, Framing::None)).then_some(body),
         writer: if framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain },
@@ -161,19 +159,14 @@ async fn handle<C: Connect>(
         credit,
         _open: open,
     };
-    let Some(host) = host(&parts) else {
-        worker.server.counters.count_fault(Fault::Host);
-        worker.meter.unmatched(Protocol::Http2).refuse(StatusCode::BAD_REQUEST.as_u16());
-        return Ok(bridge.refused(StatusCode::BAD_REQUEST));
-    };
-    let cookies = message::cookies(&parts.headers);
-    let line = RequestLine { method: &parts.method, path: parts.uri.path(), query: parts.uri.query(), host };
-    let offers = Offers { trailers: message::takes_trailers(&parts.headers), ..Offers::default() };
-    let fields = message::fields(&parts.headers, cookies.as_deref());
-    write_request_head(bridge.pipe.waiting(&worker.buffers), line, &fields, framing, offers);
-    spawn_local(connection::serve(worker, theirs, Some(peers)));
     let to = AnswerTo::new(&parts.method, false);
-    Ok(match poll_fn(|cx| bridge.poll_head(cx, to)).await {
+    let head = poll_fn(|cx| bridge.poll_head(cx, to)).await;
+    // Small answers are there with their heads. From here on hyper polls the body only if the client has room for it;
+    // the exchange goes on by itself, with its deadlines.
+    if let Some(exchange) = bridge.exchange.take() {
+        spawn_local(exchange);
+    }
+    Ok(match head {
         Some(head) => {
             bridge.credit.earn_answer();
             let mut response = Response::new(bridge);
@@ -182,6 +175,26 @@ async fn handle<C: Connect>(
         }
         None => bridge.refused(StatusCode::BAD_GATEWAY),
     })
+}
+
+/// What becomes of a request.
+fn plan<C: Connect>(
+    worker: &Worker<C>,
+    peers: &Peers,
+    parts: &Parts,
+    framing: Framing,
+) -> Result<Plan, Fault> {
+    let host = host(parts).ok_or(Fault::Host)?;
+    let limits = peers.place.heads();
+    if parts.headers.len() > limits.fields {
+        return Err(Fault::FieldCount);
+    }
+    let cookies = message::cookies(&parts.headers);
+    let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let fields = message::fields(&parts.headers, cookies.as_deref());
+    let mut head = RequestHead::of_parts(&parts.method, target, host, fields, framing)?;
+    head.takes_trailers = message::takes_trailers(&parts.headers);
+    worker.with_planner(peers, |planner| planner.plan_head(head, &mut &[][..]))
 }
 
 /// Whom the request is for: `:authority`, with which Host must agree, or Host alone (RFC 9113, 8.3.1).
@@ -200,7 +213,9 @@ fn host(parts: &Parts) -> Option<&str> {
 /// The stream's side of the pipe: sends the request's body, and is the response's.
 struct Bridge<C: Connect> {
     worker: Rc<Worker<C>>,
-    pipe: Stream<DuplexStream>,
+    pipe: Stream<Pipe>,
+    /// The other side, as long as this one drives it too.
+    exchange: Option<Pin<Box<dyn Future<Output = ()>>>>,
     /// None: all of it is sent.
     request: Option<Incoming>,
     writer: BodyWriter,
@@ -223,6 +238,9 @@ impl<C: Connect> Bridge<C> {
     fn poll_head(&mut self, cx: &mut Context<'_>, to: AnswerTo) -> Poll<Option<(StatusCode, HeaderMap)>> {
         loop {
             let _ = self.poll_upload(cx);
+            if self.exchange.as_mut().is_some_and(|exchange| exchange.as_mut().poll(cx).is_ready()) {
+                self.exchange = None;
+            }
             let Self { worker, pipe, answer, .. } = self;
             // The exchange has checked it.
             let limits = HeadLimits::CARRIED;

@@ -1,92 +1,144 @@
-//! A socket as hyper wants it.
+//! A socket as hyper wants it. It gathers what it is given: hyper flushes after each frame with data, and a system call
+//! per frame would cost more than all the rest.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::io::ReadBuf;
 
 use super::PREFACE;
 use super::flood::{Credit, Frames};
 use crate::socket::{Connect, Socket};
+use crate::stream::{Fed, Stream};
 use crate::worker::Worker;
 
-/// A socket, and what was read from it before.
+/// hyper's end of a connection.
 pub(super) struct Io<S, C: Connect> {
-    socket: S,
-    before: Vec<u8>,
+    stream: Shared<S>,
     worker: Rc<Worker<C>>,
+    flushing: Flushing,
     /// None: an endpoint, whose frames are taken as they come.
     guard: Option<(Rc<Credit>, Frames)>,
 }
 
+/// The socket, for hyper and for whoever drives the connection.
+pub(super) type Shared<S> = Rc<RefCell<Stream<S>>>;
+
+/// When what was gathered is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flushing {
+    /// When hyper says so.
+    ByHyper,
+    /// At the end of each [`poll_turn`]: for connections whose one future does all that there is to do.
+    ByTurn,
+}
+
+/// Bytes from which on nothing more is gathered before they are sent: what one write of a large body takes.
+const MOST: usize = 64 << 10;
+
 impl<S, C: Connect> Io<S, C> {
-    pub(super) fn new(socket: S, before: Vec<u8>, worker: Rc<Worker<C>>) -> Self {
-        Self { socket, before, worker, guard: None }
+    pub(super) fn new(stream: Stream<S>, worker: Rc<Worker<C>>, flushing: Flushing) -> (Self, Shared<S>) {
+        let stream = Rc::new(RefCell::new(stream));
+        (Self { stream: Rc::clone(&stream), worker, flushing, guard: None }, stream)
     }
 
     /// Ends the connection when the client's credit does.
     pub(super) fn with_credit(self, credit: Rc<Credit>) -> Self {
         Self { guard: Some((credit, Frames::after(PREFACE.len()))), ..self }
     }
+}
 
-    fn check(&mut self, read: &[u8]) -> io::Result<()> {
-        let now = self.worker.deadlines.now();
-        match &mut self.guard {
-            Some((credit, frames)) => credit.pay(frames, read, now).map_err(io::Error::other),
-            None => Ok(()),
-        }
+/// Polls a connection of hyper's, and sends what it has written; ready when it has ended (with how it did) or the socket
+/// has failed.
+pub(super) fn poll_turn<S: Socket, C: Connect, T>(
+    connection: Pin<&mut impl Future<Output = T>>,
+    stream: &Shared<S>,
+    worker: &Worker<C>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<T>> {
+    let turn = connection.poll(cx);
+    let mut stream = stream.borrow_mut();
+    let sent = stream.poll_flush(cx);
+    stream.rest(&worker.buffers);
+    match (turn, sent) {
+        // What is left is for nobody.
+        (Poll::Ready(end), _) => Poll::Ready(Some(end)),
+        (Poll::Pending, Poll::Ready(Err(_))) => Poll::Ready(None),
+        (Poll::Pending, _) => Poll::Pending,
     }
 }
 
 impl<S: Socket, C: Connect> Read for Io<S, C> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.before.is_empty() {
-            let len = self.before.len().min(into.remaining());
-            let taken: Vec<u8> = self.before.drain(..len).collect();
-            self.check(&taken)?;
-            into.put_slice(&taken);
-            return Poll::Ready(Ok(()));
+        let Self { stream, worker, guard, .. } = self.get_mut();
+        let mut take = |input: &mut &[u8]| {
+            let (taken, left) = input.split_at(input.len().min(into.remaining()));
+            if let Some((credit, frames)) = guard {
+                credit.pay(frames, taken, worker.deadlines.now()).map_err(io::Error::other)?;
+            }
+            into.put_slice(taken);
+            *input = left;
+            Ok(())
+        };
+        let mut stream = stream.borrow_mut();
+        if let Some(taken) = stream.feed_received(&mut take) {
+            return Poll::Ready(taken);
         }
-        let worker = Rc::clone(&self.worker);
-        let mut scratch = worker.buffers.scratch();
-        let len = scratch.len().min(into.remaining());
-        let mut read = ReadBuf::new(&mut scratch[..len]);
-        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read))?;
-        self.check(read.filled())?;
-        into.put_slice(read.filled());
-        Poll::Ready(Ok(()))
+        match ready!(stream.poll_feed(cx, &worker.buffers, |input, _| take(input)))? {
+            Fed::Some(taken) => Poll::Ready(taken),
+            Fed::End => Poll::Ready(Ok(())),
+        }
     }
 }
 
 impl<S: Socket, C: Connect> Write for Io<S, C> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, data)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(data)])
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.flushing {
+            Flushing::ByTurn => Poll::Ready(Ok(())),
+            Flushing::ByHyper => {
+                let mut stream = self.stream.borrow_mut();
+                ready!(stream.poll_flush(cx))?;
+                stream.rest(&self.worker.buffers);
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut stream = self.stream.borrow_mut();
+        ready!(stream.poll_flush(cx))?;
+        Pin::new(&mut stream.socket).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        true
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, parts)
+        let mut stream = self.stream.borrow_mut();
+        let gathered = stream.waiting(&self.worker.buffers);
+        if gathered.len() >= MOST {
+            ready!(stream.poll_flush(cx))?;
+        }
+        let gathered = stream.waiting(&self.worker.buffers);
+        for part in parts {
+            gathered.extend_from_slice(part);
+        }
+        Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()))
     }
 }

@@ -1,6 +1,7 @@
 //! Heads and trailers, from one version to the other.
 
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::h1::{Fields, Framing};
@@ -37,6 +38,15 @@ pub(super) fn framing(headers: &HeaderMap, has_ended: bool) -> Framing {
 /// hyper has compared it with the body's length already.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Bytes of a request's head, as HTTP/1.1 has them.
+pub(super) fn head_bytes(parts: &Parts) -> u64 {
+    const LINE: usize = "  HTTP/1.1\r\nHost: \r\n\r\n".len();
+    let target = parts.uri.path_and_query().map_or(1, |target| target.as_str().len());
+    let host = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    (parts.method.as_str().len() + target + host + LINE + fields.sum::<usize>()) as u64
 }
 
 /// Whether the sender reads trailers.

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::series::{Class, Series};
 
-/// A request from its head to the end of its answer. It must be [finished](Record::finish).
+/// A request from its head to the end of its answer. It must be [finished](Record::finish); one that is dropped before,
+/// since its stream was reset, counts as one whose client has gone.
 #[derive(Debug)]
-#[must_use = "a request that is not finished is not counted"]
+#[must_use = "a request that is not finished has no traffic"]
 pub(crate) struct Record {
     series: Arc<Series>,
     began: Instant,
@@ -15,6 +16,7 @@ pub(crate) struct Record {
     code: u16,
     first_byte: Duration,
     retries: u32,
+    is_counted: bool,
 }
 
 /// Bytes of a client's connection, both ways.
@@ -32,7 +34,14 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 impl Record {
     pub(super) fn begin(series: Arc<Series>) -> Self {
         series.listener.active.add(1);
-        Self { series, began: Instant::now(), code: 0, first_byte: Duration::ZERO, retries: 0 }
+        Self {
+            series,
+            began: Instant::now(),
+            code: 0,
+            first_byte: Duration::ZERO,
+            retries: 0,
+            is_counted: false,
+        }
     }
 
     /// The head of the final answer is on its way to the client.
@@ -46,14 +55,13 @@ impl Record {
         self.retries += 1;
     }
 
-    /// The request is answered before anything else happens to it.
-    pub(crate) fn refuse(mut self, code: u16) {
-        self.answer(code);
-        self.finish(Traffic::default());
+    /// Nothing more of the request or its answer follows.
+    pub(crate) fn finish(mut self, traffic: Traffic) {
+        self.count(traffic);
     }
 
-    /// Nothing more of the request or its answer follows.
-    pub(crate) fn finish(self, traffic: Traffic) {
+    fn count(&mut self, traffic: Traffic) {
+        self.is_counted = true;
         let series = &self.series;
         series.codes[Class::of(self.code) as usize].add(1);
         series.request_bytes.add(traffic.received);
@@ -72,6 +80,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if !self.is_counted {
+            self.count(Traffic::default());
+        }
         self.series.listener.active.subtract(1);
     }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use gateway_agent_tables::http::BackendProtocol;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use crate::h2;
@@ -20,10 +20,7 @@ pub(crate) enum Wire<S> {
     /// The endpoint speaks it.
     Socket(S),
     /// A stream of HTTP/2 that ends when the other half of the channel is dropped.
-    Http2(
-        DuplexStream,
-        #[expect(dead_code, reason = "the other half waits for its end")] oneshot::Sender<()>,
-    ),
+    Http2(h2::Pipe, #[expect(dead_code, reason = "the other half waits for its end")] oneshot::Sender<()>),
 }
 
 /// A new way to an endpoint.
