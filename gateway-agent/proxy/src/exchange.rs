@@ -21,6 +21,9 @@ use crate::stream::{Fed, Stream};
 use crate::upstream::Wire;
 use crate::worker::Worker;
 
+/// Interim responses to one request: a 100, and a 103 or 102 now and then; curl takes no more either (since 8.6).
+const MOST_INTERIMS: u8 = 32;
+
 /// A request on its way to an endpoint, and the answer on its way back.
 pub(crate) struct Exchange<'x, 'r, S, C: Connect> {
     pub(crate) worker: &'x Worker<C>,
@@ -155,14 +158,23 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
             }
             self.sent += written;
         }
-        self.upstream.poll_flush(cx)
+        let flushed = self.upstream.poll_flush(cx);
+        if flushed.is_pending() {
+            self.upstream.hold(&self.worker.buffers);
+        }
+        flushed
     }
 
     /// Reads the answer and sends it to the client.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Finished, Broken>> {
         loop {
-            if ready!(self.client.poll_flush(cx)).is_err() {
-                return Poll::Ready(Err(Broken::ClientGone));
+            match self.client.poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::ClientGone)),
+                Poll::Pending => {
+                    self.client.hold(&self.worker.buffers);
+                    return Poll::Pending;
+                }
             }
             if let Answer::Ended(finished) = self.answer {
                 return Poll::Ready(Ok(finished));
@@ -272,6 +284,10 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
 
     fn take_head(&mut self, head: ResponseHead<'_>) -> Result<(), Broken> {
         if head.is_interim() {
+            self.forward.interims += 1;
+            if self.forward.interims > MOST_INTERIMS {
+                return Err(Broken::Malformed(Fault::Interims));
+            }
             self.pass_on_interim(&head);
             return Ok(());
         }

@@ -29,7 +29,7 @@ use crate::routing::Routing;
 use crate::settings::Settings;
 use crate::telemetry::{self, Meter, Record};
 use crate::upstream::Endpoints;
-use crate::worker::Buffers;
+use crate::worker::{Buffers, Held};
 
 /// Where a connection comes from and to.
 #[derive(Clone, Debug)]
@@ -84,6 +84,10 @@ pub(crate) struct Forward {
     pub(crate) cors: Option<CorsAnswer>,
     pub(crate) budget: Budget,
     pub(crate) client: ClientSide,
+    /// Interim responses that were passed on.
+    pub(crate) interims: u8,
+    /// Of the request, as far as it is large.
+    pub(crate) held: Option<Held>,
     /// The request counts for a Gateway, whose limits hold.
     pub(crate) place: Place,
     pub(crate) record: Record,
@@ -200,6 +204,7 @@ impl Planner<'_> {
         Ok(match self.decide(head)? {
             Ok(mut forward) => {
                 take_body(rest, &mut forward)?;
+                forward.held = self.buffers.hold(forward.request.capacity());
                 Plan::Forward(forward)
             }
             Err((reply, record)) => {
@@ -332,6 +337,8 @@ impl Planner<'_> {
                 persistence: head.persistence,
                 is_http2: self.peers.is_http2,
             },
+            interims: 0,
+            held: None,
             place,
             record,
         }))

@@ -8,7 +8,7 @@ use tokio::io::ReadBuf;
 
 use crate::socket::Socket;
 use crate::telemetry::Traffic;
-use crate::worker::Buffers;
+use crate::worker::{Buffers, Held};
 
 /// Both directions of a connection. While it is idle it owns no memory but itself.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Stream<S> {
     /// Written and not sent, from `sent` on.
     waiting: Vec<u8>,
     sent: usize,
+    /// Counts what waits and what was received, as far as it is large. Apart: most connections never have it.
+    held: Option<Box<Held>>,
     /// All that was read, and all that was written.
     traffic: Traffic,
 }
@@ -37,7 +39,14 @@ const COPIED: usize = 8 << 10;
 
 impl<S: Socket> Stream<S> {
     pub(crate) fn new(socket: S) -> Self {
-        Self { socket, received: Vec::new(), waiting: Vec::new(), sent: 0, traffic: Traffic::default() }
+        Self {
+            socket,
+            received: Vec::new(),
+            waiting: Vec::new(),
+            sent: 0,
+            held: None,
+            traffic: Traffic::default(),
+        }
     }
 
     /// Bytes that were consumed, and that were written or wait.
@@ -84,7 +93,7 @@ impl<S: Socket> Stream<S> {
         f: impl FnOnce(&mut &[u8], &mut Context<'_>) -> T,
     ) -> Poll<io::Result<Fed<T>>> {
         let mut scratch = buffers.scratch();
-        let mut buffer = ReadBuf::new(&mut scratch);
+        let mut buffer = ReadBuf::new(&mut scratch[..buffers.read_size()]);
         ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
         let read = buffer.filled();
         if read.is_empty() {
@@ -95,6 +104,7 @@ impl<S: Socket> Stream<S> {
         if self.received.is_empty() {
             let made = f(&mut input, cx);
             self.received.extend_from_slice(input);
+            self.hold(buffers);
             return Poll::Ready(Ok(Fed::Some(made)));
         }
         self.received.extend_from_slice(read);
@@ -153,6 +163,18 @@ impl<S: Socket> Stream<S> {
         if self.sent == self.waiting.len() {
             self.waiting.clear();
             self.sent = 0;
+            if self.held.take().is_some() {
+                self.waiting = Vec::new();
+            }
+        }
+    }
+
+    /// Counts what the peer makes this stream keep: call it where that has to wait.
+    pub(crate) fn hold(&mut self, buffers: &Buffers) {
+        let bytes = self.received.capacity() + self.waiting.capacity();
+        if self.held.as_ref().is_none_or(|held| held.bytes() < bytes) {
+            self.held = None;
+            self.held = buffers.hold(bytes).map(Box::new);
         }
     }
 
@@ -163,6 +185,9 @@ impl<S: Socket> Stream<S> {
         }
         if self.waiting.is_empty() {
             buffers.give(std::mem::take(&mut self.waiting));
+        }
+        if self.received.capacity() + self.waiting.capacity() == 0 {
+            self.held = None;
         }
     }
 }

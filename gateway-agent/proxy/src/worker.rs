@@ -41,10 +41,26 @@ pub(crate) struct Buffers {
     scratch: RefCell<Box<[u8]>>,
     /// For what must be kept.
     spare: RefCell<Vec<Vec<u8>>>,
+    /// Bytes of large buffers that tasks have.
+    held: Rc<Cell<usize>>,
+}
+
+/// A task's large buffers, as they count until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    bytes: usize,
+    all: Rc<Cell<usize>>,
 }
 
 /// Bytes of one read: with 16 kB, large bodies cost 1.75 times the CPU; 256 kB gain nothing.
 const SCRATCH: usize = 64 << 10;
+
+/// Bytes that all large buffers of a worker may have until reads become small: 256 that are full. Slow peers then make the
+/// proxy keep little each, and peers that aren't slow only cost more calls.
+const MOST_HELD: usize = 16 << 20;
+
+/// Bytes of one read after that.
+const SMALL_READ: usize = 4 << 10;
 
 /// Bytes of a buffer that keeps a head and a small body.
 const BUFFER: usize = 4 << 10;
@@ -129,13 +145,42 @@ async fn keep_house<C: Connect>(worker: Weak<Worker<C>>) {
 
 impl Default for Buffers {
     fn default() -> Self {
-        Self { scratch: RefCell::new(vec![0; SCRATCH].into()), spare: RefCell::default() }
+        Self {
+            scratch: RefCell::new(vec![0; SCRATCH].into()),
+            spare: RefCell::default(),
+            held: Rc::default(),
+        }
+    }
+}
+
+impl Held {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.set(self.all.get() - self.bytes);
     }
 }
 
 impl Buffers {
     pub(crate) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
         self.scratch.borrow_mut()
+    }
+
+    /// How much to read at once.
+    pub(crate) fn read_size(&self) -> usize {
+        if self.held.get() > MOST_HELD { SMALL_READ } else { SCRATCH }
+    }
+
+    /// Counts a task's buffers, if they are large.
+    pub(crate) fn hold(&self, bytes: usize) -> Option<Held> {
+        (bytes > MAX_SPARE_BUFFER).then(|| {
+            self.held.set(self.held.get() + bytes);
+            Held { bytes, all: Rc::clone(&self.held) }
+        })
     }
 
     /// An empty buffer.
@@ -149,5 +194,20 @@ impl Buffers {
             buffer.clear();
             spare.push(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_become_small_while_much_is_held() {
+        let buffers = Buffers::default();
+        assert!(buffers.hold(BUFFER).is_none(), "small ones don't count");
+        let held: Vec<_> = (0..=MOST_HELD / SCRATCH).map(|_| buffers.hold(SCRATCH)).collect();
+        assert_eq!(buffers.read_size(), SMALL_READ);
+        drop(held);
+        assert_eq!((buffers.read_size(), buffers.held.get()), (SCRATCH, 0));
     }
 }

@@ -160,7 +160,12 @@ fn endpoints_learn_who_the_client_is() {
         (0, &[("X-Forwarded-Proto", "https"), ("x-forwarded-host", "b")], ["192.0.2.1", "http", "a:80"]),
         (
             0,
-            &[("Forwarded", "for=b"), ("x-real-ip", "b"), ("X-Forwarded-Port", "1")],
+            &[
+                ("Forwarded", "for=b"),
+                ("x-real-ip", "b"),
+                ("X-Forwarded-Port", "1"),
+                ("X_Forwarded_For", "b"),
+            ],
             ["192.0.2.1", "http", "a:80"],
         ),
         (1, &[], ["192.0.2.1", "http", "a:80"]),
@@ -169,6 +174,7 @@ fn endpoints_learn_who_the_client_is() {
         (2, &[("X-Forwarded-For", "a"), ("x-forwarded-for", "b, c")], ["b, c, 192.0.2.1", "http", "a:80"]),
         (9, &[("X-Forwarded-For", "a,b")], ["a, b, 192.0.2.1", "http", "a:80"]),
         (1, &[("X-Forwarded-Proto", "https"), ("x-forwarded-host", "b")], ["192.0.2.1", "https", "b"]),
+        (1, &[("X_Forwarded_Proto", "https"), ("x-forwarded_host", "b")], ["192.0.2.1", "http", "a:80"]),
     ] {
         let forwarded = Forwarded { client: "192.0.2.1", scheme: Scheme::Http, host: "a:80", trusted_hops };
         let list = forwarded.list(&fields(before));

@@ -77,6 +77,10 @@ fn faults_are_refused_with_their_reason() {
         (&with("a\r\n"), Fault::FieldName),
         (&with("\u{e4}: b\r\n"), Fault::FieldName),
         (&with("a: b\0c\r\n"), Fault::FieldValue),
+        (&with("a\0: b\r\n"), Fault::FieldName),
+        (&with("Transfer-Encoding : chunked\r\n"), Fault::FieldName),
+        (&with("Content-Length : 1\r\n"), Fault::FieldName),
+        (&with("\x0bTransfer-Encoding: chunked\r\n"), Fault::FieldName),
         (&with("a: b\u{7f}c\r\n"), Fault::FieldValue),
         (&with("a: b\r\n c\r\n"), Fault::Folded),
         (&with("a: b\r\n\tc: d\r\n"), Fault::Folded),
@@ -94,6 +98,13 @@ fn faults_are_refused_with_their_reason() {
         (&with("Transfer-Encoding: chunked, identity\r\n"), Fault::Encoding),
         (&with("Transfer-Encoding: \"chunked\"\r\n"), Fault::Encoding),
         (&with("Transfer-Encoding: gzip, chunked\r\n"), Fault::UnknownEncoding),
+        (&with("Transfer-Encoding: \x0bchunked\r\n"), Fault::FieldValue),
+        (&with("Transfer-Encoding: chunked;q=1\r\n"), Fault::Encoding),
+        (&with("Transfer-Encoding: xchunked\r\n"), Fault::Encoding),
+        (&with("Transfer-Encoding:\r\n"), Fault::Encoding),
+        (&with("Content-Length: 0x1\r\n"), Fault::ContentLength),
+        (&with("Content-Length: 1 1\r\n"), Fault::ContentLength),
+        (&with("Content-Length: 18446744073709551616\r\n"), Fault::ContentLength),
         ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Fault::Encoding),
         (&with("Expect: 200-ok\r\n"), Fault::Expectation),
         // Limits.
@@ -110,12 +121,14 @@ fn faults_are_refused_with_their_reason() {
 
 #[test]
 fn what_can_never_become_a_head_is_refused_before_its_end() {
+    let empty_lines = "\r\n".repeat(40_000);
     let endless_line = format!("GET /{}", "a".repeat(40_000));
     let endless_field = format!("GET / HTTP/1.1\r\na: b\r\nc: {}", "d".repeat(80_000));
     for (text, fault) in [
         ("GET / HTTP/1.1\nHost: a", Fault::BareLf),
         ("GET / HTTP/1.1\r\nHost: a\nb", Fault::BareLf),
         ("\x16\x03\x01", Fault::Protocol),
+        (&empty_lines, Fault::HeadSize),
         (&endless_line, Fault::RequestLineSize),
         (&endless_field, Fault::HeadSize),
     ] {

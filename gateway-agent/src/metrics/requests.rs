@@ -23,7 +23,7 @@ pub fn requests(figures: Option<&Figures>) -> Vec<Family> {
     families
 }
 
-fn failures(Figures { failures, .. }: &Figures) -> [Family; 4] {
+fn failures(Figures { failures, .. }: &Figures) -> [Family; 5] {
     let by = |label: &'static str, counts: &[(String, u64)]| {
         counts.iter().map(|(value, count)| (vec![(label, value.clone())], float(*count))).collect()
     };
@@ -38,6 +38,11 @@ fn failures(Figures { failures, .. }: &Figures) -> [Family; 4] {
             "http_replies",
             "Requests that the proxy answered itself, by reason",
             by("reason", &failures.replies),
+        ),
+        Family::counter(
+            "http_connections_closed",
+            "Connections of clients that the proxy closed on its own account, by reason",
+            by("reason", &failures.closed),
         ),
         Family::counter(
             "http_responses_aborted",

@@ -52,9 +52,8 @@ impl<'a> Forwarded<'a> {
     pub fn apply(&self, fields: &mut Fields<'a>, list: Option<&'a [u8]>) {
         let trusts = self.trusted_hops > 0;
         fields.remove(FOR);
-        if !trusts {
-            fields.retain(|name| !is_of_proxies(name));
-        }
+        // No proxy writes an underscore.
+        fields.retain(|name| !is_of_proxies(name) || (trusts && !name.contains('_')));
         fields.push(FOR, list.unwrap_or(self.client.as_bytes()));
         if fields.first(PROTO).is_none() {
             fields.push(
@@ -71,7 +70,12 @@ impl<'a> Forwarded<'a> {
     }
 }
 
+/// Servers that hand fields on as variables (CGI: RFC 3875, 4.1.18) take `_` for `-`.
 fn is_of_proxies(name: &str) -> bool {
-    let is_forwarded = name.get(..FAMILY.len()).is_some_and(|start| start.eq_ignore_ascii_case(FAMILY));
-    is_forwarded || OTHERS.iter().any(|other| other.eq_ignore_ascii_case(name))
+    let is = |wanted: &str, name: &str| {
+        let same = |(one, other): (u8, u8)| one.eq_ignore_ascii_case(&other) || (one, other) == (b'-', b'_');
+        wanted.len() == name.len() && wanted.bytes().zip(name.bytes()).all(same)
+    };
+    name.get(..FAMILY.len()).is_some_and(|start| is(FAMILY, start))
+        || OTHERS.iter().any(|other| is(other, name))
 }

@@ -66,11 +66,13 @@ pub enum Fault {
     BodySize,
     #[error("neither HTTP/1 nor HTTP/2")]
     Protocol,
+    #[error("more interim responses than anybody needs")]
+    Interims,
 }
 
 impl Fault {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::BareLf,
         Self::BareCr,
         Self::RequestLine,
@@ -100,6 +102,7 @@ impl Fault {
         Self::Path,
         Self::BodySize,
         Self::Protocol,
+        Self::Interims,
     ];
 
     /// What a client is answered whose request has this fault. The connection closes after it.
@@ -131,6 +134,6 @@ mod tests {
         for (index, fault) in Fault::ALL.into_iter().enumerate() {
             assert_eq!(fault as usize, index, "{fault}");
         }
-        assert_eq!(Fault::Protocol as usize + 1, Fault::ALL.len());
+        assert_eq!(Fault::Interims as usize + 1, Fault::ALL.len());
     }
 }

@@ -10,7 +10,7 @@ use super::histogram::Distribution;
 use super::registry::Registry;
 use super::series::{Class, ListenerSeries, Series};
 use super::subject::Subject;
-use crate::counters::Counters;
+use crate::counters::{Closed, Counters};
 use crate::h1::Fault;
 use crate::reply::Reason;
 
@@ -58,6 +58,8 @@ pub struct Failures {
     pub faults: Vec<(String, u64)>,
     /// Answers of the proxy itself, by reason.
     pub replies: Vec<(String, u64)>,
+    /// Connections that the proxy closed on its own account, by reason.
+    pub closed: Vec<(String, u64)>,
     /// Answers that broke off.
     pub aborted: u64,
     /// Copies of requests that were lost.
@@ -70,6 +72,7 @@ impl Figures {
         let failures = Failures {
             faults: Fault::ALL.map(|fault| (label(fault), counters.faults(fault))).into(),
             replies: Reason::ALL.map(|reason| (label(reason), counters.replies(reason))).into(),
+            closed: Closed::ALL.map(|reason| (label(reason), counters.closed(reason))).into(),
             aborted: counters.aborted(),
             unmirrored: counters.unmirrored(),
         };

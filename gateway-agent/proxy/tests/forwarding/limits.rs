@@ -154,3 +154,38 @@ fn only_trusted_proxies_say_who_the_client_is() {
         }
     });
 }
+
+#[test]
+fn endpoints_that_say_too_much_are_not_believed() {
+    run(async {
+        let endless = format!(
+            "{}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 103 Early\r\n\r\n".repeat(40)
+        );
+        let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+        for (answer, request, status) in [
+            (endless, GET, 502),
+            // Bodies where there are none: they must not become the answer to what follows.
+            (
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{evil}", evil.len()),
+                "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+                200,
+            ),
+            (format!("HTTP/1.1 204 No Content\r\nContent-Length: {}\r\n\r\n{evil}", evil.len()), GET, 204),
+            (format!("HTTP/1.1 304 Not Modified\r\n\r\n{evil}"), GET, 304),
+            (format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n{evil}"), GET, 200),
+        ] {
+            let origin = Origin::start(vec![Act::Send(answer), Act::text("good")]).await;
+            let proxy = Proxy::of(&[origin.address]).await;
+            let mut client = proxy.connect().await;
+            client.send(request).await;
+            let mut first = client.response_to(request.starts_with("HEAD")).await;
+            while first.status == 103 {
+                first = client.response_to(false).await;
+            }
+            assert_eq!(first.status, status);
+            client.send(GET).await;
+            assert_eq!(client.response().await.body, "good", "after {status}");
+        }
+    });
+}
