@@ -19,6 +19,7 @@ pub mod filter;
 mod forward;
 pub mod h1;
 mod h2;
+mod held;
 mod hello;
 pub mod link;
 mod mirror;

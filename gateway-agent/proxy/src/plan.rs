@@ -23,13 +23,14 @@ use crate::h1::{
     RequestHead, RequestLine, Version, write_request_head,
 };
 use crate::h2::PREFACE;
+use crate::held::Held;
 use crate::quota::{Kind, Place};
 use crate::reply::{Reason, Reply};
 use crate::routing::Routing;
 use crate::settings::Settings;
 use crate::telemetry::{self, Meter, Record};
 use crate::upstream::Endpoints;
-use crate::worker::{Buffers, Held};
+use crate::worker::Buffers;
 
 /// Where a connection comes from and to.
 #[derive(Clone, Debug)]
@@ -204,7 +205,7 @@ impl Planner<'_> {
         Ok(match self.decide(head)? {
             Ok(mut forward) => {
                 take_body(rest, &mut forward)?;
-                forward.held = self.buffers.hold(forward.request.capacity());
+                forward.held = self.buffers.ledger().hold(forward.request.capacity());
                 Plan::Forward(forward)
             }
             Err((reply, record)) => {

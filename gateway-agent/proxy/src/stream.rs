@@ -6,9 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::ReadBuf;
 
+use crate::held::Held;
 use crate::socket::Socket;
 use crate::telemetry::Traffic;
-use crate::worker::{Buffers, Held};
+use crate::worker::Buffers;
 
 /// Both directions of a connection. While it is idle it owns no memory but itself.
 #[derive(Debug)]
@@ -163,6 +164,7 @@ impl<S: Socket> Stream<S> {
         if self.sent == self.waiting.len() {
             self.waiting.clear();
             self.sent = 0;
+            // Else a slow peer would have it for long.
             if self.held.take().is_some() {
                 self.waiting = Vec::new();
             }
@@ -174,7 +176,7 @@ impl<S: Socket> Stream<S> {
         let bytes = self.received.capacity() + self.waiting.capacity();
         if self.held.as_ref().is_none_or(|held| held.bytes() < bytes) {
             self.held = None;
-            self.held = buffers.hold(bytes).map(Box::new);
+            self.held = buffers.ledger().hold(bytes).map(Box::new);
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 use crate::connection;
 use crate::deadline::{Deadlines, TICK, ticks};
 use crate::h2;
+use crate::held::{LARGE, Ledger, SMALL};
 use crate::plan::{Peers, Planner};
 use crate::server::Server;
 use crate::socket::{Connect, Socket};
@@ -41,32 +42,18 @@ pub(crate) struct Buffers {
     scratch: RefCell<Box<[u8]>>,
     /// For what must be kept.
     spare: RefCell<Vec<Vec<u8>>>,
-    /// Bytes of large buffers that tasks have.
-    held: Rc<Cell<usize>>,
-}
-
-/// A task's large buffers, as they count until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Held {
-    bytes: usize,
-    all: Rc<Cell<usize>>,
+    /// What tasks have of large ones.
+    ledger: Ledger,
 }
 
 /// Bytes of one read: with 16 kB, large bodies cost 1.75 times the CPU; 256 kB gain nothing.
 const SCRATCH: usize = 64 << 10;
 
-/// Bytes that all large buffers of a worker may have until reads become small: 256 that are full. Slow peers then make the
-/// proxy keep little each, and peers that aren't slow only cost more calls.
-const MOST_HELD: usize = 16 << 20;
-
-/// Bytes of one read after that.
-const SMALL_READ: usize = 4 << 10;
-
 /// Bytes of a buffer that keeps a head and a small body.
 const BUFFER: usize = 4 << 10;
 
 /// Larger buffers, which held a body's piece for a slow peer, are not kept.
-const MAX_SPARE_BUFFER: usize = 16 << 10;
+const MAX_SPARE_BUFFER: usize = LARGE;
 
 /// Buffers kept: 1 MB.
 const MAX_SPARE: usize = 256;
@@ -148,20 +135,8 @@ impl Default for Buffers {
         Self {
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             spare: RefCell::default(),
-            held: Rc::default(),
+            ledger: Ledger::default(),
         }
-    }
-}
-
-impl Held {
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.all.set(self.all.get() - self.bytes);
     }
 }
 
@@ -170,17 +145,13 @@ impl Buffers {
         self.scratch.borrow_mut()
     }
 
-    /// How much to read at once.
-    pub(crate) fn read_size(&self) -> usize {
-        if self.held.get() > MOST_HELD { SMALL_READ } else { SCRATCH }
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
-    /// Counts a task's buffers, if they are large.
-    pub(crate) fn hold(&self, bytes: usize) -> Option<Held> {
-        (bytes > MAX_SPARE_BUFFER).then(|| {
-            self.held.set(self.held.get() + bytes);
-            Held { bytes, all: Rc::clone(&self.held) }
-        })
+    /// How much to read at once.
+    pub(crate) fn read_size(&self) -> usize {
+        if self.ledger.is_tight() { SMALL } else { SCRATCH }
     }
 
     /// An empty buffer.
@@ -194,20 +165,5 @@ impl Buffers {
             buffer.clear();
             spare.push(buffer);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_become_small_while_much_is_held() {
-        let buffers = Buffers::default();
-        assert!(buffers.hold(BUFFER).is_none(), "small ones don't count");
-        let held: Vec<_> = (0..=MOST_HELD / SCRATCH).map(|_| buffers.hold(SCRATCH)).collect();
-        assert_eq!(buffers.read_size(), SMALL_READ);
-        drop(held);
-        assert_eq!((buffers.read_size(), buffers.held.get()), (SCRATCH, 0));
     }
 }

@@ -5,6 +5,7 @@
 mod rig;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rig::{Proxy, run_within};
@@ -42,11 +43,16 @@ fn slow_peers_take_little_each() {
         println!("{CLIENTS} bodies that nobody takes: {kept} bytes");
         assert!(kept < MOST, "{kept} bytes for {CLIENTS} bodies");
         drop(clients);
+        let clients = streams().await;
+        let kept = resident().saturating_sub(before);
+        println!("{CLIENTS} streams whose bodies nobody takes: {kept} bytes");
+        assert!(kept < MOST, "{kept} bytes for {CLIENTS} streams");
+        drop(clients);
     });
 }
 
-/// Clients whose bodies go to an endpoint that takes connections, and nothing of what comes.
-async fn senders() -> Vec<TcpStream> {
+/// An endpoint that takes connections, and nothing of what comes.
+async fn deaf() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
     let address = listener.local_addr().expect("an address");
     spawn_local(async move {
@@ -55,13 +61,43 @@ async fn senders() -> Vec<TcpStream> {
             taken.push(socket);
         }
     });
-    let proxy = Proxy::of(&[address]).await;
+    address
+}
+
+/// Clients whose bodies nobody takes.
+async fn senders() -> Vec<TcpStream> {
+    let proxy = Proxy::of(&[deaf().await]).await;
     let body = "x".repeat(60 << 10);
     let post = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", 1 << 20);
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         let mut client = TcpStream::connect(proxy.address).await.expect("a connection");
         client.write_all(post.as_bytes()).await.expect("taken");
+        yield_now().await;
+        clients.push(client);
+    }
+    settle().await;
+    clients
+}
+
+/// The same over HTTP/2, ten streams to a connection, each of which sends all that it may.
+async fn streams() -> Vec<TcpStream> {
+    const STREAMS: u32 = 10;
+    // A field block (RFC 7541, appendix A): `:method` POST, `:scheme` http, `:path` /, `:authority` a.
+    const POST: &[u8] = &[0, 0, 6, 1, 4, 0, 0, 0];
+    const BLOCK: &[u8] = &[0x83, 0x86, 0x84, 1, 1, b'a'];
+    let proxy = Proxy::of(&[deaf().await]).await;
+    let piece = [&[0, 0x40, 0, 0, 0, 0, 0, 0][..], &[], &[b'x'; 16 << 10]];
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS / STREAMS as usize {
+        let mut client = TcpStream::connect(proxy.address).await.expect("a connection");
+        let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        for stream in 0..STREAMS {
+            let stream = [u8::try_from(stream * 2 + 1).expect("few")];
+            sent.extend([POST, &stream, BLOCK].concat());
+            sent.extend([piece[0], &stream, piece[2]].concat());
+        }
+        client.write_all(&sent).await.expect("taken");
         yield_now().await;
         clients.push(client);
     }

@@ -52,7 +52,7 @@ fn faults_are_refused_with_their_reason() {
         ("ICY 200 OK\r\n\r\n", Fault::StatusLine),
         ("HTTP/1.1 200 OK\r\na : b\r\n\r\n", Fault::FieldName),
         ("HTTP/1.1 200 OK\r\na: b\r\r\nc: d\r\n\r\n", Fault::BareCr),
-        ("HTTP/1.1 200 OK\rSet-Cookie: a=b\r\n\r\n", Fault::BareCr),
+        ("HTTP/1.1 200 OK\rSet-Cookie: a=b\r\n\r\n", Fault::StatusLine),
         ("HTTP/1.1 200 O\0K\r\n\r\n", Fault::StatusLine),
         ("HTTP/1.1 200 OK\r\na: b\0\r\n\r\n", Fault::FieldValue),
         ("HTTP/1.1  200 OK\r\n\r\n", Fault::StatusLine),

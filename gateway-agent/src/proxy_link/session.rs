@@ -90,7 +90,7 @@ impl Session {
         let (asked, mut questions) = mpsc::channel(1);
         offer.figures.come_from(asked);
         // Who asked, until the proxy has answered.
-        let mut asking = None;
+        let mut asking: Option<oneshot::Sender<_>> = None;
         loop {
             tokio::select! {
                 // Tables come before the listeners that they serve.
@@ -113,7 +113,9 @@ impl Session {
                     None => return Ok(End::Gone),
                     // Fails if whoever asked has lost patience.
                     Some(Report::Figures(figures)) => {
-                        asking.take().map(|reply: oneshot::Sender<_>| reply.send(figures));
+                        if let Some(reply) = asking.take() {
+                            let _ = reply.send(figures);
+                        }
                     }
                     Some(report) => return Err(SessionError::OutOfTurn(report)),
                 },

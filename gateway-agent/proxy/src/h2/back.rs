@@ -59,7 +59,7 @@ pub(crate) async fn open<C: Connect>(
         Some(sender) => sender,
         None => connect(worker, endpoint).await?,
     };
-    let (ours, theirs) = pipe();
+    let (ours, theirs) = pipe(worker.buffers.ledger());
     let pipe = Rc::new(RefCell::new(Stream::new(theirs)));
     let (alive, mut given_up) = oneshot::channel();
     let mut carried = Box::pin(translate(Rc::clone(worker), pipe, sender));

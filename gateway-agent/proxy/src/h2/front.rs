@@ -147,7 +147,7 @@ async fn handle<C: Connect>(
     let framing = message::framing(&parts.headers, body.is_end_stream());
     let plan = plan(&worker, &peers, &parts, framing);
     let received = message::head_bytes(&parts);
-    let (ours, theirs) = pipe();
+    let (ours, theirs) = pipe(worker.buffers.ledger());
     let mut bridge = Bridge {
         exchange: Some(Box::pin(connection::serve_one(Rc::clone(&worker), theirs, plan, received))),
         worker,

@@ -63,6 +63,9 @@ pub(super) fn poll_turn<S: Socket, C: Connect, T>(
     let mut stream = stream.borrow_mut();
     let sent = stream.poll_flush(cx);
     stream.rest(&worker.buffers);
+    if sent.is_pending() {
+        stream.hold(&worker.buffers);
+    }
     match (turn, sent) {
         // What is left is for nobody.
         (Poll::Ready(end), _) => Poll::Ready(Some(end)),

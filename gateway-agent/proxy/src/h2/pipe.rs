@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::held::{Held, Ledger, SMALL};
 use crate::socket::Socket;
 
 /// Bytes that wait each way: the window that RFC 9113 (6.9.2) gives a stream.
@@ -21,6 +22,7 @@ pub(crate) struct Pipe {
     /// Which of the two it is.
     end: usize,
     ways: Rc<RefCell<[Way; 2]>>,
+    ledger: Ledger,
 }
 
 /// What one end writes and the other reads.
@@ -31,13 +33,17 @@ struct Way {
     read: usize,
     /// Either end is gone.
     closed: bool,
+    /// Counts the bytes, as far as they are many.
+    held: Option<Held>,
     /// Who waits for bytes, or for room: never both.
     waits: Option<Waker>,
 }
 
-pub(crate) fn pipe() -> (Pipe, Pipe) {
+/// Its bytes count in this ledger.
+pub(crate) fn pipe(ledger: &Ledger) -> (Pipe, Pipe) {
     let ways = Rc::<RefCell<[Way; 2]>>::default();
-    (Pipe { end: 0, ways: Rc::clone(&ways) }, Pipe { end: 1, ways })
+    let end = |end| Pipe { end, ways: Rc::clone(&ways), ledger: ledger.clone() };
+    (end(0), end(1))
 }
 
 impl Way {
@@ -73,6 +79,9 @@ impl AsyncRead for Pipe {
         into.put_slice(&waiting[..len]);
         way.read += len;
         if way.read == way.bytes.len() {
+            if self.ledger.is_tight() && way.held.take().is_some() {
+                way.bytes = Vec::new();
+            }
             way.bytes.clear();
             way.read = 0;
             way.wake();
@@ -87,12 +96,16 @@ impl AsyncWrite for Pipe {
         if way.closed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let room = ROOM.saturating_sub(way.bytes.len());
+        let most = if self.ledger.is_tight() { SMALL } else { ROOM };
+        let room = most.saturating_sub(way.bytes.len());
         if room == 0 && !data.is_empty() {
             return way.wait(cx);
         }
         let len = data.len().min(room);
         way.bytes.extend_from_slice(&data[..len]);
+        if way.held.is_none() {
+            way.held = self.ledger.hold(way.bytes.capacity());
+        }
         way.wake();
         Poll::Ready(Ok(len))
     }
@@ -126,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_arrive_in_order_however_many() {
-        let (mut one, mut other) = pipe();
+        let (mut one, mut other) = pipe(&Ledger::default());
         let sent: Vec<u8> = (0..u32::from(u16::MAX)).flat_map(u32::to_be_bytes).collect();
         let expected = sent.clone();
         let write = async move {
@@ -149,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_end_that_is_gone_is_the_end_of_both_ways() {
-        let (mut one, mut other) = pipe();
+        let (mut one, mut other) = pipe(&Ledger::default());
         other.write_all(b"last").await.expect("written");
         drop(other);
         assert_eq!(one.write(b"x").await.map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
