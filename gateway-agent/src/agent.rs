@@ -1,6 +1,7 @@
 //! The agent: follows objects and devices, and keeps the kernel as they say.
 
 mod figures;
+mod grace;
 mod hooks;
 pub mod node_status;
 mod office;
@@ -13,9 +14,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gateway_agent_api::{Kind, ObjectRef};
-use gateway_agent_kernel::{ApplyProblem, ApplyReport, Kernel, Options};
+use gateway_agent_kernel::{ApplyProblem, ApplyReport, Kernel, Options, wait_for_programs};
 use gateway_agent_routing::{self as routing, Minutes, Node};
-use gateway_agent_tables::{Delta, FrontendKey, HttpDelta, Steered};
+use gateway_agent_tables::{Delta, FrontendKey, Steered};
 use glob::Pattern;
 use kube::Client;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,7 +29,7 @@ use crate::clock::{self, rfc3339};
 use crate::compile::Compiler;
 use crate::devices::{self, Devices, DevicesError, Excluded};
 use crate::failure::Failure;
-use crate::holders::Holders;
+use crate::holders::{Around, Holders};
 use crate::input::Input;
 use crate::metrics;
 use crate::node::forwarding_problems;
@@ -38,6 +39,7 @@ use crate::proxy_link::{self, ProxyFigures};
 use crate::source::WatchError;
 use crate::statuses::{Statuses, summary};
 use crate::unserved;
+use grace::Grace;
 use hooks::Hooks;
 use office::Office;
 use pool::Wanted;
@@ -72,6 +74,7 @@ pub struct Agent {
     office: Office,
     /// None: another agent feeds the kernel, or is about to.
     kernel: Option<Kernel>,
+    grace: Grace,
     hooks: Hooks,
     steering: Steering,
     pool: Pool,
@@ -154,6 +157,7 @@ impl Agent {
             compiler,
             office,
             kernel: None,
+            grace: Grace::default(),
             hooks: Hooks::default(),
             steering: Steering::start(&setup.proxy, setup.may_steer, figures)?,
             pool: setup.pool,
@@ -179,7 +183,7 @@ impl Agent {
         agent.not_forwarding = forwarding_problems(&agent.found.attachable);
         agent.compiler.set_node_addresses(agent.found.addresses.clone());
         agent.input.look(&mut agent.compiler)?;
-        agent.look_at_holders();
+        agent.look_at_holders(true);
         if agent.input.is_complete() {
             agent.begin();
         }
@@ -227,6 +231,10 @@ impl Agent {
                     self.take_proxy(event);
                     continue;
                 }
+                () = self.grace.over() => {
+                    self.release();
+                    continue;
+                }
                 () = self.office.chance() => Step::Chance,
                 Some(reply) = self.figures_wanted.recv() => {
                     // Fails if the client has gone away.
@@ -241,6 +249,12 @@ impl Agent {
             self.take(step).await?;
         }
         self.pool.stop();
+        if let Some(kernel) = &mut self.kernel
+            && kernel.begin_release()
+        {
+            wait_for_programs();
+            self.release();
+        }
         drop(self.server);
         if self.owner.is_some_and(|owner| owner.is_gone()) {
             leave_no_routes().await;
@@ -267,10 +281,11 @@ impl Agent {
         if matches!(step, Step::Objects | Step::Reconcile) {
             compile |= self.look_at_objects();
         }
-        if !matches!(step, Step::Objects | Step::Pool) {
+        let is_quiet = matches!(step, Step::Objects | Step::Pool);
+        if !is_quiet {
             compile |= self.look_at_devices().await;
         }
-        compile |= self.look_at_holders();
+        compile |= self.look_at_holders(!is_quiet);
         if self.applied.generation == 0 {
             if self.input.is_complete() {
                 self.begin();
@@ -283,10 +298,10 @@ impl Agent {
         } else if step == Step::Reconcile && self.applied.problems().next().is_some() {
             self.apply();
         }
-        if !matches!(step, Step::Objects | Step::Pool) {
+        if !is_quiet {
             self.reconcile_hooks();
+            self.attend_pool();
         }
-        self.attend_pool();
         self.note_problems();
         Ok(())
     }
@@ -294,7 +309,8 @@ impl Agent {
     /// A proxy has come or gone.
     fn take_proxy(&mut self, event: proxy_link::Event) {
         let Some(kernel) = &mut self.kernel else { return };
-        if self.steering.take(kernel, event) && self.applied.generation > 0 {
+        let tables = &self.compiler.outcome().tables.http;
+        if self.steering.take(kernel, event, tables) && self.applied.generation > 0 {
             self.steer();
             self.write_statuses(BTreeSet::new());
             self.note_problems();
@@ -317,15 +333,13 @@ impl Agent {
         }
     }
 
+    /// Says what there is to announce, at least as often as everything is looked at.
     fn attend_pool(&mut self) {
         let wanted = Wanted {
             pool: &self.compiler.outcome().tables.l4.pool,
             sockets: self.applied.steered.keys().map(|key| key.address).collect(),
             ready: self.applied.generation > 0 && self.hooks.attached() > 0,
         };
-        if !self.input.judges_objects() {
-            self.pool.acquaint(pool::of_cluster(self.compiler.snapshot()));
-        }
         if let Some(kernel) = &self.kernel {
             self.pool.attend(kernel, wanted);
         }
@@ -361,15 +375,25 @@ impl Agent {
         }
     }
 
-    /// True if others have other ports of the node now.
-    fn look_at_holders(&mut self) -> bool {
-        let holders = self.holders.look(self.compiler.snapshot(), self.input.own_node());
-        self.compiler.set_holders(holders)
+    /// True if others have other ports of the node now. The node's sockets are looked at `anew`, or when a listener wants
+    /// a port that none wanted before.
+    fn look_at_holders(&mut self, anew: bool) -> bool {
+        let (snapshot, changed) = (self.compiler.snapshot(), self.compiler.changed());
+        let around = Around { snapshot, changed, own_node: self.input.own_node() };
+        match self.holders.look(around, anew) {
+            Some(holders) => self.compiler.set_holders(holders),
+            None => false,
+        }
     }
 
     /// Compiles what changed and gives the kernel what follows from it.
     fn compile(&mut self) {
         self.compiler.set_time();
+        let has_other_peers =
+            !self.input.judges_objects() && self.compiler.changed().iter().any(pool::concerns);
+        if has_other_peers {
+            self.pool.acquaint(pool::of_cluster(self.compiler.snapshot()));
+        }
         let changes = self.compiler.compile();
         let outcome = self.compiler.outcome();
         self.recheck_at = outcome.recheck_at;
@@ -383,11 +407,18 @@ impl Agent {
         let begun = Instant::now();
         if let Some(kernel) = &mut self.kernel {
             let report = kernel.update(&outcome.tables.l4, &changes.tables.l4);
+            self.grace.begin(kernel);
             self.note_applied(report, begun);
             let Delta { tls, http, .. } = &changes.tables;
-            let is_other = !tls.frontends.is_empty() || *http != HttpDelta::default();
-            if is_other || self.applied.generation == 1 {
+            if !http.is_empty() {
+                self.steering.tell_http(&self.compiler.outcome().tables.http, http);
+            }
+            let is_steered_otherwise = !tls.frontends.is_empty() || !http.frontends.is_empty();
+            if is_steered_otherwise || self.applied.generation == 1 {
                 self.steer();
+            }
+            if has_other_peers || is_steered_otherwise || !changes.tables.l4.pool.is_empty() {
+                self.attend_pool();
             }
         }
         self.write_statuses(changes.statuses);
@@ -405,11 +436,22 @@ impl Agent {
         self.write_statuses(objects);
     }
 
+    /// What former tables had is free.
+    fn release(&mut self) {
+        let Some(kernel) = &mut self.kernel else { return };
+        let report = kernel.release();
+        self.grace.begin(kernel);
+        if !report.problems.is_empty() {
+            self.applied.unforwarded.extend(report.problems);
+            self.note_problems();
+        }
+    }
+
     fn steer(&mut self) {
         let Some(kernel) = &mut self.kernel else { return };
         let tables = &self.compiler.outcome().tables;
         self.applied.steered = tables.steered();
-        self.applied.unsteered = self.steering.apply(kernel, &self.applied.steered, &tables.http);
+        self.applied.unsteered = self.steering.apply(kernel, &self.applied.steered);
     }
 
     fn note_applied(&mut self, report: ApplyReport, begun: Instant) {

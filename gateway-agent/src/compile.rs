@@ -74,6 +74,11 @@ impl Compiler {
         any
     }
 
+    /// Objects that are others than when it was compiled last.
+    pub fn changed(&self) -> &BTreeSet<ObjectRef> {
+        &self.changed
+    }
+
     /// Replaces the addresses that the node has. True if they are others than before.
     pub fn set_node_addresses(&mut self, mut addresses: Vec<IpAddr>) -> bool {
         addresses.extend(&self.snapshot.node.gateway_addresses);

@@ -9,11 +9,12 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Instant;
 
-use gateway_agent_api::{Gateway, ListenerSet};
+use gateway_agent_api::{Gateway, Kind, ListenerSet, ObjectRef};
 use gateway_agent_routing::Snapshot;
 use gateway_agent_tables::{FrontendKey, Protocol};
 
 use crate::own_node::OwnNode;
+use services::Services;
 
 /// A port, of TCP or UDP.
 type Port = (NonZeroU16, Protocol);
@@ -39,32 +40,71 @@ enum At {
 /// What is known from one look to the next.
 #[derive(Debug, Default)]
 pub struct Holders {
+    /// The ports of all listeners, whoever serves them.
+    wanted: BTreeSet<Port>,
+    addresses: BTreeSet<IpAddr>,
     sockets: sockets::Sockets,
+    pods: Vec<Held>,
+    services: Services,
     /// Why the last look at sockets failed; what was known stays.
     pub fault: Option<io::Error>,
 }
 
+/// Where holders are looked for.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    pub snapshot: &'a Snapshot,
+    /// The objects that may be others than at the last look.
+    pub changed: &'a BTreeSet<ObjectRef>,
+    pub own_node: Option<&'a OwnNode>,
+}
+
 impl Holders {
-    /// The places on the node's addresses that listeners want and others have, each with who has it.
-    pub fn look(&mut self, snapshot: &Snapshot, own_node: Option<&OwnNode>) -> BTreeMap<FrontendKey, String> {
-        let wanted = wanted_ports(snapshot);
-        if wanted.is_empty() {
-            return BTreeMap::new();
-        }
-        self.fault = self.sockets.look(Instant::now()).err();
-        let of_pods = own_node.into_iter().flat_map(OwnNode::host_ports).map(|(pod, it)| Held {
-            at: it.address.map_or(At::All, At::One),
-            port: (it.port, it.protocol),
-            by: format!("a hostPort of Pod {pod}"),
-        });
-        let held = self.sockets.held().chain(of_pods).chain(services::held(snapshot));
+    /// The places on the node's addresses that listeners want and others have, each with who has it; None: the same as at
+    /// the last look. The node's sockets, which no event tells of, are listed if `anew` or if a listener wants another
+    /// port than before.
+    pub fn look(&mut self, around: Around<'_>, anew: bool) -> Option<BTreeMap<FrontendKey, String>> {
+        let Around { snapshot, changed, own_node } = around;
+        let mut differs = self.services.look(snapshot, changed);
         let node = &snapshot.node;
         let addresses = node.addresses.iter().chain(&node.gateway_addresses).copied().collect();
-        places(held.filter(|held| wanted.contains(&held.port)), &addresses)
+        differs |= replace(&mut self.addresses, addresses);
+        differs |= replace(&mut self.pods, own_node.map(of_pods).unwrap_or_default());
+        let mut wants_more = false;
+        if changed.iter().any(|object| matches!(object.kind, Kind::Gateway | Kind::ListenerSet)) {
+            let wanted = wanted_ports(snapshot);
+            wants_more = !wanted.is_subset(&self.wanted);
+            differs |= replace(&mut self.wanted, wanted);
+        }
+        if wants_more || anew && !self.wanted.is_empty() {
+            self.fault = self.sockets.look(Instant::now()).err();
+            differs = true;
+        }
+        differs.then(|| self.places())
+    }
+
+    fn places(&self) -> BTreeMap<FrontendKey, String> {
+        let held = self.sockets.held().chain(self.pods.iter().cloned()).chain(self.services.held().cloned());
+        places(held.filter(|held| self.wanted.contains(&held.port)), &self.addresses)
     }
 }
 
-/// The ports of all listeners, whoever serves them.
+/// True if the new value is another.
+fn replace<T: PartialEq>(place: &mut T, value: T) -> bool {
+    let differs = *place != value;
+    *place = value;
+    differs
+}
+
+fn of_pods(own_node: &OwnNode) -> Vec<Held> {
+    let held = own_node.host_ports().map(|(pod, it)| Held {
+        at: it.address.map_or(At::All, At::One),
+        port: (it.port, it.protocol),
+        by: format!("a hostPort of Pod {pod}"),
+    });
+    held.collect()
+}
+
 fn wanted_ports(snapshot: &Snapshot) -> BTreeSet<Port> {
     let port = |port: i32, protocol: &str| {
         let protocol = if protocol == "UDP" { Protocol::Udp } else { Protocol::Tcp };

@@ -7,6 +7,7 @@ mod child;
 mod figures;
 mod session;
 mod sockets;
+mod updates;
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use gateway_agent_kernel::Process;
 use gateway_agent_proxy::link::Listener;
+use gateway_agent_tables::HttpDelta;
 use gateway_agent_tables::http::HttpTables;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -27,6 +29,7 @@ use crate::cli::Log;
 
 pub use figures::ProxyFigures;
 pub use sockets::Sockets;
+use updates::{Readers, Untold};
 
 /// Where proxies come from.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub enum Source {
 /// What the agent has to know.
 #[derive(Debug)]
 pub enum Event {
+    /// A proxy has come, and wants to know the HTTP tables: [`ProxyLink::welcome`].
+    Joined(oneshot::Sender<Arc<Untold>>),
     /// A proxy accepts at these sockets; it is told when the kernel gives it connections.
     Accepting { sockets: Arc<Sockets>, process: Option<Process>, steered: oneshot::Sender<()> },
     /// There is none, and here is why.
@@ -56,7 +61,7 @@ pub struct ListenError {
 /// Keeps a proxy as long as it lives. Processes that it started go on without it.
 #[derive(Debug)]
 pub struct ProxyLink {
-    http: watch::Sender<Arc<HttpTables>>,
+    readers: Readers,
     /// None: nothing is known yet. A proxy that was told before goes on as it was.
     listeners: watch::Sender<Option<Vec<Listener>>>,
     events: mpsc::Receiver<Event>,
@@ -66,7 +71,6 @@ pub struct ProxyLink {
 /// What sessions with proxies share.
 #[derive(Debug)]
 struct Offer {
-    http: watch::Receiver<Arc<HttpTables>>,
     listeners: watch::Receiver<Option<Vec<Listener>>>,
     events: mpsc::Sender<Event>,
     /// Where the proxy's are asked for.
@@ -81,15 +85,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 impl ProxyLink {
     pub fn start(source: &Source, figures: &ProxyFigures) -> Result<Self, ListenError> {
         let (sender, listeners) = watch::channel(None);
-        let (http_sender, http) = watch::channel(Arc::default());
         let (told, events) = mpsc::channel(1);
-        let offer = Arc::new(Offer {
-            http,
-            listeners,
-            events: told,
-            figures: figures.clone(),
-            sockets: Mutex::default(),
-        });
+        let offer =
+            Arc::new(Offer { listeners, events: told, figures: figures.clone(), sockets: Mutex::default() });
         let task = match source {
             Source::Child(log) => tokio::spawn(child::keep(offer, log.clone())),
             Source::Socket(path) => {
@@ -97,19 +95,22 @@ impl ProxyLink {
                 tokio::spawn(welcome(listener, offer))
             }
         };
-        Ok(Self { http: http_sender, listeners: sender, events, task })
+        Ok(Self { readers: Readers::default(), listeners: sender, events, task })
     }
 
-    /// Tells proxies, present and coming, which listeners there are, and before that how to serve them.
-    pub fn tell(&self, http: &HttpTables, listeners: Vec<Listener>) {
-        // What didn't change is shared, and compared by its place.
-        self.http.send_if_modified(|known| {
-            let differs = **known != *http;
-            if differs {
-                *known = Arc::new(http.clone());
-            }
-            differs
-        });
+    /// Tells a proxy that has come how to serve listeners, and from now on what changes.
+    pub fn welcome(&mut self, proxy: oneshot::Sender<Arc<Untold>>, tables: &HttpTables) {
+        // Fails if it has gone.
+        let _ = proxy.send(self.readers.add(tables));
+    }
+
+    /// Tells proxies that the tables are others than before by `delta`.
+    pub fn tell_http(&mut self, tables: &HttpTables, delta: &HttpDelta) {
+        self.readers.tell(tables, delta);
+    }
+
+    /// Tells proxies, present and coming, which listeners there are. How to serve them has to be told before.
+    pub fn tell_listeners(&self, listeners: Vec<Listener>) {
         self.listeners.send_if_modified(|known| {
             let listeners = Some(listeners);
             let differs = *known != listeners;

@@ -2,7 +2,7 @@
 //!
 //! What is added is added from the inside out: endpoints, port bits, rings, splits, frontends. What is removed is
 //! removed from the outside in: frontends, and only when every program that read them has finished, splits, rings and
-//! endpoints.
+//! endpoints. That takes some 20 ms, which nobody has to wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -168,17 +168,21 @@ impl Feed {
     /// Makes everything as the tables say.
     pub(crate) fn apply(&mut self, tables: &L4Tables) -> ApplyReport {
         let all = self.everything(tables);
-        let mut report = self.pass(tables, &all);
+        // What was given up before is room for what comes.
+        let before = self.settle();
+        let mut report = self.whole_pass(tables, &all);
         if !report.problems.is_empty() && report.freed {
             // What didn't fit may fit now that the former tables' share is free.
-            let first = std::mem::replace(&mut report, self.pass(tables, &all));
+            let first = std::mem::replace(&mut report, self.whole_pass(tables, &all));
             report.changes += first.changes;
         }
+        report.changes += before.changes;
         self.settled = report.problems.is_empty();
         report
     }
 
-    /// The same, if the tables differ from those that were applied last by what `delta` names.
+    /// The same, if the tables differ from those that were applied last by what `delta` names. What they no longer have
+    /// waits for [`Self::release`].
     pub(crate) fn update(&mut self, tables: &L4Tables, delta: &L4Delta) -> ApplyReport {
         if !self.settled {
             return self.apply(tables);
@@ -190,6 +194,39 @@ impl Feed {
         let mut second = self.apply(tables);
         second.changes += first.changes;
         second
+    }
+
+    /// From now on, all that was given up so far waits for the programs that run at this moment. False: nothing was.
+    pub(crate) fn begin_release(&mut self) -> bool {
+        self.frontends.begin_release() | self.rings.begin_release() | self.endpoints.begin_release()
+    }
+
+    /// These programs have finished: what waited for them is free.
+    pub(crate) fn release(&mut self) -> ApplyReport {
+        let mut report = ApplyReport::default();
+        self.frontends.release(&mut report);
+        self.rings.release(&mut report);
+        self.endpoints.release(&mut self.store.endpoints, &mut report);
+        self.settled &= report.problems.is_empty();
+        report
+    }
+
+    /// Waits for them.
+    fn settle(&mut self) -> ApplyReport {
+        if !self.begin_release() {
+            return ApplyReport::default();
+        }
+        sys::wait_for_programs();
+        self.release()
+    }
+
+    fn whole_pass(&mut self, tables: &L4Tables, delta: &L4Delta) -> ApplyReport {
+        let mut report = self.pass(tables, delta);
+        let end = self.settle();
+        report.changes += end.changes;
+        report.freed |= end.freed;
+        report.problems.extend(end.problems);
+        report
     }
 
     /// All that the tables or the kernel have.
@@ -235,14 +272,13 @@ impl Feed {
         if complete {
             rings.retire(store, tables, services, &mut report);
         }
-        if frontends.has_retired() || rings.has_retired() {
-            sys::wait_for_programs();
-            frontends.release(&mut report);
-            rings.release(&mut report);
-        }
         if complete {
             touched.extend(alive);
-            endpoints.lower(&mut store.endpoints, tables, touched.iter(), &mut report);
+            endpoints.lower(tables, touched.iter());
+        }
+        if !frontends.has_retired() && !rings.has_retired() && endpoints.begin_release() {
+            // No program can be on its way to them.
+            endpoints.release(&mut store.endpoints, &mut report);
         }
         report
     }

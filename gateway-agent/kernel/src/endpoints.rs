@@ -13,6 +13,7 @@ use crate::ids::Ids;
 use crate::peers::{NO_PEER, Peers};
 use crate::ready::{Place, Ready};
 use crate::store::Store;
+use crate::sys;
 
 pub(crate) type EndpointKey = (Protocol, SocketAddr);
 type EndpointMap = Array<MapData, maps::Endpoint>;
@@ -24,6 +25,16 @@ pub(crate) struct Endpoints {
     /// Ready or draining.
     known: HashMap<EndpointKey, Known>,
     ready: Ready,
+    /// Those that are ready no more, until no program can still be about to choose them.
+    lowering: HashMap<EndpointKey, Lowering>,
+}
+
+/// What an endpoint is to become.
+#[derive(Debug)]
+struct Lowering {
+    state: EndpointState,
+    /// It was noted before the wait began that is under way.
+    waits: bool,
 }
 
 #[derive(Debug)]
@@ -46,7 +57,7 @@ impl Endpoints {
             }
         }
         let ids = Ids::recover(map.len(), known.values().map(|k| k.id));
-        Ok(Self { node: node.to_owned(), ids, known, ready: Ready::default() })
+        Ok(Self { node: node.to_owned(), ids, known, ready: Ready::default(), lowering: HashMap::new() })
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &EndpointKey> {
@@ -78,6 +89,7 @@ impl Endpoints {
     ) -> BTreeSet<EndpointKey> {
         let Store { endpoints: map, labels, .. } = store;
         let touched = self.ready.update(tables, services);
+        self.make_room(map, &touched, report);
         for &key in &touched {
             let Some(Place { service, local, node }) = self.ready.place(&key, tables, &self.node) else {
                 continue;
@@ -120,31 +132,59 @@ impl Endpoints {
         touched
     }
 
-    /// Of these endpoints makes those draining that are only listed, and those gone that aren't: their flows are reset
-    /// from now on, and their ids wait for reuse. No ring may have them any more.
-    pub(crate) fn lower<'k>(
+    /// Waits for ids that are about to be free if these endpoints need more than there are.
+    fn make_room(
         &mut self,
         map: &mut EndpointMap,
-        tables: &L4Tables,
-        endpoints: impl Iterator<Item = &'k EndpointKey>,
+        touched: &BTreeSet<EndpointKey>,
         report: &mut ApplyReport,
     ) {
-        let mut gone = Vec::new();
+        let mut wanted = 0;
+        for key in touched.iter().filter(|key| self.ready.contains(key)) {
+            self.lowering.remove(key);
+            wanted += usize::from(!self.known.contains_key(key));
+        }
+        if self.ids.free_count() < wanted && self.begin_release() {
+            sys::wait_for_programs();
+            self.release(map, report);
+        }
+    }
+
+    /// Notes which of these endpoints are ready no more: those that are only listed are to drain, and those that aren't
+    /// are to be gone. No ring may have them any more.
+    pub(crate) fn lower<'k>(&mut self, tables: &L4Tables, endpoints: impl Iterator<Item = &'k EndpointKey>) {
         for key in endpoints {
-            let Some(known) = self.known.get_mut(key) else { continue };
+            let Some(known) = self.known.get(key) else { continue };
             let state = match (self.ready.contains(key), tables.alive.contains(key)) {
                 (true, _) => continue,
                 (false, true) => EndpointState::Draining,
                 (false, false) => EndpointState::Gone,
             };
             if known.value.state == state as u8 {
-                continue;
+                self.lowering.remove(key);
+            } else if self.lowering.get(key).is_none_or(|lowering| lowering.state != state) {
+                self.lowering.insert(*key, Lowering { state, waits: false });
             }
+        }
+    }
+
+    /// As [`Retired::begin`](crate::retired::Retired::begin).
+    pub(crate) fn begin_release(&mut self) -> bool {
+        self.lowering.values_mut().for_each(|lowering| lowering.waits = true);
+        !self.lowering.is_empty()
+    }
+
+    /// When every program that may have read their rings has finished: flows of those that are gone are reset from now
+    /// on, and their ids wait for reuse.
+    pub(crate) fn release(&mut self, map: &mut EndpointMap, report: &mut ApplyReport) {
+        let mut gone = Vec::new();
+        for (key, Lowering { state, .. }) in self.lowering.extract_if(|_, lowering| lowering.waits) {
+            let Some(known) = self.known.get_mut(&key) else { continue };
             let value = maps::Endpoint { state: state as u8, ..known.value };
             if report.wrote("endpoints", &key.1, map.set(known.id, value, 0)) {
                 known.value = value;
                 if state == EndpointState::Gone {
-                    gone.push(*key);
+                    gone.push(key);
                 }
             }
         }

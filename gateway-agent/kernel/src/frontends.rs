@@ -12,6 +12,7 @@ use crate::address::{entry_key, parse_key};
 use crate::apply::{ApplyProblem, ApplyReport};
 use crate::ids::Ids;
 use crate::labels::{self, BackendLabel, FrontendLabel};
+use crate::retired::Retired;
 use crate::rings::Rings;
 use crate::store::Store;
 
@@ -21,8 +22,7 @@ pub(crate) struct Frontends {
     split_ids: Ids,
     backend_ids: Ids,
     known: HashMap<FrontendKey, Known>,
-    /// Free once no program uses them any more.
-    retired: Retired,
+    retired: Retired<Id>,
 }
 
 #[derive(Debug)]
@@ -40,11 +40,11 @@ struct KnownBackend {
     weight: u32,
 }
 
-#[derive(Debug, Default)]
-struct Retired {
-    ids: Vec<u32>,
-    splits: Vec<u32>,
-    backends: Vec<u32>,
+#[derive(Clone, Copy, Debug)]
+enum Id {
+    Frontend(u32),
+    Split(u32),
+    Backend(u32),
 }
 
 /// What a backend's counters are kept by, for one frontend.
@@ -154,27 +154,32 @@ impl Frontends {
             self.retire_backends(store, key, None, report);
             if let Some(known) = self.known.remove(key) {
                 report.wrote("labels", key, labels::remove(&mut store.labels, LabelKind::Frontend, known.id));
-                self.retired.ids.push(known.id);
-                self.retired.splits.extend(known.split.map(|(id, _)| id));
+                self.retired.push(Id::Frontend(known.id));
+                if let Some((id, _)) = known.split {
+                    self.retired.push(Id::Split(id));
+                }
             }
         }
     }
 
     pub(crate) fn has_retired(&self) -> bool {
-        let Retired { ids, splits, backends } = &self.retired;
-        !(ids.is_empty() && splits.is_empty() && backends.is_empty())
+        !self.retired.is_empty()
     }
 
-    /// After every program that may have read them has finished.
+    /// As [`Retired::begin`].
+    pub(crate) fn begin_release(&mut self) -> bool {
+        self.retired.begin()
+    }
+
+    /// When every program that may have read them has finished.
     pub(crate) fn release(&mut self, report: &mut ApplyReport) {
-        let Retired { ids, splits, backends } = std::mem::take(&mut self.retired);
-        for (allocator, freed) in
-            [(&mut self.ids, ids), (&mut self.split_ids, splits), (&mut self.backend_ids, backends)]
-        {
-            for id in freed {
-                allocator.free(id);
-                report.freed();
+        for id in self.retired.release() {
+            match id {
+                Id::Frontend(id) => self.ids.free(id),
+                Id::Split(id) => self.split_ids.free(id),
+                Id::Backend(id) => self.backend_ids.free(id),
             }
+            report.freed();
         }
     }
 
@@ -294,7 +299,9 @@ impl Frontends {
         let written = store.splits.set(split_id, split, 0);
         let written = written.and_then(|()| store.frontends.insert(entry_key(key), value, 0));
         if report.wrote("frontends", key, written) {
-            self.retired.splits.extend(known.split.replace((split_id, split)).map(|(id, _)| id));
+            if let Some((former, _)) = known.split.replace((split_id, split)) {
+                self.retired.push(Id::Split(former));
+            }
         } else {
             self.split_ids.free(split_id);
         }
@@ -312,7 +319,7 @@ impl Frontends {
         let kept: Vec<_> = split.into_iter().flat_map(named).map(|(name, _)| name).collect();
         for (_, backend) in known.backends.extract_if(.., |name, _| !kept.contains(name)) {
             report.wrote("labels", key, labels::remove(&mut store.labels, LabelKind::Backend, backend.id));
-            self.retired.backends.push(backend.id);
+            self.retired.push(Id::Backend(backend.id));
         }
     }
 }

@@ -32,6 +32,11 @@ impl Ids {
         self.freed.push_back(id);
     }
 
+    /// How many could be allocated.
+    pub(crate) fn free_count(&self) -> usize {
+        (self.capacity - self.next) as usize + self.freed.len()
+    }
+
     pub(crate) fn capacity(&self) -> u32 {
         self.capacity
     }

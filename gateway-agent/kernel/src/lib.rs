@@ -32,6 +32,7 @@ mod pins;
 mod ports;
 mod ready;
 mod regions;
+mod retired;
 mod rings;
 mod seed;
 mod stats;
@@ -54,6 +55,7 @@ pub use stats::{
 };
 pub use steer::{MOST_SOCKETS, Process};
 pub use store::StoreError;
+pub use sys::wait_for_programs;
 
 /// An error and what caused it, in one line.
 pub fn one_line(error: &dyn std::error::Error) -> String {

@@ -134,9 +134,22 @@ impl Kernel {
     }
 
     /// The same, at the cost of the difference: `delta` names all by which `tables` differ from those that were applied
-    /// last.
+    /// last. Newcomers meet the new tables at once. What the former ones had besides is given up when no program can
+    /// still read it: that is for [`Self::begin_release`] and [`Self::release`], or the next [`Self::apply`].
     pub fn update(&mut self, tables: &L4Tables, delta: &L4Delta) -> ApplyReport {
         self.feed.update(tables, delta)
+    }
+
+    /// Whether anything is to be given up: then call [`wait_for_programs`](crate::wait_for_programs), which takes some
+    /// 20 ms, on a thread that has the time, and [`Self::release`] after it.
+    pub fn begin_release(&mut self) -> bool {
+        self.feed.begin_release()
+    }
+
+    /// Resets the flows of endpoints that were gone at [`Self::begin_release`], and frees what else was given up by then.
+    /// No program that ran then may still run.
+    pub fn release(&mut self) -> ApplyReport {
+        self.feed.release()
     }
 
     /// Gives connections to these addresses and ports to the proxy, in the network namespace of this thread, and no

@@ -15,16 +15,17 @@ use crate::labels::{self, RingLabel};
 use crate::maglev::{ring, ring_length, shorter_length};
 use crate::mmap::Words;
 use crate::regions::{Region, Regions};
+use crate::retired::Retired;
 use crate::store::Store;
+use crate::sys;
 
 #[derive(Debug)]
 pub(crate) struct Rings {
     ids: Ids,
     regions: Regions,
     known: HashMap<ServicePort, Known>,
-    /// Free once no program uses them any more.
-    retired_regions: Vec<Region>,
-    retired_ids: Vec<u32>,
+    retired_regions: Retired<Region>,
+    retired_ids: Retired<u32>,
 }
 
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl Rings {
             }
         }
         let ids = Ids::recover(entries(&store.rings), known.values().map(|k| k.id));
-        Ok(Self { ids, regions, known, retired_regions: Vec::new(), retired_ids: Vec::new() })
+        Ok(Self { ids, regions, known, retired_regions: Retired::default(), retired_ids: Retired::default() })
     }
 
     pub(crate) fn id(&self, service: &ServicePort) -> Option<u32> {
@@ -106,13 +107,18 @@ impl Rings {
         !self.retired_ids.is_empty() || !self.retired_regions.is_empty()
     }
 
-    /// After every program that may have read them has finished.
+    /// As [`Retired::begin`].
+    pub(crate) fn begin_release(&mut self) -> bool {
+        self.retired_ids.begin() | self.retired_regions.begin()
+    }
+
+    /// When every program that may have read them has finished.
     pub(crate) fn release(&mut self, report: &mut ApplyReport) {
-        for id in self.retired_ids.drain(..) {
+        for id in self.retired_ids.release() {
             self.ids.free(id);
             report.freed();
         }
-        for region in self.retired_regions.drain(..) {
+        for region in self.retired_regions.release() {
             self.regions.free(region);
             report.freed();
         }
@@ -162,7 +168,7 @@ impl Rings {
         if current && known.region.len == length {
             return;
         }
-        let region = self.regions.allocate(length);
+        let region = allocate(&mut self.regions, &mut self.retired_regions, length);
         if region.is_none() {
             let capacity = self.regions.capacity();
             report.problem(ApplyProblem::RingPlacesFull {
@@ -184,6 +190,17 @@ impl Rings {
         self.retired_regions.push(std::mem::replace(&mut known.region, region));
         known.members = Some(members);
     }
+}
+
+/// Waits for what is about to be free if there is no room: a ring comes rather late than shorter.
+fn allocate(regions: &mut Regions, retired: &mut Retired<Region>, length: u32) -> Option<Region> {
+    let region = regions.allocate(length);
+    if region.is_some() || !retired.begin() {
+        return region;
+    }
+    sys::wait_for_programs();
+    retired.release().for_each(|region| regions.free(region));
+    regions.allocate(length)
 }
 
 /// The longest region that is free, at least one place for each endpoint; else none, so that newcomers are refused

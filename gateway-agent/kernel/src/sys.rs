@@ -46,7 +46,7 @@ pub(crate) fn tick() -> u32 {
 }
 
 /// Returns once every program that was running has finished, so that nothing read from a map before is still used.
-pub(crate) fn wait_for_programs() {
+pub fn wait_for_programs() {
     // SAFETY: takes three integers and touches no memory. MEMBARRIER_CMD_GLOBAL is synchronize_rcu().
     let done = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if done != 0 {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use gateway_agent_kernel::{Kernel, Options, Pins, Sizes};
+use gateway_agent_kernel::{Kernel, Options, Pins, Sizes, wait_for_programs};
 use gateway_agent_tables::{L4Delta, L4Tables};
 use node::{Node, device, ifindex};
 use packets::{SYN, segment};
@@ -51,9 +51,18 @@ fn newcomers_reach_their_own_endpoints_while_everything_changes() {
             }
             let next = some_tables(&mut random);
             let delta = difference(&last, &next);
+            let waits = round % 3 == 0 && kernel.begin_release();
             assert_eq!(kernel.update(&next, &delta).problems, [], "round {round}");
-            let again = kernel.apply(&next);
-            assert_eq!((again.changes, again.problems), (0, Vec::new()), "round {round}: {delta:?}");
+            if waits {
+                // What this update gave up is not free yet.
+                release(&mut kernel);
+            } else if round % 3 == 1 {
+                if kernel.begin_release() {
+                    release(&mut kernel);
+                }
+                let again = kernel.apply(&next);
+                assert_eq!((again.changes, again.problems), (0, Vec::new()), "round {round}: {delta:?}");
+            }
             last = next;
         }
         stop.store(true, Ordering::Relaxed);
@@ -72,6 +81,11 @@ fn newcomers_reach_their_own_endpoints_while_everything_changes() {
             assert_eq!(number / PER_FRONTEND, flow.frontend.port() - 80, "{flow:?}");
         }
     });
+}
+
+fn release(kernel: &mut Kernel) {
+    wait_for_programs();
+    assert_eq!(kernel.release().problems, []);
 }
 
 /// Both frontends with some endpoints each, in one or two backends, and now and then a third frontend.

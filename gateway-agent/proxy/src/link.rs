@@ -10,7 +10,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use gateway_agent_tables::Application;
-use gateway_agent_tables::http::HttpTables;
+use gateway_agent_tables::http::HttpUpdate;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -25,8 +25,9 @@ use crate::telemetry::Figures;
 /// From the agent to the proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// How HTTP requests are forwarded; it replaces what was said before.
-    Http(Arc<HttpTables>),
+    /// How HTTP requests are forwarded: what is other than said before. The first one of a link replaces all that was said
+    /// by others.
+    Http(Box<HttpUpdate>),
     /// All listeners that there are; it replaces what was said before.
     Listeners(Vec<Listener>),
     /// Accept connections at as many sockets as this, which come with it.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway_agent_tables::http::HttpTables;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
@@ -160,6 +161,7 @@ impl Proxy {
     async fn obey(&mut self, sender: &mut Sender, receiver: &mut Receiver) -> Result<End, LinkError> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         sender.send(&Report::Hello { version, workers: self.workers.len() }, &[]).await?;
+        let mut tables = HttpTables::default();
         loop {
             let order = tokio::select! {
                 order = receiver.next() => order?,
@@ -167,7 +169,10 @@ impl Proxy {
             };
             match order {
                 None => return Ok(End::Lost),
-                Some(Order::Http(tables)) => self.shared.server.update(&tables),
+                Some(Order::Http(update)) => {
+                    update.apply(&mut tables);
+                    self.shared.server.update(&tables);
+                }
                 Some(Order::Listeners(listeners)) => self.know(&listeners),
                 Some(Order::Accept { sockets }) => {
                     let sockets = receiver.take_descriptors(sockets)?;

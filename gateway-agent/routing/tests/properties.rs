@@ -7,6 +7,7 @@ use std::num::NonZeroU16;
 use gateway_agent_api::own::gateway_config::AddressSharing;
 use gateway_agent_api::{Gateway, GatewayClass, GatewayConfig, Kind, Object, ObjectRef, Time};
 use gateway_agent_routing::{Assigner, Changes, Minutes, Node, Outcome, Snapshot, Translation, translate};
+use gateway_agent_tables::http::HttpUpdate;
 use gateway_agent_tables::{FrontendKey, ObjectName, Protocol, RouteKind, Split, Target};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -482,11 +483,9 @@ fn names_all(changes: &Changes, before: &Outcome, after: &Outcome) -> Result<(),
     prop_assert!(differences(&was.certificates, &is.certificates).is_subset(&delta.certificates));
     prop_assert!(differences(&was.backends, &is.backends).is_subset(&delta.backends));
     let (was, is, delta) = (&before.tables.http, &after.tables.http, &changes.tables.http);
-    prop_assert!(differences(&was.frontends, &is.frontends).is_subset(&delta.frontends));
-    prop_assert!(differences(&was.listeners, &is.listeners).is_subset(&delta.listeners));
-    prop_assert!(differences(&was.http_routes, &is.http_routes).is_subset(&delta.http_routes));
-    prop_assert!(differences(&was.grpc_routes, &is.grpc_routes).is_subset(&delta.grpc_routes));
-    prop_assert!(differences(&was.services, &is.services).is_subset(&delta.services));
+    let mut updated = was.clone();
+    HttpUpdate::new(is, delta).apply(&mut updated);
+    prop_assert_eq!(&updated, is, "as the delta leads to it");
     prop_assert!(differences(&before.statuses, &after.statuses).is_subset(&changes.statuses));
     prop_assert!(differences(&before.copies, &after.copies).is_subset(&changes.copies));
     let problems = before.problems.symmetric_difference(&after.problems).map(|it| it.object.clone());
@@ -799,6 +798,7 @@ proptest! {
         let all = objects.iter().map(Object::object_ref).collect();
         translation.update(&snapshot, &all);
         of_tables.update(&snapshot, &all);
+        let (mut read, mut untold) = (translation.outcome().tables.http.clone(), HttpUpdate::default());
         for together in events {
             let before = translation.outcome().clone();
             let told = format!("{together:?}");
@@ -806,12 +806,15 @@ proptest! {
             let changes = translation.update(&snapshot, &changed);
             prop_assert_eq!(translation.outcome(), &translate(&snapshot), "after {}", told);
             names_all(&changes, &before, translation.outcome())?;
+            untold.extend(HttpUpdate::new(&translation.outcome().tables.http, &changes.tables.http));
             of_tables.update(&snapshot, &changed);
             prop_assert_eq!(&of_tables.outcome().tables, &translation.outcome().tables);
             prop_assert!(of_tables.outcome().statuses.is_empty() && of_tables.outcome().problems.is_empty());
             let nothing = translation.update(&snapshot, &BTreeSet::new());
             prop_assert_eq!(nothing, Changes::default());
         }
+        untold.apply(&mut read);
+        prop_assert_eq!(&read, &translation.outcome().tables.http, "by all updates at once");
     }
 }
 

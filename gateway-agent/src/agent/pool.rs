@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use gateway_agent_api::{GatewayNode, Secret};
+use gateway_agent_api::{GatewayNode, Kind, ObjectRef, Secret};
 use gateway_agent_kernel::{Kernel, OBJECT, one_line};
 use gateway_agent_routing::Snapshot;
 use serde_json::{Value, json};
@@ -127,6 +127,11 @@ impl Pool {
             announcer.stop();
         }
     }
+}
+
+/// Whether [`of_cluster`] looks at an object.
+pub fn concerns(object: &ObjectRef) -> bool {
+    object.kind == Kind::GatewayNode || object.kind == Kind::Secret && object.name == copies::PEERS
 }
 
 /// The agents that report for other nodes, at the first address that each reports, and the key that the controller

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use gateway_agent_kernel::{ApplyProblem, Kernel, one_line};
 use gateway_agent_proxy::link::Listener;
 use gateway_agent_tables::http::HttpTables;
-use gateway_agent_tables::{FrontendKey, Steered};
+use gateway_agent_tables::{FrontendKey, HttpDelta, Steered};
 use tracing::{info, warn};
 
 use crate::process;
@@ -53,12 +53,16 @@ impl Steering {
         self.link.changed().await
     }
 
+    /// Tells proxies how to serve listeners, before they get connections for new ones.
+    pub fn tell_http(&mut self, tables: &HttpTables, delta: &HttpDelta) {
+        self.link.tell_http(tables, delta);
+    }
+
     /// Steers what the tables say, and tells what of it is not accepted.
     pub fn apply(
         &mut self,
         kernel: &mut Kernel,
         wanted: &BTreeMap<FrontendKey, Steered>,
-        http: &HttpTables,
     ) -> Vec<ApplyProblem> {
         if !self.is_allowed {
             return refused(wanted, NOT_ALLOWED);
@@ -68,7 +72,7 @@ impl Steering {
             port: key.port,
             application: steered.application,
         };
-        self.link.tell(http, wanted.iter().map(listener).collect());
+        self.link.tell_listeners(wanted.iter().map(listener).collect());
         let report = kernel.steer(&wanted.keys().copied().collect());
         match &self.proxy {
             Proxy::Accepting => report.problems,
@@ -79,8 +83,12 @@ impl Steering {
     }
 
     /// True if what is not accepted may be something else now.
-    pub fn take(&mut self, kernel: &mut Kernel, event: Event) -> bool {
+    pub fn take(&mut self, kernel: &mut Kernel, event: Event, tables: &HttpTables) -> bool {
         let (sockets, process, steered) = match event {
+            Event::Joined(proxy) => {
+                self.link.welcome(proxy, tables);
+                return false;
+            }
             Event::Down(cause) => {
                 self.proxy = Proxy::Down(cause);
                 return true;

@@ -1,16 +1,39 @@
 //! Ports that Services have on nodes: node ports, external addresses, and those of load balancers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 
-use gateway_agent_api::Service;
+use gateway_agent_api::{Kind, ObjectRef, Service, Typed as _};
 use gateway_agent_routing::{Snapshot, is_infrastructure};
 use gateway_agent_tables::Protocol;
 
 use super::{At, Held, Port};
 
-/// Of all Services but those that stand for Gateways.
-pub fn held(snapshot: &Snapshot) -> impl Iterator<Item = Held> {
-    snapshot.all::<Service>().filter(|service| !is_infrastructure(&service.metadata)).flat_map(of_service)
+/// The Services that have any, but for those that stand for Gateways.
+#[derive(Debug, Default)]
+pub(super) struct Services(BTreeMap<ObjectRef, Vec<Held>>);
+
+impl Services {
+    /// Looks at those that may have changed. True if they have other ports now.
+    pub(super) fn look(&mut self, snapshot: &Snapshot, changed: &BTreeSet<ObjectRef>) -> bool {
+        let mut differs = false;
+        for name in changed.iter().filter(|object| object.kind == Kind::Service) {
+            let service = snapshot.find(name).and_then(Service::of);
+            let service = service.filter(|service| !is_infrastructure(&service.metadata));
+            let held = service.map(of_service).unwrap_or_default();
+            differs |= self.0.get(name).map(Vec::as_slice).unwrap_or_default() != held;
+            if held.is_empty() {
+                self.0.remove(name);
+            } else {
+                self.0.insert(name.clone(), held);
+            }
+        }
+        differs
+    }
+
+    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+        self.0.values().flatten()
+    }
 }
 
 fn of_service(service: &Service) -> Vec<Held> {
@@ -80,8 +103,14 @@ mod tests {
                 "One(203.0.113.7) 53/udp a load balancer's address of Service shop/web",
             ]
         );
-        let mut snapshot = Snapshot::default();
-        snapshot.insert(service(json!({ "app.kubernetes.io/managed-by": "gateway-agent" })).into());
-        assert_eq!(held(&snapshot).count(), 0);
+        let (mut snapshot, mut services) = (Snapshot::default(), Services::default());
+        let mut look = |labels: serde_json::Value| {
+            snapshot.insert(service(labels).into());
+            let name = ObjectRef::new(Kind::Service, "shop", "web");
+            (services.look(&snapshot, &BTreeSet::from([name])), services.held().count())
+        };
+        assert_eq!(look(json!({})), (true, 5));
+        assert_eq!(look(json!({ "app": "web" })), (false, 5));
+        assert_eq!(look(json!({ "app.kubernetes.io/managed-by": "gateway-agent" })), (true, 0));
     }
 }

@@ -55,7 +55,7 @@ impl Session {
             Report::Hello { workers, .. } => workers.clamp(1, MOST_SOCKETS),
             other @ (Report::Accepting | Report::Figures(_)) => return Err(SessionError::OutOfTurn(other)),
         };
-        let (mut http, mut listeners) = (offer.http.clone(), offer.listeners.clone());
+        let mut listeners = offer.listeners.clone();
         // A proxy of an agent that retires, or has just begun, serves by what it knows. To hear that there is nothing
         // would end that.
         tokio::select! {
@@ -64,8 +64,13 @@ impl Session {
             _ = receiver.next::<Report>() => return Err(SessionError::Early),
         }
         let sockets = offer.sockets(workers, self.replaces.is_some()).map_err(SessionError::Sockets)?;
-        let known = Order::Http(http.borrow_and_update().clone());
-        sender.send(&known, &[]).await?;
+        let (wish, granted) = oneshot::channel();
+        if offer.events.send(Event::Joined(wish)).await.is_err() {
+            return Ok(End::Gone);
+        }
+        // An error: the agent ends, or is no longer the one that serves.
+        let Ok(untold) = granted.await else { return Ok(End::Gone) };
+        sender.send(&Order::Http(Box::new(untold.take())), &[]).await?;
         let known = Order::Listeners(listeners.borrow_and_update().clone().unwrap_or_default());
         sender.send(&known, &[]).await?;
         let passed: Vec<BorrowedFd<'_>> = sockets.iter().collect();
@@ -95,13 +100,7 @@ impl Session {
             tokio::select! {
                 // Tables come before the listeners that they serve.
                 biased;
-                changed = http.changed() => {
-                    if changed.is_err() {
-                        return Ok(End::Gone);
-                    }
-                    let known = Order::Http(http.borrow_and_update().clone());
-                    sender.send(&known, &[]).await?;
-                }
+                () = untold.more() => sender.send(&Order::Http(Box::new(untold.take())), &[]).await?,
                 changed = listeners.changed() => {
                     if changed.is_err() {
                         return Ok(End::Gone);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
-use crate::http::HttpService;
-use crate::{FrontendKey, ListenerName, ObjectName, Protocol, ServicePort};
+use crate::http::{HttpService, HttpTables};
+use crate::{FrontendKey, HostPattern, ListenerName, ObjectName, Protocol, ServicePort};
 
 /// What may differ between the former [`Tables`](crate::Tables) and the present ones, by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,27 @@ pub struct TlsDelta {
 pub struct HttpDelta {
     pub frontends: BTreeSet<FrontendKey>,
     pub listeners: BTreeSet<ListenerName>,
+    /// Of listeners that are otherwise as they were.
+    pub hosts: BTreeSet<(ListenerName, HostPattern)>,
     pub http_routes: BTreeSet<ObjectName>,
     pub grpc_routes: BTreeSet<ObjectName>,
     pub services: BTreeSet<HttpService>,
+}
+
+impl HttpDelta {
+    /// By which tables differ from empty ones.
+    pub fn all(tables: &HttpTables) -> Self {
+        Self {
+            frontends: tables.frontends.keys().copied().collect(),
+            listeners: tables.listeners.keys().cloned().collect(),
+            hosts: BTreeSet::new(),
+            http_routes: tables.http_routes.keys().cloned().collect(),
+            grpc_routes: tables.grpc_routes.keys().cloned().collect(),
+            services: tables.services.keys().cloned().collect(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }

@@ -18,6 +18,7 @@ mod policy;
 mod precedence;
 mod redirect;
 mod settings;
+mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
@@ -51,6 +52,7 @@ pub use policy::{
 pub use precedence::{AlphabeticalName, MatchPlace, MatchPrecedence, RouteAge};
 pub use redirect::{Redirect, RedirectStatus, RequestUrl, Scheme};
 pub use settings::{HttpLimits, HttpSettings};
+pub use update::HttpUpdate;
 
 /// Everything that the proxy needs to forward HTTP and gRPC.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -65,13 +65,13 @@ pub(crate) fn attach(
 ) -> bool {
     let Some(made) = served(place, tables) else { return false };
     for host in hosts {
+        delta.hosts.insert((place.name.clone(), host.own.clone()));
         let of_host = made.hosts.entry(host.own.clone()).or_default();
         match &compiled.rules {
             Rules::Http(_) => of_host.http.insert(route.clone()),
             Rules::Grpc(_) => of_host.grpc.insert(route.clone()),
         };
     }
-    delta.listeners.insert(place.name.clone());
     true
 }
 
@@ -85,6 +85,7 @@ pub(crate) fn detach(
 ) -> bool {
     let Some(made) = served(place, tables) else { return false };
     for host in hosts {
+        delta.hosts.insert((place.name.clone(), host.own.clone()));
         let Some(of_host) = made.hosts.get_mut(&host.own) else { continue };
         match &compiled.rules {
             Rules::Http(_) => of_host.http.remove(route),
@@ -94,7 +95,6 @@ pub(crate) fn detach(
             made.hosts.remove(&host.own);
         }
     }
-    delta.listeners.insert(place.name.clone());
     true
 }
 

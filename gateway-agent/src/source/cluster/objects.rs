@@ -20,6 +20,8 @@ pub struct Objects {
 #[derive(Debug, Default)]
 struct Followed {
     records: BTreeMap<ObjectRef, Record>,
+    /// What is wrong with objects now.
+    faults: BTreeMap<ObjectRef, Fault>,
     /// It was listed at least once.
     listed: bool,
     /// A list is under way, after which it will be known at once what happened in the meantime.
@@ -39,8 +41,8 @@ pub struct Record {
     pub status: Option<Value>,
     /// It could be decoded at least once, and counts as it was then.
     counts: bool,
-    /// What is wrong with it now.
-    fault: Option<Fault>,
+    /// What it says now can't be decoded.
+    is_unreadable: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -108,10 +110,9 @@ impl Objects {
     }
 
     pub fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<_> = self
-            .records()
-            .filter_map(|(name, record)| Some(record.fault.as_ref()?.describe(name, record.counts)))
-            .collect();
+        let faults = self.kinds.values().flat_map(|followed| &followed.faults);
+        let counts = |name| self.record(name).is_some_and(|record| record.counts);
+        let mut problems: Vec<_> = faults.map(|(name, fault)| fault.describe(name, counts(name))).collect();
         // One line for all kinds that have the same trouble.
         let mut lost: BTreeMap<(&str, bool), Vec<&str>> = BTreeMap::new();
         for (kind, followed) in &self.kinds {
@@ -137,7 +138,7 @@ fn describe_lost(cause: &str, listed: bool, kinds: &[&str]) -> String {
 impl Record {
     /// What it says now counts. (Otherwise its last good state does, or nothing.)
     pub fn is_readable(&self) -> bool {
-        !matches!(self.fault, Some(Fault::Undecodable(_)))
+        !self.is_unreadable
     }
 }
 
@@ -157,6 +158,7 @@ impl Followed {
             }
             News::Removed(object) => {
                 self.resource_version.clone_from(&object.resource_version);
+                self.faults.remove(&object.name);
                 let gone = self.records.remove(&object.name).filter(|record| record.counts);
                 return gone.map(|_| Change::Remove(object.name)).into_iter().collect();
             }
@@ -168,6 +170,7 @@ impl Followed {
 
     fn replace(&mut self, objects: Vec<Received>) -> Vec<Change> {
         let mut before = mem::take(&mut self.records);
+        self.faults.clear();
         let mut changes = Vec::new();
         for object in objects {
             let old = before.remove(&object.name);
@@ -200,7 +203,12 @@ impl Followed {
             }
             _ => (resource_version, status),
         };
-        self.records.insert(name, Record { uid, resource_version, status, counts, fault });
+        let is_unreadable = matches!(fault, Some(Fault::Undecodable(_)));
+        match fault {
+            Some(fault) => drop(self.faults.insert(name.clone(), fault)),
+            None => drop(self.faults.remove(&name)),
+        }
+        self.records.insert(name, Record { uid, resource_version, status, counts, is_unreadable });
         change
     }
 }
