@@ -1,9 +1,10 @@
 //! The controller: one of several, it writes what follows from the cluster's objects into their statuses.
 //!
 //! `leader` decides who writes and `campaign` does what it decides; `merge` joins what we say with what others say,
-//! `pace` makes many changes few writes, `write` sends them, `events` tells what changed,
-//! `programmed` asks `nodes` what they have done, `version` judges the CRDs, `mirror` gives agents copies of Secrets,
-//! `census` looks after `GatewayNode`s, `infrastructure` makes the Services that stand for Gateways.
+//! `pace` makes many changes few writes, `write` sends them, `events` tells what changed.
+//! `verdicts` knows what statuses should be: for it `programmed` asks `nodes` what they have done, and `version` judges
+//! the CRDs. `mirror` gives agents copies of Secrets, `census` looks after `GatewayNode`s, `infrastructure` makes the
+//! Services that stand for Gateways.
 
 mod campaign;
 mod census;
@@ -17,17 +18,17 @@ mod mirror;
 mod nodes;
 mod pace;
 mod programmed;
+mod verdicts;
 mod version;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gateway_agent_api::{GatewayNode, Kind, Node as ClusterNode, ObjectRef};
-use gateway_agent_routing::{self as routing, Address, Assignments, Minutes, Node, OfferingNode};
-use gateway_agent_tables::ObjectName;
+use gateway_agent_api::{Kind, ObjectRef};
+use gateway_agent_routing::{Minutes, Node};
 use kube::Client;
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -51,7 +52,7 @@ use life::Life;
 use merge::Merged;
 use mirror::Mirror;
 use pace::Pace;
-use programmed::{Progress, Report};
+use programmed::Progress;
 use write::{Answer, Write};
 
 pub use leader::Candidate;
@@ -84,11 +85,11 @@ pub struct Controller {
     lead: watch::Receiver<Option<Instant>>,
     /// The same, as it was told before.
     led: Option<Instant>,
-    /// What follows from objects alone, before nodes are asked; stale if others have come since.
-    compiled: BTreeMap<ObjectRef, Value>,
+    /// Objects have come since they were compiled.
     stale: bool,
-    /// What our statuses should be; None: not known, since it was not compiled while we lead.
-    desired: Option<BTreeMap<ObjectRef, Value>>,
+    /// What our statuses should be of kinds for which the compiler's word is not the last; None: nothing is known, since
+    /// it was not compiled while we lead.
+    mended: Option<BTreeMap<ObjectRef, Value>>,
     /// When objects that changed are compiled.
     compile_at: Option<Instant>,
     recheck_at: Option<Minutes>,
@@ -135,9 +136,8 @@ impl Controller {
             infrastructure: Infrastructure::default(),
             lead,
             led: None,
-            compiled: BTreeMap::new(),
             stale: true,
-            desired: None,
+            mended: None,
             compile_at: None,
             recheck_at: None,
             pace: Pace::default(),
@@ -165,7 +165,7 @@ impl Controller {
         loop {
             let leads = self.leads();
             let compile_at = self.compile_at.filter(|_| leads && self.cluster.is_complete());
-            let has_room = leads && self.desired.is_some() && self.writes.len() < MOST_WRITES;
+            let has_room = leads && self.mended.is_some() && self.writes.len() < MOST_WRITES;
             let write_at = self.pace.next().filter(|_| has_room);
             let [terminate, interrupt] = &mut self.stop;
             tokio::select! {
@@ -209,10 +209,10 @@ impl Controller {
             self.life.excuse(now);
         }
         if lead.is_none() {
-            self.desired = None;
+            self.mended = None;
             self.mirror.forget();
             self.pace.clear();
-        } else if self.desired.is_none() {
+        } else if self.mended.is_none() {
             self.compile_by(now);
         }
     }
@@ -235,7 +235,7 @@ impl Controller {
             if name.kind == Kind::GatewayNode {
                 self.hear(&name, now);
             }
-            if self.desired.is_some() && has_our_status(name.kind) {
+            if self.mended.is_some() && has_our_status(name.kind) {
                 self.pace.touch(name, now);
             }
         }
@@ -252,68 +252,6 @@ impl Controller {
         }
     }
 
-    /// Finds out what our statuses should be, and which of them have to be looked at. What nodes report changes those
-    /// of Gateways only.
-    fn compile(&mut self) {
-        self.compile_at = None;
-        let at = Instant::now();
-        let (reports, offering) = self.nodes(at);
-        if let Some(next) = self.life.next(at) {
-            self.compile_by(next);
-        }
-        let first = self.desired.is_none();
-        if first {
-            self.compiler.set_assignments(self.assigned());
-        }
-        let all = self.compiler.set_nodes(offering) | self.stale | first;
-        if all {
-            self.translate();
-        }
-        let mut said = self.desired.take().unwrap_or_else(|| self.said());
-        let of_gateways = self.compiled.iter().filter(|(name, _)| name.kind == Kind::Gateway);
-        let mut wanted: BTreeMap<_, _> =
-            of_gateways.map(|(name, status)| (name.clone(), status.clone())).collect();
-        let seen: BTreeMap<_, _> =
-            wanted.keys().filter_map(|name| Some((name.clone(), self.seen(name)?))).collect();
-        if let Some(next) = self.progress.tell(&mut wanted, &said, &seen, &reports, at) {
-            self.compile_by(next);
-        }
-        let mut due = BTreeSet::new();
-        if all {
-            let others = self.compiled.iter().filter(|(name, _)| name.kind != Kind::Gateway);
-            wanted.extend(others.map(|(name, status)| (name.clone(), status.clone())));
-            due.extend(said.keys().filter(|name| !wanted.contains_key(*name)).cloned());
-            said.retain(|name, _| wanted.contains_key(name));
-        }
-        let changed = wanted.iter().filter(|(name, status)| said.get(*name) != Some(*status));
-        due.extend(changed.map(|(name, _)| name.clone()));
-        if first {
-            // What an earlier leader left where nothing of ours belongs any more.
-            due.extend(self.cluster.objects().records().map(|(name, _)| name.clone()));
-        }
-        said.extend(wanted);
-        self.desired = Some(said);
-        debug!(due = due.len(), "compiled");
-        due.into_iter().filter(|name| has_our_status(name.kind)).for_each(|name| self.pace.touch(name, at));
-    }
-
-    /// What follows from objects alone.
-    fn translate(&mut self) {
-        self.stale = false;
-        self.compiler.set_time();
-        self.compiler.compile();
-        let outcome = self.compiler.outcome();
-        self.recheck_at = outcome.recheck_at;
-        let snapshot = self.compiler.snapshot();
-        let copies = outcome.copies.iter();
-        self.mirror.tell(
-            copies.filter_map(|(name, entries)| routing::copy(snapshot.find(name)?, entries.iter().copied())),
-        );
-        self.compiled = outcome.statuses.clone();
-        version::tell(&mut self.compiled, &self.cluster.crds(), &snapshot.served);
-        self.look_at_infrastructure();
-    }
-
     /// Makes the objects that stand for Gateways what they shall be, as far as they are known to be otherwise.
     fn look_at_infrastructure(&mut self) {
         let cluster = &self.cluster;
@@ -324,57 +262,6 @@ impl Controller {
 
     fn compile_by(&mut self, at: Instant) {
         self.compile_at = Some(self.compile_at.map_or(at, |already| already.min(at)));
-    }
-
-    /// What the nodes report that serve, and the addresses that all have.
-    fn nodes(&self, now: Instant) -> (Vec<Report>, Vec<OfferingNode>) {
-        let snapshot = self.compiler.snapshot();
-        let serves = |name: &str| snapshot.named::<ClusterNode>("", name).is_some_and(nodes::may_serve);
-        let forwarding = snapshot
-            .all::<GatewayNode>()
-            .filter(|node| nodes::forwards(node) && node.metadata.name.as_deref().is_some_and(serves));
-        let silence = |node: &GatewayNode| self.life.silence(node.metadata.name.as_deref()?, now);
-        let reports: Vec<_> = forwarding.map(|node| Report::of(node, silence(node))).collect();
-        let is_heard = |name: &str| reports.iter().any(|it| it.node == name && it.silent.is_none());
-        let is_published = |name: &str| self.addresses.is_empty() && is_heard(name);
-        let mut offering: Vec<_> = snapshot
-            .all::<ClusterNode>()
-            .map(|node| {
-                nodes::offering(node, snapshot.named("", node.metadata.name.as_deref().unwrap_or_default()))
-            })
-            .map(|node| OfferingNode { published: is_published(&node.name), ..node })
-            .collect();
-        if !self.addresses.is_empty() {
-            let addresses = self.addresses.clone();
-            offering.push(OfferingNode { addresses, published: true, ..OfferingNode::default() });
-        }
-        (reports, offering)
-    }
-
-    /// What statuses say that Gateways have.
-    fn assigned(&self) -> Assignments {
-        let said = self.said().into_iter();
-        said.map(|(gateway, status)| {
-            let name = ObjectName { namespace: gateway.namespace.unwrap_or_default(), name: gateway.name };
-            let addresses = status["addresses"].as_array().into_iter().flatten();
-            let addresses =
-                addresses.filter_map(|it| Address::parse(it["type"].as_str()?, it["value"].as_str()?));
-            (name, addresses.collect())
-        })
-        .collect()
-    }
-
-    /// Generation and resourceVersion of an object.
-    fn seen(&self, name: &ObjectRef) -> Option<(i64, u64)> {
-        let generation = self.compiler.snapshot().find(name)?.metadata().generation?;
-        let version = self.cluster.objects().record(name)?.resource_version.parse().ok()?;
-        Some((generation, version))
-    }
-
-    /// What statuses of Gateways say, as an earlier leader left them.
-    fn said(&self) -> BTreeMap<ObjectRef, Value> {
-        let gateways = self.cluster.objects().records().filter(|(name, _)| name.kind == Kind::Gateway);
-        gateways.filter_map(|(name, record)| Some((name.clone(), record.status.clone()?))).collect()
     }
 
     /// Sends what is due.
@@ -396,7 +283,8 @@ impl Controller {
     /// None: there is nothing to be written.
     fn prepare(&mut self, name: &ObjectRef) -> Option<Write> {
         let record = self.cluster.objects().record(name)?;
-        let desired = match self.desired.as_ref()?.get(name) {
+        self.mended.as_ref()?;
+        let desired = match self.desired(name) {
             Some(desired) => desired.clone(),
             // Nothing follows from what can't be read.
             None => merge::farewell(record.status.as_ref()?).filter(|_| record.is_readable())?,

@@ -25,7 +25,9 @@ impl Controller {
                 vec![(Vec::new(), f64::from(u32::try_from(self.written).unwrap_or(u32::MAX)))],
             ),
         ];
-        families.extend(self.desired.as_ref().map(|desired| conditions(desired.iter())));
+        if self.mended.is_some() {
+            families.push(conditions(self.all_desired()));
+        }
         Figures { ready: self.cluster.is_complete(), families }
     }
 }
