@@ -62,7 +62,7 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
             Outcome::Close => false,
             Outcome::Abort => return record.finish(client.traffic().since(before)),
             Outcome::Reply(answered) => {
-                record.answer(answered.reply.status().as_u16());
+                record.reply(&answered.reply);
                 answer(&worker, &mut client, &answered)
             }
         };

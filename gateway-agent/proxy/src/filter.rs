@@ -6,12 +6,14 @@ mod headers;
 mod retry;
 mod rewrite;
 mod timeouts;
+mod trace_context;
 
 pub use cors::{CorsAnswer, is_preflight, preflight};
 pub use forwarded::Forwarded;
 pub use headers::{Outgoing, change_request, change_response};
 pub use retry::{Attempts, may_repeat};
 pub use timeouts::Budget;
+pub use trace_context::TraceParent;
 
 use gateway_agent_tables::http::{Cors, Filter, HttpBackend, HttpRule, Mirror};
 

@@ -21,6 +21,7 @@ use crate::plan::{Answered, Forward};
 use crate::reply::{Reason, Reply};
 use crate::socket::{Connect, Socket};
 use crate::stream::Stream;
+use crate::telemetry::Failure;
 use crate::upstream::{self, InFlight, Wire, pick};
 use crate::worker::Worker;
 
@@ -77,6 +78,7 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
         if std::mem::take(&mut again) {
             forward.record.retry();
         }
+        forward.record.endpoint(address);
         match attempt(worker, client, deadline, forward, &mut mirrors, &mut attempts, address, ends, fresh)
             .await
         {
@@ -199,7 +201,7 @@ fn finish<C: Connect>(
 /// What a broken try leads to.
 fn failure<C: Connect>(
     worker: &Worker<C>,
-    forward: &Forward,
+    forward: &mut Forward,
     attempts: &mut Attempts<'_>,
     broken: Broken,
     begun: bool,
@@ -209,10 +211,14 @@ fn failure<C: Connect>(
         worker.server.counters.count_fault(fault);
     }
     let reason = match broken {
-        Broken::ClientGone => return Try::Done(Outcome::Abort),
+        Broken::ClientGone => {
+            forward.record.fail(Failure::ClientGone);
+            return Try::Done(Outcome::Abort);
+        }
         Broken::Retried(pause) => return Try::Again(pause),
         _ if begun => {
             worker.server.counters.count_abort();
+            forward.record.fail(Failure::Aborted);
             return Try::Done(Outcome::Abort);
         }
         Broken::ClientFault(fault) => {

@@ -15,8 +15,8 @@ use http::Method;
 use smallvec::SmallVec;
 
 use crate::filter::{
-    Budget, CorsAnswer, Forwarded, Outgoing, change_request, cors, is_preflight, may_repeat, mirrors,
-    preflight,
+    Budget, CorsAnswer, Forwarded, Outgoing, TraceParent, change_request, cors, is_preflight, may_repeat,
+    mirrors, preflight,
 };
 use crate::h1::{
     AnswerTo, BodyReader, BodyWriter, Ending, Fault, Fields, Framing, Offers, Persistence, Piece,
@@ -28,7 +28,7 @@ use crate::quota::{Kind, Place};
 use crate::reply::{Reason, Reply};
 use crate::routing::Routing;
 use crate::settings::Settings;
-use crate::telemetry::{self, Meter, Record};
+use crate::telemetry::{self, LoggedHead, Meter, Record};
 use crate::upstream::Endpoints;
 use crate::worker::Buffers;
 
@@ -228,7 +228,8 @@ impl Planner<'_> {
         let protocol = telemetry::Protocol::of(self.peers.is_http2, is_grpc);
         let record = |backend| {
             let matched = telemetry::Matched { listener, rule, backend };
-            self.meter.record(self.routing.generation, matched, protocol)
+            let logged = || self.logged(&head);
+            self.meter.record(self.routing.generation, matched, protocol, self.random, logged)
         };
         let (Some(listener), Some(rule)) = (listener, rule) else {
             return Ok(Err((Reply::new(Reason::NoRoute).with_grpc(is_grpc), record(None))));
@@ -256,6 +257,21 @@ impl Planner<'_> {
                 Err((reply.with_rule(rule).with_grpc(is_grpc), record))
             }
         })
+    }
+
+    fn logged<'h>(&'h self, head: &'h RequestHead<'_>) -> LoggedHead<'h> {
+        LoggedHead {
+            client: &self.peers.client,
+            method: head.method.as_str(),
+            host: head.host,
+            path: head.target.path,
+            protocol: match head.version {
+                _ if self.peers.is_http2 => "HTTP/2",
+                Version::Http11 => "HTTP/1.1",
+                Version::Http10 => "HTTP/1.0",
+            },
+            user_agent: head.fields.first("user-agent"),
+        }
     }
 
     /// The backend that the weights give the request to, and its endpoints.
@@ -293,7 +309,7 @@ impl Planner<'_> {
         listener: &ListenerMatcher,
         rule: &Arc<HttpRule>,
         Chosen { backend, endpoints, protocol }: Chosen<'_>,
-        (place, record): (Place, Record),
+        (place, mut record): (Place, Record),
     ) -> Result<Box<Forward>, Fault> {
         let body = BodyReader::new(head.framing, place.heads());
         let body = body.within(listener.settings.limits.body_bytes)?;
@@ -304,9 +320,12 @@ impl Planner<'_> {
             trusted_hops: listener.settings.trusted_hops,
         };
         let list = forwarded.list(&head.fields);
+        let trace = TraceParent::of(&head.fields, self.random);
+        record.trace(trace.trace_id());
         let cors = cors(rule).and_then(|cors| CorsAnswer::of(cors, &head.fields));
         let mut outgoing = Outgoing { host: head.host.into(), path, fields: head.fields };
         forwarded.apply(&mut outgoing.fields, list.as_deref());
+        trace.apply(&mut outgoing.fields);
         change_request(&mut outgoing, rule, backend);
         let line = RequestLine {
             method: &head.method,

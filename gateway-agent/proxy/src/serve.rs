@@ -48,6 +48,9 @@ pub(crate) struct Shared {
 /// How long connections may take to end when the process is to.
 const DRAIN: Duration = Duration::from_secs(30);
 
+/// How long whoever reads the access log may take for the last of it.
+const FLUSH: Duration = Duration::from_secs(1);
+
 /// An agent that is being replaced is back in a second or two.
 const RECONNECT: Duration = Duration::from_millis(200);
 
@@ -135,6 +138,7 @@ impl Proxy {
         if timeout(DRAIN, self.shared.connections.acquire_many(all)).await.is_err() {
             warn!(event = "cut", "connections that are still open are closed");
         }
+        self.shared.server.flush(FLUSH);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use gateway_agent_tables::http::HttpTables;
@@ -11,7 +11,7 @@ use gateway_agent_tables::http::HttpTables;
 use crate::counters::Counters;
 use crate::routing::Routing;
 use crate::settings::Settings;
-use crate::telemetry::{Figures, Registry};
+use crate::telemetry::{AccessLog, Figures, Output, Registry};
 
 /// The proxy of one process: its tables, limits and counters. Each thread serves connections by its own
 /// [`Worker`](crate::Worker).
@@ -25,13 +25,19 @@ pub struct Server {
 }
 
 impl Server {
+    /// Its access log goes to standard output.
     pub fn new(settings: Settings) -> Arc<Self> {
+        Self::with_log(settings, Box::new(std::io::stdout()))
+    }
+
+    /// Its access log goes there.
+    pub fn with_log(settings: Settings, log: Output) -> Arc<Self> {
         Arc::new(Self {
             routing: ArcSwap::default(),
             settings,
             draining: AtomicBool::new(false),
             counters: Counters::default(),
-            registry: Arc::default(),
+            registry: Arc::new(Registry::new(AccessLog::new(log))),
         })
     }
 
@@ -46,6 +52,11 @@ impl Server {
     /// All that was counted, at this moment.
     pub fn figures(&self) -> Figures {
         Figures::of(&self.registry, &self.counters, Instant::now())
+    }
+
+    /// Waits until what requests that have ended logged is written, at most so long.
+    pub fn flush(&self, patience: Duration) {
+        self.registry.flush(patience);
     }
 
     /// Ends every connection after the request that it is serving, and idle ones at once (within half a second).

@@ -1,7 +1,7 @@
 //! Listeners as routes and tables see them: without what they are made of, so that they can be kept and compared.
 
 use gateway_agent_api::{Kind, ObjectRef};
-use gateway_agent_tables::http::HttpSettings;
+use gateway_agent_tables::http::{HttpSettings, HttpTelemetry};
 use gateway_agent_tables::{FrontendKey, HostPattern, ListenerName, Termination};
 
 use crate::Snapshot;
@@ -35,6 +35,7 @@ pub(crate) struct Place {
     pub(crate) termination: Option<Termination>,
     /// Of its Gateway.
     pub(crate) http: HttpSettings,
+    pub(crate) telemetry: HttpTelemetry,
     kinds: Vec<Kind>,
     namespaces: Namespaces,
     owner_namespace: String,
@@ -55,6 +56,7 @@ impl Place {
             frontends: gateway.frontends_of(listener, snapshot),
             termination: listener.tls.termination.clone(),
             http: http::settings::effective(gateway.settings.http.as_ref()),
+            telemetry: http::settings::telemetry(gateway.settings.telemetry.as_ref()),
             kinds: listener.kinds.clone(),
             namespaces: listener.spec.namespaces.clone(),
             owner_namespace: listener.owner.namespace.to_owned(),

@@ -35,6 +35,7 @@ pub fn of_node(snapshot: &Snapshot) -> GatewayConfigSpec {
         }),
         http: Some(http::settings::in_full(&http::settings::effective(settings.http.as_ref()))),
         devices: Some(Devices { exclude: Some(excluded.into_iter().collect()) }),
+        telemetry: Some(settings.telemetry.unwrap_or_default().in_full()),
     }
 }
 

@@ -23,7 +23,7 @@ pub fn requests(figures: Option<&Figures>) -> Vec<Family> {
     families
 }
 
-fn failures(Figures { failures, .. }: &Figures) -> [Family; 5] {
+fn failures(Figures { failures, .. }: &Figures) -> [Family; 6] {
     let by = |label: &'static str, counts: &[(String, u64)]| {
         counts.iter().map(|(value, count)| (vec![(label, value.clone())], float(*count))).collect()
     };
@@ -53,6 +53,11 @@ fn failures(Figures { failures, .. }: &Figures) -> [Family; 5] {
             "http_mirrors_lost",
             "Copies of requests that did not reach an endpoint whole, or that it did not answer",
             total(failures.unmirrored),
+        ),
+        Family::counter(
+            "access_log_lines_lost",
+            "Lines of the access log for which there was no room, or that could not be written",
+            total(failures.unlogged),
         ),
     ]
 }
@@ -124,8 +129,8 @@ fn labels(subject: &Subject) -> Labels {
     let (route, rule, backend) = match &subject.target {
         Target::None => Default::default(),
         Target::Rule(name, backend) => {
-            let rule = name.name.clone().unwrap_or_else(|| name.rule.to_string());
-            (format!("{} {}", name.kind, name.route), rule, backend.clone().unwrap_or_default())
+            let route = format!("{} {}", name.kind, name.route);
+            (route, name.label().into_owned(), backend.clone().unwrap_or_default())
         }
         Target::Overflow => (OVERFLOW.to_owned(), OVERFLOW.to_owned(), OVERFLOW.to_owned()),
     };

@@ -91,7 +91,6 @@ fn start(log: &Log) -> io::Result<(UnixStream, Child)> {
         .args(logging::arguments(log))
         .env_clear()
         .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
         .process_group(0)
         .spawn()?;
     Ok((UnixStream::from_std(ours)?, child))

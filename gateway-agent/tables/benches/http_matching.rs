@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use gateway_agent_tables::http::{
     HttpAction, HttpFrontend, HttpListener, HttpMatch, HttpMatcher, HttpRefusal, HttpRoute, HttpRouteKind,
-    HttpRouteRule, HttpRule, HttpRuleName, HttpSettings, HttpTables, Path, PathMatch, RequestHead,
-    RequestHost, RouteAge, Scheme, Timeouts,
+    HttpRouteRule, HttpRule, HttpRuleName, HttpSettings, HttpTables, HttpTelemetry, Path, PathMatch,
+    RequestHead, RequestHost, RouteAge, Scheme, Timeouts,
 };
 use gateway_agent_tables::{FrontendKey, HostPattern, ListenerName, ObjectName, Protocol};
 use http::{HeaderMap, Method};
@@ -40,8 +40,13 @@ fn main() {
 fn tables(routes: usize, same_host: bool) -> HttpTables {
     let mut tables = HttpTables::default();
     let port = NonZeroU16::new(80).expect("a port");
-    let mut listener =
-        HttpListener { scheme: Scheme::Http, port, settings: HttpSettings::default(), hosts: [].into() };
+    let mut listener = HttpListener {
+        scheme: Scheme::Http,
+        port,
+        settings: HttpSettings::default(),
+        telemetry: HttpTelemetry::default(),
+        hosts: [].into(),
+    };
     for index in 0..routes {
         let name = ObjectName { namespace: "bench".to_owned(), name: format!("route-{index}") };
         let host = HostPattern::parse(&host_of(index, same_host)).expect("a host name");

@@ -18,6 +18,7 @@ mod policy;
 mod precedence;
 mod redirect;
 mod settings;
+mod telemetry;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +53,7 @@ pub use policy::{
 pub use precedence::{AlphabeticalName, MatchPlace, MatchPrecedence, RouteAge};
 pub use redirect::{Redirect, RedirectStatus, RequestUrl, Scheme};
 pub use settings::{HttpLimits, HttpSettings};
+pub use telemetry::HttpTelemetry;
 pub use update::HttpUpdate;
 
 /// Everything that the proxy needs to forward HTTP and gRPC.
@@ -87,6 +89,7 @@ pub struct HttpListener {
     pub settings: HttpSettings,
     /// The routes of each host name, as the routes have it: more than the listener's own names may be among them.
     pub hosts: BTreeMap<HostPattern, HostRoutes>,
+    pub telemetry: HttpTelemetry,
 }
 
 /// The routes of one host name. A request that none of them matches goes on to the next, less specific host name.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use gateway_agent_tables::http::{
     FieldName, FieldValue, GrpcMatch, GrpcName, GrpcNameMatch, HeaderMatch, HostRoutes, HttpAction,
     HttpFrontend, HttpListener, HttpMatch, HttpMatcher, HttpRefusal, HttpRoute, HttpRouteKind, HttpRouteRule,
-    HttpRule, HttpRuleName, HttpSettings, HttpTables, MethodName, Path, PathMatch, Pattern, QueryMatch,
-    RequestHead, RequestHost, RouteAge, Scheme, Timeouts, ValueMatch,
+    HttpRule, HttpRuleName, HttpSettings, HttpTables, HttpTelemetry, MethodName, Path, PathMatch, Pattern,
+    QueryMatch, RequestHead, RequestHost, RouteAge, Scheme, Timeouts, ValueMatch,
 };
 use gateway_agent_tables::{FrontendKey, HostPattern, ListenerName, ObjectName, Protocol};
 use http::{HeaderMap, HeaderValue, Method};
@@ -231,6 +231,7 @@ fn tables(listeners: &[&str], routes: &[Route]) -> HttpTables {
                 port,
                 settings: HttpSettings::default(),
                 hosts: hosts.clone(),
+                telemetry: HttpTelemetry::default(),
             },
         );
     }

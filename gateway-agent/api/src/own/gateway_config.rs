@@ -8,10 +8,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::http::Http;
+use super::telemetry::Telemetry;
 
 /// Settings of gateway-agent. A GatewayClass names one in parametersRef; a Gateway may name another one of its own
-/// namespace in infrastructure.parametersRef, whose addresses and http then come first, field by field.
-/// What neither sets has its default.
+/// namespace in infrastructure.parametersRef, whose addresses, http and telemetry.accessLog then come first, field by
+/// field. What neither sets has its default.
 #[derive(CustomResource, Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[kube(
     group = "gateway-agent.io",
@@ -36,6 +37,9 @@ pub struct GatewayConfigSpec {
     /// The network devices that agents attach to. Of a Gateway's own GatewayConfig this does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<Devices>,
+    /// What is told of requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Telemetry>,
 }
 
 /// Which addresses Gateways get.
@@ -152,6 +156,10 @@ impl GatewayConfigSpec {
             },
             // They are a node's, not a Gateway's.
             devices: class.devices,
+            telemetry: match (self.telemetry, class.telemetry) {
+                (Some(own), class) => Some(own.over(class.unwrap_or_default())),
+                (None, class) => class,
+            },
         }
     }
 
@@ -190,13 +198,19 @@ mod tests {
                 "addresses": { "mode": "Pool", "pools": [{ "name": "a", "ranges": ["192.0.2.0/28"] }] },
                 "http": { "trustedHops": 1 },
                 "devices": { "exclude": ["wg0"] },
+                "telemetry": { "accessLog": { "mode": "All" }, "maxSeries": 10 },
             }))
         };
-        let own = spec(json!({ "addresses": { "mode": "Node" }, "devices": { "exclude": ["eth0"] } }));
+        let own = spec(json!({
+            "addresses": { "mode": "Node" },
+            "devices": { "exclude": ["eth0"] },
+            "telemetry": { "accessLog": { "mode": "Sampled" }, "maxSeries": 20 },
+        }));
         let expected = json!({
             "addresses": { "mode": "Node", "pools": [{ "name": "a", "ranges": ["192.0.2.0/28"] }] },
             "http": { "trustedHops": 1 },
             "devices": { "exclude": ["wg0"] },
+            "telemetry": { "accessLog": { "mode": "Sampled" }, "maxSeries": 10 },
         });
         assert_eq!(own.over(class()), spec(expected));
         assert_eq!(GatewayConfigSpec::default().over(class()), class());

@@ -6,6 +6,7 @@
 pub mod gateway_config;
 pub mod gateway_node;
 pub mod http;
+pub mod telemetry;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

@@ -64,6 +64,8 @@ pub struct Failures {
     pub aborted: u64,
     /// Copies of requests that were lost.
     pub unmirrored: u64,
+    /// Lines of the access log for which there was no room, or that could not be written.
+    pub unlogged: u64,
 }
 
 impl Figures {
@@ -75,13 +77,14 @@ impl Figures {
             closed: Closed::ALL.map(|reason| (label(reason), counters.closed(reason))).into(),
             aborted: counters.aborted(),
             unmirrored: counters.unmirrored(),
+            unlogged: registry.lost_lines(),
         };
         Self { requests, listeners, failures }
     }
 }
 
 /// A variant's name as labels have it: `NoRoute` is `no_route`.
-fn label(variant: impl Debug) -> String {
+pub(super) fn label(variant: impl Debug) -> String {
     let mut label = String::new();
     for letter in format!("{variant:?}").chars() {
         if letter.is_uppercase() && !label.is_empty() {

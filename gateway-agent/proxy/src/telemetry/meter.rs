@@ -1,11 +1,14 @@
 //! A worker's own way from a request's rule to its series.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use gateway_agent_tables::http::{HttpAction, HttpRule, ListenerMatcher};
+use gateway_agent_tables::http::{HttpAction, HttpRule, HttpTelemetry, ListenerMatcher};
 use hashbrown::HashMap;
 
+use super::line::{Line, LoggedHead, describe};
+use super::log::Lines;
 use super::record::Record;
 use super::registry::Registry;
 use super::series::Series;
@@ -26,14 +29,22 @@ pub(crate) struct Meter {
     registry: Arc<Registry>,
     worker: usize,
     known: RefCell<Known>,
+    lines: Rc<Lines>,
 }
 
-/// Series that were met since tables changed.
+/// What was met since tables changed.
 #[derive(Debug, Default)]
 struct Known {
     /// Of the tables.
     generation: u64,
-    series: HashMap<Key, Arc<Series>>,
+    met: HashMap<Key, Met>,
+}
+
+#[derive(Debug)]
+struct Met {
+    series: Arc<Series>,
+    /// What lines of the access log say of it; None: there was none yet.
+    description: Option<String>,
 }
 
 /// [`Matched`] by its places in memory, which are those of other things only in tables of another generation.
@@ -48,11 +59,20 @@ struct Key {
 impl Meter {
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
         let worker = registry.join();
-        Self { registry, worker, known: RefCell::default() }
+        let lines = Rc::new(Lines::new(Arc::clone(&registry.log)));
+        Self { registry, worker, known: RefCell::default(), lines }
     }
 
-    /// A request begins. `matched` is of the tables of this generation, which is the present one.
-    pub(crate) fn record(&self, generation: u64, matched: Matched<'_>, protocol: Protocol) -> Record {
+    /// A request begins. `matched` is of the tables of this generation, which is the present one; `random` gives
+    /// numbers that are even over all of u32.
+    pub(crate) fn record<'h>(
+        &self,
+        generation: u64,
+        matched: Matched<'_>,
+        protocol: Protocol,
+        random: impl FnOnce() -> u32,
+        head: impl FnOnce() -> LoggedHead<'h>,
+    ) -> Record {
         let mut known = self.known.borrow_mut();
         if known.generation != generation {
             *known = Known { generation, ..Known::default() };
@@ -63,13 +83,24 @@ impl Meter {
             backend: matched.backend,
             protocol,
         };
-        let find = || self.registry.series(self.worker, matched.subject(protocol));
-        Record::begin(Arc::clone(known.series.entry(key).or_insert_with(find)))
+        let telemetry = matched.listener.map(|listener| listener.telemetry).unwrap_or_default();
+        let met = known.met.entry(key).or_insert_with(|| self.meet(matched, protocol, telemetry));
+        let mut record = Record::begin(Arc::clone(&met.series));
+        if telemetry.is_logged(random) {
+            let description = met.description.get_or_insert_with(|| describe(&matched.subject(protocol)));
+            record.log(Line::begin(&self.lines, head(), description));
+        }
+        record
     }
 
     /// One that was not understood begins.
     pub(crate) fn unmatched(&self, protocol: Protocol) -> Record {
-        Record::begin(self.registry.series(self.worker, Matched::default().subject(protocol)))
+        Record::begin(self.meet(Matched::default(), protocol, HttpTelemetry::default()).series)
+    }
+
+    fn meet(&self, matched: Matched<'_>, protocol: Protocol, telemetry: HttpTelemetry) -> Met {
+        let subject = matched.subject(protocol);
+        Met { series: self.registry.series(self.worker, subject, telemetry.most_series), description: None }
     }
 }
 

@@ -1,9 +1,14 @@
 //! What is remembered of one request until it ends.
 
+use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::figures::label;
+use super::line::{Ended, Line};
 use super::series::{Class, Series};
+use crate::reply::{Reason, Reply};
 
 /// A request from its head to the end of its answer. It must be [finished](Record::finish); one that is dropped before,
 /// since its stream was reset, counts as one whose client has gone.
@@ -16,7 +21,22 @@ pub(crate) struct Record {
     code: u16,
     first_byte: Duration,
     retries: u32,
+    /// Why it did not end well.
+    failure: Option<Failure>,
     is_counted: bool,
+    /// None: it is not logged.
+    line: Option<Box<Line>>,
+}
+
+/// Why a request did not end well.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Failure {
+    /// The proxy answered for the endpoint, for this reason.
+    Answered(Reason),
+    /// The client left.
+    ClientGone,
+    /// The answer broke off.
+    Aborted,
 }
 
 /// Bytes of a client's connection, both ways.
@@ -41,6 +61,8 @@ impl Record {
             first_byte: Duration::ZERO,
             retries: 0,
             is_counted: false,
+            failure: None,
+            line: None,
         }
     }
 
@@ -48,6 +70,36 @@ impl Record {
     pub(crate) fn answer(&mut self, code: u16) {
         self.code = code;
         self.first_byte = self.began.elapsed();
+    }
+
+    /// The proxy answers itself.
+    pub(crate) fn reply(&mut self, reply: &Reply) {
+        self.answer(reply.status().as_u16());
+        if !matches!(reply.reason, Reason::Redirect | Reason::Preflight) {
+            self.fail(Failure::Answered(reply.reason));
+        }
+    }
+
+    /// The request is part of this trace.
+    pub(crate) fn trace(&mut self, id: &str) {
+        if let Some(line) = &mut self.line {
+            line.trace(id);
+        }
+    }
+
+    /// The request is given to this endpoint.
+    pub(crate) fn endpoint(&mut self, endpoint: SocketAddr) {
+        if let Some(line) = &mut self.line {
+            line.endpoint(endpoint);
+        }
+    }
+
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.failure = Some(failure);
+    }
+
+    pub(super) fn log(&mut self, line: Line) {
+        self.line = Some(Box::new(line));
     }
 
     /// The request is sent once more.
@@ -72,8 +124,23 @@ impl Record {
         if self.code != 0 {
             series.listener.first_byte.observe(self.first_byte);
         }
+        let took = self.began.elapsed();
         if self.code != SWITCHING_PROTOCOLS {
-            series.listener.duration.observe(self.began.elapsed());
+            series.listener.duration.observe(took);
+        }
+        if let Some(line) = self.line.take() {
+            let failure = self.failure.map(Failure::name);
+            line.end(&Ended { code: self.code, traffic, took, retries: self.retries, failure });
+        }
+    }
+}
+
+impl Failure {
+    fn name(self) -> Cow<'static, str> {
+        match self {
+            Self::Answered(reason) => label(reason).into(),
+            Self::ClientGone => "client_gone".into(),
+            Self::Aborted => "aborted".into(),
         }
     }
 }
@@ -81,6 +148,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.is_counted {
+            self.failure.get_or_insert(Failure::ClientGone);
             self.count(Traffic::default());
         }
         self.series.listener.active.subtract(1);

@@ -1,5 +1,6 @@
 //! Clients, the proxy and endpoints on real sockets: HTTP/1.1 and HTTP/2, in front and behind.
 
+mod access_log;
 mod connections;
 mod failures;
 mod floods;

@@ -18,10 +18,12 @@ fn a_request_arrives_with_what_is_known_of_the_client() {
         assert_eq!((response.status, &*response.body), (200, "hello"));
         assert!(response.head.contains("Connection: close\r\n"), "{}", response.head);
         let (head, _) = origin.last();
+        let (head, trace) = head.split_once("traceparent: 00-").expect("a trace");
+        assert_eq!((trace.len(), &trace[49..]), (56, "-02\r\n\r\n"), "{trace}");
         assert_eq!(
             head,
             "GET /b?c=d HTTP/1.1\r\nHost: shop.example:80\r\nX-One: 1\r\nX-Forwarded-For: 127.0.0.1\r\n\
-             X-Forwarded-Proto: http\r\nX-Forwarded-Host: shop.example:80\r\n\r\n"
+             X-Forwarded-Proto: http\r\nX-Forwarded-Host: shop.example:80\r\n"
         );
     });
 }

@@ -15,7 +15,7 @@ use gateway_agent_proxy::{Server, Settings, Tcp, Worker};
 use gateway_agent_tables::http::{
     BackendProtocol, Filter, HostRoutes, HttpAction, HttpBackend, HttpFrontend, HttpLimits, HttpListener,
     HttpMatch, HttpRoute, HttpRouteKind, HttpRouteRule, HttpRule, HttpRuleName, HttpService, HttpSettings,
-    HttpSplit, HttpTables, HttpTarget, Path, PathMatch, RouteAge, Scheme, Timeouts, Upstream,
+    HttpSplit, HttpTables, HttpTarget, HttpTelemetry, Path, PathMatch, RouteAge, Scheme, Timeouts, Upstream,
 };
 use gateway_agent_tables::{
     Endpoint, EndpointSet, FrontendKey, HostPattern, ListenerName, ObjectName, Protocol,
@@ -103,6 +103,7 @@ pub(crate) fn tables(
                 port,
                 settings: HttpSettings::default(),
                 hosts: BTreeMap::from([(HostPattern::Any, routes)]),
+                telemetry: HttpTelemetry::default(),
             },
         )]),
         http_routes: BTreeMap::from([(object("web"), Arc::new(route))]),
@@ -113,9 +114,12 @@ pub(crate) fn tables(
 
 impl Proxy {
     pub(crate) async fn start(settings: Settings) -> Self {
+        Self::of_server(Server::new(settings)).await
+    }
+
+    pub(crate) async fn of_server(server: Arc<Server>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let address = listener.local_addr().expect("an address");
-        let server = Server::new(settings);
         let worker = Worker::start(Arc::clone(&server), Tcp);
         spawn_local(async move {
             while let Ok((socket, peer)) = listener.accept().await {

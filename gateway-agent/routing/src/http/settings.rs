@@ -7,7 +7,10 @@ use gateway_agent_api::own::http::{
     DoubledSlashes as DoubledSpec, EncodedSlashes as EncodedSpec, Http, HttpLimits as LimitsSpec,
     HttpTimeouts, Paths,
 };
-use gateway_agent_tables::http::{DoubledSlashes, EncodedSlashes, HttpLimits, HttpSettings, PathRules};
+use gateway_agent_api::own::telemetry::Telemetry;
+use gateway_agent_tables::http::{
+    DoubledSlashes, EncodedSlashes, HttpLimits, HttpSettings, HttpTelemetry, PathRules,
+};
 
 use crate::duration::duration;
 
@@ -19,6 +22,14 @@ pub(crate) fn effective(http: Option<&Http>) -> HttpSettings {
         trusted_hops: number(http.trusted_hops, 0),
         limits: limits(http.limits.as_ref(), http.timeouts.as_ref()),
     }
+}
+
+/// What is told of requests, in effect.
+pub(crate) fn telemetry(telemetry: Option<&Telemetry>) -> HttpTelemetry {
+    telemetry.map_or_else(HttpTelemetry::default, |set| HttpTelemetry {
+        access_log: set.access_log(),
+        most_series: set.max_series(),
+    })
 }
 
 /// The same settings with all of their defaults, for people.

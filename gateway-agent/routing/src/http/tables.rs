@@ -26,7 +26,13 @@ pub(crate) fn add_listener(place: &Place, tables: &mut HttpTables, delta: &mut H
         frontend.listeners.insert(hostname.clone(), place.name.clone());
         delta.frontends.insert(*key);
     }
-    let listener = HttpListener { scheme, port: first.port, settings: place.http, hosts: BTreeMap::new() };
+    let listener = HttpListener {
+        scheme,
+        port: first.port,
+        settings: place.http,
+        hosts: BTreeMap::new(),
+        telemetry: place.telemetry,
+    };
     tables.listeners.insert(place.name.clone(), listener);
     delta.listeners.insert(place.name.clone());
 }

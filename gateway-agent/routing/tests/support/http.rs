@@ -2,8 +2,8 @@
 
 use gateway_agent_tables::http::{
     AllowList, AuthProtocol, Cors, Filter, GrpcMatch, GrpcNameMatch, HeaderEdits, HeaderMatch, HttpAction,
-    HttpBackend, HttpMatch, HttpRoute, HttpRule, HttpSettings, HttpTables, HttpTarget, Origin, PathMatch,
-    PathRewrite, Redirect, SessionToken, Timeout, ValueMatch,
+    HttpBackend, HttpMatch, HttpRoute, HttpRule, HttpSettings, HttpTables, HttpTarget, HttpTelemetry, Origin,
+    PathMatch, PathRewrite, Redirect, SessionToken, Timeout, ValueMatch,
 };
 use serde_json::{Map, Value, json};
 
@@ -28,6 +28,11 @@ pub(crate) fn show(tables: &HttpTables) -> Value {
         // The defaults go without saying.
         if listener.settings != HttpSettings::default() {
             shown["settings"] = format!("{:?}", listener.settings).into();
+        }
+        if listener.telemetry != HttpTelemetry::default() {
+            let HttpTelemetry { access_log, most_series } = listener.telemetry;
+            let lines = access_log.map_or("none".to_owned(), |one_in| format!("one in {one_in}"));
+            shown["telemetry"] = format!("{lines} logged, {most_series} series").into();
         }
         (name.to_string(), shown)
     });

@@ -18,7 +18,7 @@ use hashbrown::HashMap;
 
 use super::{
     GrpcMatch, HostRoutes, HttpFrontend, HttpListener, HttpMatch, HttpRoute, HttpRule, HttpSettings,
-    HttpTables, Scheme,
+    HttpTables, HttpTelemetry, Scheme,
 };
 use crate::{FrontendKey, ListenerName, ObjectName};
 
@@ -46,6 +46,7 @@ pub struct ListenerMatcher {
     pub port: NonZeroU16,
     /// Of its Gateway.
     pub settings: HttpSettings,
+    pub telemetry: HttpTelemetry,
     http: HostMap<Arc<Host<HttpMatch, Paths>>>,
     grpc: HostMap<Arc<Host<GrpcMatch, Services>>>,
 }
@@ -122,6 +123,7 @@ impl ListenerMatcher {
             scheme: listener.scheme,
             port: listener.port,
             settings: listener.settings,
+            telemetry: listener.telemetry,
             http: http.collect(),
             grpc: grpc.collect(),
         }

@@ -1,5 +1,6 @@
 //! Names of rules, for people and counters.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,16 @@ pub struct HttpRuleName {
 pub enum HttpRouteKind {
     Http,
     Grpc,
+}
+
+impl HttpRuleName {
+    /// As metrics and logs tell the rules of a route apart: by its name, or else by its index.
+    pub fn label(&self) -> Cow<'_, str> {
+        match &self.name {
+            Some(name) => name.into(),
+            None => self.rule.to_string().into(),
+        }
+    }
 }
 
 impl fmt::Display for HttpRouteKind {
