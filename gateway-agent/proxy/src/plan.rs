@@ -24,7 +24,7 @@ use crate::h1::{
 };
 use crate::h2::PREFACE;
 use crate::held::Held;
-use crate::quota::{Kind, Place};
+use crate::quota::{Place, RequestPlace};
 use crate::reply::{Reason, Reply};
 use crate::routing::Routing;
 use crate::settings::Settings;
@@ -55,7 +55,7 @@ impl Peers {
         Some(Self {
             frontend,
             client: peer.ip().to_canonical().to_string().into(),
-            place: Rc::new(Place::take(routing.quota(&frontend), Kind::Connection)?),
+            place: Rc::new(Place::take(routing.quota(&frontend))?),
             is_http2: false,
         })
     }
@@ -90,7 +90,7 @@ pub(crate) struct Forward {
     /// Of the request, as far as it is large.
     pub(crate) held: Option<Held>,
     /// The request counts for a Gateway, whose limits hold.
-    pub(crate) place: Place,
+    pub(crate) place: RequestPlace,
     pub(crate) record: Record,
 }
 
@@ -244,7 +244,7 @@ impl Planner<'_> {
         if let Some(reply) = answer(rule, &head, url) {
             return Ok(Err((reply.with_rule(rule).with_grpc(is_grpc), record(None))));
         }
-        let place = self.peers.place.with(Kind::Request).ok_or(Reply::new(Reason::GatewayBusy));
+        let place = self.peers.place.request().ok_or(Reply::new(Reason::GatewayBusy));
         Ok(match place.and_then(|place| Ok((place, self.choose(rule, url)?))) {
             Ok((place, chosen)) => {
                 let record = record(Some(self::place(rule, chosen.backend)));
@@ -309,7 +309,7 @@ impl Planner<'_> {
         listener: &ListenerMatcher,
         rule: &Arc<HttpRule>,
         Chosen { backend, endpoints, protocol }: Chosen<'_>,
-        (place, mut record): (Place, Record),
+        (place, mut record): (RequestPlace, Record),
     ) -> Result<Box<Forward>, Fault> {
         let body = BodyReader::new(head.framing, place.heads());
         let body = body.within(listener.settings.limits.body_bytes)?;

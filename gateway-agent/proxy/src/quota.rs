@@ -2,6 +2,7 @@
 //! can't take another one down.
 
 use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -23,17 +24,18 @@ pub(crate) struct Used([AtomicU32; 2]);
 
 /// Of what a Gateway has so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+enum Kind {
     Connection,
     Request,
 }
 
-/// A connection or a request that counts, and what holds for it, until it is dropped.
+/// A connection that counts, and what holds for it, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
-    quota: Arc<Quota>,
-    kind: Kind,
-}
+pub(crate) struct Place(Arc<Quota>);
+
+/// A request that counts until it is dropped. It shares the place of its connection, which only one thread counts.
+#[derive(Debug)]
+pub(crate) struct RequestPlace(Rc<Place>);
 
 impl Quota {
     pub(crate) fn new(limits: HttpLimits, used: Arc<Used>) -> Self {
@@ -53,33 +55,46 @@ impl Quota {
     pub(crate) fn is_of(&self, limits: &HttpLimits, used: &Arc<Used>) -> bool {
         self.limits == *limits && Arc::ptr_eq(&self.used, used)
     }
+}
 
-    fn limit(&self, kind: Kind) -> u32 {
-        match kind {
-            Kind::Connection => self.limits.connections,
-            Kind::Request => self.limits.requests,
+impl Used {
+    /// False: there are as many already.
+    fn add(&self, kind: Kind, limit: u32) -> bool {
+        let is_free = self.0[kind as usize].fetch_add(1, Relaxed) < limit;
+        if !is_free {
+            self.remove(kind);
         }
+        is_free
+    }
+
+    fn remove(&self, kind: Kind) {
+        self.0[kind as usize].fetch_sub(1, Relaxed);
     }
 }
 
 impl Place {
-    /// None: the Gateway has as many already as it may have.
-    pub(crate) fn take(quota: &Arc<Quota>, kind: Kind) -> Option<Self> {
-        let before = quota.used.0[kind as usize].fetch_add(1, Relaxed);
-        // Dropped, it no longer counts.
-        let place = Self { quota: Arc::clone(quota), kind };
-        (before < quota.limit(kind)).then_some(place)
+    /// None: the Gateway has as many connections as it may have.
+    pub(crate) fn take(quota: &Arc<Quota>) -> Option<Self> {
+        let is_free = quota.used.add(Kind::Connection, quota.limits.connections);
+        is_free.then(|| Self(Arc::clone(quota)))
     }
 
-    /// One more of another kind, under the same limits.
-    pub(crate) fn with(&self, kind: Kind) -> Option<Self> {
-        Self::take(&self.quota, kind)
+    /// None: the Gateway has as many requests as it may have.
+    pub(crate) fn request(self: &Rc<Self>) -> Option<RequestPlace> {
+        let is_free = self.used.add(Kind::Request, self.limits.requests);
+        is_free.then(|| RequestPlace(Rc::clone(self)))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.quota.used.0[self.kind as usize].fetch_sub(1, Relaxed);
+        self.used.remove(Kind::Connection);
+    }
+}
+
+impl Drop for RequestPlace {
+    fn drop(&mut self) {
+        self.used.remove(Kind::Request);
     }
 }
 
@@ -87,7 +102,15 @@ impl Deref for Place {
     type Target = Quota;
 
     fn deref(&self) -> &Quota {
-        &self.quota
+        &self.0
+    }
+}
+
+impl Deref for RequestPlace {
+    type Target = Quota;
+
+    fn deref(&self) -> &Quota {
+        &self.0
     }
 }
 
@@ -100,15 +123,15 @@ mod tests {
         let used = Arc::default();
         let limits = HttpLimits { connections: 1, requests: 2, ..HttpLimits::default() };
         let quota = Arc::new(Quota::new(limits, Arc::clone(&used)));
-        let connection = Place::take(&quota, Kind::Connection).expect("the first");
-        assert!(Place::take(&quota, Kind::Connection).is_none());
-        let requests = [connection.with(Kind::Request), connection.with(Kind::Request)];
-        assert!(requests.iter().all(Option::is_some) && connection.with(Kind::Request).is_none());
+        let connection = Rc::new(Place::take(&quota).expect("the first"));
+        assert!(Place::take(&quota).is_none());
+        let requests = [connection.request(), connection.request()];
+        assert!(requests.iter().all(Option::is_some) && connection.request().is_none());
         // Other limits of the same Gateway count the same.
         let more = Arc::new(Quota::new(HttpLimits { connections: 2, ..limits }, used));
-        let second = Place::take(&more, Kind::Connection);
-        assert!(second.is_some() && Place::take(&more, Kind::Connection).is_none());
-        drop((connection, second));
-        assert!(Place::take(&quota, Kind::Connection).is_some());
+        let second = Place::take(&more);
+        assert!(second.is_some() && Place::take(&more).is_none());
+        drop((requests, connection, second));
+        assert!(Place::take(&quota).is_some());
     }
 }
