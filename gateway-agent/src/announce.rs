@@ -5,6 +5,7 @@
 //! no work of the agent delays, and writes to the kernel by itself. The agent only tells it what Gateways hold.
 
 mod election;
+mod entry;
 mod liveness;
 mod message;
 mod neighbours;

@@ -91,7 +91,14 @@ pub(crate) fn attach(
     device: &Device,
 ) -> Result<(), AttachError> {
     let ifindex = device.ifindex;
-    devices.insert(ifindex, entry(device), 0).map_err(|cause| AttachError::Map { ifindex, cause })?;
+    let mut insert = |ifindex, entry| {
+        devices.insert(ifindex, entry, 0).map_err(|cause| AttachError::Map { ifindex, cause })
+    };
+    if device.l3_ifindex != ifindex {
+        // Packets leave by the bridge, and answers come in by its ports.
+        insert(device.l3_ifindex, maps::Device { flags: 0, ..entry(device) })?;
+    }
+    insert(ifindex, entry(device))?;
     if replace(pin, program, ifindex)? {
         return Ok(());
     }
@@ -105,7 +112,8 @@ pub(crate) fn attach(
 
 pub(crate) fn detach(pin: &Path, devices: &mut Devices, ifindex: u32) -> Result<(), AttachError> {
     unlink(&link_path(pin, ifindex))?;
-    remove_entry(devices, ifindex)
+    remove_entry(devices, ifindex)?;
+    remove_others(devices, &attached(pin)?)
 }
 
 /// Puts the program into every pinned link. Links and entries of devices that have vanished are removed.
@@ -120,11 +128,7 @@ pub(crate) fn replace_all(
             live.push(ifindex);
         }
     }
-    let known: Vec<u32> = devices.keys().filter_map(Result::ok).collect();
-    for ifindex in known.into_iter().filter(|ifindex| !live.contains(ifindex)) {
-        remove_entry(devices, ifindex)?;
-    }
-    Ok(())
+    remove_others(devices, &live)
 }
 
 /// Removes a pinned link, and with it the attachment, before it returns.
@@ -201,6 +205,19 @@ fn entry(device: &Device) -> maps::Device {
         source_v6: address(device.source_v6.map(IpAddr::V6)),
         ..maps::Device::default()
     }
+}
+
+/// Removes entries of devices that are neither attached nor the bridge of one that is.
+fn remove_others(devices: &mut Devices, attached: &[u32]) -> Result<(), AttachError> {
+    let known: Vec<(u32, maps::Device)> = devices.iter().filter_map(Result::ok).collect();
+    let is_attached = |ifindex: &u32| attached.contains(ifindex);
+    let bridges: Vec<u32> =
+        known.iter().filter(|(port, _)| is_attached(port)).map(|(_, device)| device.l3_ifindex).collect();
+    let others = known.iter().map(|(ifindex, _)| ifindex);
+    for ifindex in others.filter(|ifindex| !is_attached(ifindex) && !bridges.contains(ifindex)) {
+        remove_entry(devices, *ifindex)?;
+    }
+    Ok(())
 }
 
 fn remove_entry(devices: &mut Devices, ifindex: u32) -> Result<(), AttachError> {

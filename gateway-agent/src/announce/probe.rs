@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
 use super::election::announcer;
+use super::entry::Entry;
 use super::liveness::{DEAD, Heard, Liveness, PERIOD, SUCCESSION};
 use super::message::{Key, LONGEST, Message};
 use super::{Farewell, News, Settings, Task, neighbours, routes};
@@ -27,13 +28,6 @@ const LONELY_LEASE: Duration = Duration::from_secs(30);
 /// What a node may announce for while one of its agents hands over to another.
 const SUCCESSION_LEASE: Duration =
     SUCCESSION.checked_sub(DEAD).expect("longer").checked_add(LEASE).expect("short");
-/// An agent that has just started hears first who else is there, unless all have answered. Where others become known by
-/// their reports, which they write when they are ready, it waits for the first of them as long.
-const LISTENING: Duration = Duration::from_secs(5);
-
-/// A probe each way, and one that is lost.
-const INTRODUCTION: Duration = PERIOD.saturating_mul(2);
-
 /// An agent whose work has stood still for so long is no announcer: three times its reconciliation's period.
 const WEDGED: Duration = Duration::from_secs(30);
 
@@ -77,10 +71,7 @@ struct Probe<'a> {
     socket: UdpSocket,
     netlink: Handle,
     liveness: Liveness,
-    started: Instant,
     entry: Entry,
-    /// An agent of this node has announced until now, and this one goes on with it.
-    is_successor: bool,
     looked: Option<Instant>,
     /// Who announces each address, as far as it is decided; an empty name: nobody.
     owners: BTreeMap<IpAddr, String>,
@@ -89,17 +80,6 @@ struct Probe<'a> {
     /// Memberships of the groups that neighbours ask for IPv6 addresses.
     groups: BTreeSet<(Ipv6Addr, u32)>,
     routes: BTreeSet<IpAddr>,
-}
-
-/// How far an agent that has just started is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Entry {
-    /// It hears who else is there.
-    Listening,
-    /// The others hear that it is willing, and it hears who of them is.
-    Introduced(Instant),
-    /// It takes part.
-    Done,
 }
 
 impl<'a> Probe<'a> {
@@ -128,9 +108,7 @@ impl<'a> Probe<'a> {
             socket: UdpSocket::from_std(socket)?,
             netlink,
             liveness: Liveness::new(start),
-            started: Instant::now(),
-            entry: Entry::Listening,
-            is_successor,
+            entry: Entry::new(Instant::now(), is_successor, settings.others_appear),
             looked: None,
             owners: BTreeMap::new(),
             due: Vec::new(),
@@ -218,22 +196,7 @@ impl<'a> Probe<'a> {
     }
 
     fn is_willing(&self) -> bool {
-        let may_know_all = self.entry != Entry::Listening || self.is_successor;
-        self.task.ready && self.task.seen.elapsed() < WEDGED && may_know_all
-    }
-
-    /// The next step, if it is time for it.
-    fn enter(&self, live: usize) -> Entry {
-        let peers = self.task.peers.len();
-        let has_met_all = live >= peers && (peers > 0 || !self.settings.others_appear);
-        match self.entry {
-            Entry::Listening if has_met_all && (peers == 0 || self.is_successor) => Entry::Done,
-            Entry::Listening if has_met_all || self.started.elapsed() >= LISTENING => {
-                Entry::Introduced(Instant::now())
-            }
-            Entry::Introduced(at) if at.elapsed() >= INTRODUCTION => Entry::Done,
-            entry => entry,
-        }
+        self.task.ready && self.task.seen.elapsed() < WEDGED && self.entry.may_ask()
     }
 
     /// Who announces what, from now on.
@@ -241,8 +204,8 @@ impl<'a> Probe<'a> {
         let now = Instant::now();
         let is_alone = self.task.peers.is_empty();
         let live = self.liveness.live(now);
-        self.entry = self.enter(live.len());
-        if self.entry != Entry::Done {
+        self.entry.advance(now, live.len(), self.task.peers.len());
+        if !self.entry.is_done() {
             return self.go_on();
         }
         let own = self.settings.node.as_str();
@@ -271,7 +234,7 @@ impl<'a> Probe<'a> {
 
     /// As the agent before: what it announced, this node announces, and others rely on it.
     fn go_on(&mut self) {
-        if self.is_successor
+        if self.entry.is_successor()
             && let Err(error) = self.announcements.set_term(Term::For(LEASE))
         {
             warn!("{error}");
@@ -427,7 +390,7 @@ impl<'a> Probe<'a> {
             sleep(BETWEEN_FAREWELLS).await;
         }
         // With nobody there, it has longer.
-        if self.entry != Entry::Done || self.liveness.live(Instant::now()).is_empty() {
+        if !self.entry.is_done() || self.liveness.live(Instant::now()).is_empty() {
             return Ok(());
         }
         self.announcements.set_term(Term::For(SUCCESSION_LEASE)).map_err(io::Error::other)
