@@ -19,11 +19,16 @@ pub(crate) struct Options {
 enum Soak {
     /// Upgrades and outages of an installed agent, its nodes and its API server, under load; some minutes
     Cluster {
-        /// Only these stories, such as `rolling-upgrade` or `node-dead`
-        stories: Vec<String>,
-        /// Leave the cluster as it is if a story goes wrong
-        #[arg(long)]
-        keep: bool,
+        /// Names of stories, such as `rolling-upgrade` or `node-dead`: only these. --keep leaves the cluster as it is if
+        /// one goes wrong
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Routes by the installed agent, with every kube-proxy and every CNI; ten minutes
+    Matrix {
+        /// Further arguments: --kube-proxy and --cni for one of them alone, --keep to leave one that fails
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
 }
 
@@ -33,11 +38,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("clusters are made of namespaces, mounts and cgroups, so this needs root: run it with sudo");
     }
     match &options.soak {
-        Soak::Cluster { stories, keep } => {
-            let mut command = command()?;
-            command.arg("cluster").args(stories);
-            succeed(if *keep { command.arg("--keep") } else { &mut command })
-        }
+        Soak::Cluster { arguments } => succeed(command()?.arg("cluster").args(arguments)),
+        Soak::Matrix { arguments } => succeed(command()?.arg("matrix").args(arguments)),
     }
 }
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod load;
+pub mod matrix;
 mod observe;
 mod stage;
 mod stories;
@@ -24,13 +25,14 @@ pub fn run(stories: &[Story], keep: bool) -> Result<()> {
     let spec = Spec { nodes: "3".parse()?, ..Spec::new("soak".parse()?) };
     let mut stage = Stage::set(&spec)?;
     for story in stories {
-        if let Err(error) = story.happen(&mut stage) {
+        if let Err(error) = stage.until_well().and_then(|()| story.happen(&mut stage)) {
             if keep {
                 println!("it stays: cargo xtask kubectl --name {}", stage.leave());
             }
             return Err(error);
         }
     }
+    stage.until_well()?;
     println!("{} stories, each as it should be", stories.len());
     Ok(())
 }

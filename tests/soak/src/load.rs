@@ -54,6 +54,11 @@ impl Load {
         Ok(self.newcomers.wait(usize::try_from(seconds * self.rate)?)?)
     }
 
+    /// Lets the connections that stay go on, until those that don't are known.
+    pub(crate) fn sort_out(&self) -> Result<()> {
+        Ok(self.staying.wait_round_trips(10)?)
+    }
+
     /// Connections that stay, by the node of their endpoint.
     pub(crate) fn staying_on(&self, node: &str) -> usize {
         self.staying.to(node)

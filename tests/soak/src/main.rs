@@ -6,6 +6,7 @@ use std::thread;
 
 use anyhow::Result;
 use clap::Parser;
+use cluster::{Cni, KubeProxy};
 use lab::traffic::Server;
 use soak::Story;
 
@@ -18,6 +19,18 @@ enum Command {
         #[arg(value_enum)]
         stories: Vec<Story>,
         /// Leave the cluster as it is if a story goes wrong
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Routes on a cluster of every kind that there is
+    Matrix {
+        /// Only with this kube-proxy
+        #[arg(long, value_enum)]
+        kube_proxy: Option<KubeProxy>,
+        /// Only with this CNI
+        #[arg(long, value_enum)]
+        cni: Option<Cni>,
+        /// Leave the first cluster whose network is not served as it is
         #[arg(long)]
         keep: bool,
     },
@@ -44,6 +57,7 @@ fn run(command: Command) -> Result<()> {
             let all = Story::ALL.to_vec();
             soak::run(if stories.is_empty() { &all } else { &stories }, keep)
         }
+        Command::Matrix { kube_proxy, cni, keep } => soak::matrix::run(kube_proxy, cni, keep),
         Command::Serve { name } => {
             let _server = Server::start_here(&name, 9000)?;
             loop {

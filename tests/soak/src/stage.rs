@@ -1,5 +1,6 @@
 //! A cluster with gateway-agent and traffic in it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -56,6 +57,13 @@ pub(crate) enum By {
 impl Stage {
     /// gateway-agent as the chart installs it, a server on each node, and all of them served at the pool's address.
     pub fn set(spec: &Spec) -> Result<Self> {
+        let stage = Self::bare(spec)?;
+        stage.furnish()?;
+        Ok(stage)
+    }
+
+    /// A cluster, with nothing in it.
+    pub(crate) fn bare(spec: &Spec) -> Result<Self> {
         let name = spec.name.clone();
         let lock = Lock::take(&name, "test")?;
         // What a killed run left has objects in it.
@@ -63,7 +71,7 @@ impl Stage {
         let go = go::find().context("no Go: `cargo xtask cluster up` installs it")?;
         let programs = Programs::prepare(&go)?;
         let cluster = Cluster::up(spec, &programs)?;
-        let stage = Self {
+        Ok(Self {
             chart: Chart::open()?,
             settings: settings(spec),
             folder: tempfile::tempdir()?,
@@ -72,9 +80,7 @@ impl Stage {
             name,
             stays: false,
             _lock: lock,
-        };
-        stage.furnish()?;
-        Ok(stage)
+        })
     }
 
     /// The cluster stays as it is, under this name.
@@ -83,7 +89,8 @@ impl Stage {
         self.name.clone()
     }
 
-    fn furnish(&self) -> Result<()> {
+    /// Puts gateway-agent and the traffic there, and waits until all is well.
+    pub(crate) fn furnish(&self) -> Result<()> {
         let folder = self.folder.path();
         self.load(&image::of_program(&lab::agent::built_beside("soak"), "soak:1", folder)?)?;
         let agent = image::of_agent(folder)?;
@@ -100,7 +107,7 @@ impl Stage {
         self.in_namespace(&["scale", "deployment/server", &replicas])?;
         self.in_namespace(&["rollout", "status", "deployment/server", "--timeout=120s"])?;
         self.in_namespace(&["wait", "--for=condition=Programmed", "gateway", "--all", "--timeout=120s"])?;
-        self.all_is_well()
+        self.until_well()
     }
 
     /// An image of the next release.
@@ -173,6 +180,31 @@ impl Stage {
         waited.with_context(|| format!("of {nodes:?}: {last:?}"))
     }
 
+    /// Whether a node's server sees the client's own address at one of a Gateway's.
+    pub(crate) fn sees_client(&self, by: By, address: IpAddr, node: &str) -> bool {
+        let own: BTreeSet<IpAddr> = self.cluster.spec().client().all().collect();
+        let tally = self.ask(by, address, Volley::of(20 * self.living.len()));
+        tally.clients.get(node).is_some_and(|seen| seen.is_subset(&own))
+    }
+
+    /// Of a Gateway.
+    pub(crate) fn addresses(&self, gateway: &str) -> Result<BTreeSet<IpAddr>> {
+        let path = "--output=jsonpath={.status.addresses[*].value}";
+        let shown = self.in_namespace(&["get", "gateway", gateway, path])?;
+        shown.split_whitespace().map(|address| Ok(address.parse()?)).collect()
+    }
+
+    /// Addresses of the servers' pods, by node.
+    pub(crate) fn servers(&self) -> Result<BTreeMap<String, IpAddr>> {
+        let path = "--output=jsonpath={range .items[*]}{.spec.nodeName} {.status.podIP}{\"\\n\"}{end}";
+        let shown = self.in_namespace(&["get", "pods", "--selector=app=server", path])?;
+        let pod = |line: &str| {
+            let (node, address) = line.split_once(' ').with_context(|| format!("a pod's place: {line:?}"))?;
+            Ok((node.to_owned(), address.parse()?))
+        };
+        shown.lines().map(pod).collect()
+    }
+
     /// The time from now until the pool's address answers a newcomer, if not all of them: endpoints may be dead.
     pub(crate) fn answers_after(&self) -> Result<Duration> {
         let begun = Instant::now();
@@ -182,7 +214,7 @@ impl Stage {
     }
 
     /// Waits until newcomers are answered by all ways, and by all living nodes' servers.
-    pub(crate) fn all_is_well(&self) -> Result<()> {
+    pub fn until_well(&self) -> Result<()> {
         [By::Tcp, By::Udp, By::Http]
             .into_iter()
             .try_for_each(|by| self.until_served(by, self.pool(), &self.living))

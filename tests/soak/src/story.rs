@@ -38,7 +38,7 @@ impl Story {
         Self::NodeDeadWithoutApiServer,
     ];
 
-    /// Happens to a stage on which all is well, and leaves it so.
+    /// Happens to a stage on which all is well. What it leaves behind gets well by itself.
     pub fn happen(self, stage: &mut Stage) -> Result<()> {
         println!("==> {self}");
         let happened = match self {

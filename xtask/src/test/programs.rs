@@ -15,7 +15,7 @@ use crate::process::path_with;
 use crate::{checkout, setup};
 
 /// Test programs that bring up a Kubernetes cluster.
-const ON_CLUSTER: [&str; 5] = ["smoke", "judge", "cluster", "getting_started", "official"];
+const ON_CLUSTER: [&str; 6] = ["smoke", "judge", "cluster", "getting_started", "official", "outages"];
 
 pub(super) struct Built {
     pub(super) programs: Vec<Program>,

@@ -27,8 +27,7 @@ pub(crate) fn drained(stage: &Stage) -> Result<()> {
     stage.in_namespace(&["rollout", "restart", "deployment/server"])?;
     stage.in_namespace(&["rollout", "status", "deployment/server", "--timeout=60s"])?;
     fared.newcomers_unharmed()?;
-    fared.staying_unharmed(|server| server != node)?;
-    stage.all_is_well()
+    fared.staying_unharmed(|server| server != node)
 }
 
 /// Both sides announce the address until they see each other again; then one gives way.
@@ -43,14 +42,12 @@ pub(crate) fn partitioned(stage: &Stage) -> Result<()> {
     load.go_on(1)?;
     let fared = load.finish();
     gone?;
-    fared.staying_unharmed(|server| server != node)?;
-    stage.all_is_well()
+    fared.staying_unharmed(|server| server != node)
 }
 
 pub(crate) fn dead(stage: &mut Stage) -> Result<()> {
     let node = stage.announcer()?;
-    dies(stage, &node)?;
-    stage.all_is_well()
+    dies(stage, &node)
 }
 
 /// Nobody can be asked who lives.
@@ -59,8 +56,7 @@ pub(crate) fn dead_without_api_server(stage: &mut Stage) -> Result<()> {
     stage.cluster.stop_api_server()?;
     let died = dies(stage, &node);
     stage.cluster.start_api_server()?;
-    died?;
-    stage.all_is_well()
+    died
 }
 
 fn dies(stage: &mut Stage, node: &str) -> Result<()> {
@@ -68,7 +64,7 @@ fn dies(stage: &mut Stage, node: &str) -> Result<()> {
     stage.cluster.kill_node(node)?;
     stage.bury(node);
     answered(stage, &load, node)?;
-    load.go_on(5)?;
+    load.sort_out()?;
     load.finish().staying_unharmed(|server| server != node)?;
     let successor = stage.announcer()?;
     println!("    {successor} announces the address");

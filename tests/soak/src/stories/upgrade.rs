@@ -31,7 +31,7 @@ pub(crate) fn to_another_build(stage: &Stage) -> Result<()> {
             after.values().collect::<BTreeSet<_>>().len()
         );
     }
-    stage.all_is_well()
+    Ok(())
 }
 
 fn programs(stage: &Stage) -> Result<BTreeMap<String, BTreeMap<u64, u64>>> {

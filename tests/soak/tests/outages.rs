@@ -1,0 +1,14 @@
+//! Of the stories, those that take a minute together. Needs root.
+
+use anyhow::Result;
+use cluster::{Cni, Spec};
+use soak::{Stage, Story};
+
+#[test]
+fn an_upgrade_breaks_nothing_and_a_dead_node_only_what_it_had() -> Result<()> {
+    // Other tests have pods behind veths alone.
+    let mut stage = Stage::set(&Spec { cni: Cni::Bridge, ..Spec::new("outages".parse()?) })?;
+    Story::RollingUpgrade.happen(&mut stage)?;
+    stage.until_well()?;
+    Story::NodeDead.happen(&mut stage)
+}
