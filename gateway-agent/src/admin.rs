@@ -1,6 +1,7 @@
 //! The agent's Unix socket: one request in a line, one answer in a line of JSON.
 //!
-//! Requests are `status` and `hand-over`; what is not known gets an object with the field `error`.
+//! Requests are `status`, `hand-over` and `trace` with a question in JSON behind it; what is not known gets an object with
+//! the field `error`.
 
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -15,12 +16,15 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::trace::Question;
+
 /// Requests that the server knows.
 pub const STATUS: &str = "status";
 pub const HAND_OVER: &str = "hand-over";
+pub const TRACE: &str = "trace";
 
-/// Longest line that is read as a request.
-const MAX_REQUEST_BYTES: u64 = 1024;
+/// Longest line that is read as a request: a question has a head, which may have 32 kB, and its quotes.
+const MAX_REQUEST_BYTES: u64 = 64 << 10;
 
 /// A client that has sent nothing by then is dropped; one that waits for an answer gives up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -32,12 +36,14 @@ pub struct Request {
     pub reply: oneshot::Sender<Value>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// A report; it is made when somebody wants to see it.
     Status,
     /// That the agent lets go of the kernel, for the client.
     HandOver,
+    /// What would become of a request.
+    Trace(Question),
 }
 
 /// Answers on a socket as long as it lives; takes the socket's file away when dropped.
@@ -148,7 +154,10 @@ impl Wish {
         match line {
             STATUS => Some(Self::Status),
             HAND_OVER => Some(Self::HandOver),
-            _ => None,
+            _ => {
+                let question = line.strip_prefix(TRACE)?.strip_prefix(' ')?;
+                serde_json::from_str(question).ok().map(Self::Trace)
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use gateway_agent_routing::{self as routing, Minutes, Node};
 use gateway_agent_tables::{Delta, FrontendKey, Steered};
 use glob::Pattern;
 use kube::Client;
+use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -38,6 +39,7 @@ use crate::owner::{Owner, OwnerName};
 use crate::proxy_link::{self, ProxyFigures};
 use crate::source::WatchError;
 use crate::statuses::{Statuses, summary};
+use crate::trace::{Question, Trace};
 use crate::unserved;
 use grace::Grace;
 use hooks::Hooks;
@@ -321,9 +323,17 @@ impl Agent {
         let answer = match request.wish {
             Wish::Status => self.as_report(),
             Wish::HandOver => self.retire(),
+            Wish::Trace(question) => self.trace(&question),
         };
         // Fails if the client has gone away.
         let _ = request.reply.send(answer);
+    }
+
+    fn trace(&self, question: &Question) -> Value {
+        match Trace::of(&self.compiler.outcome().tables.http, question) {
+            Ok(trace) => json!(trace),
+            Err(error) => json!({ "error": error.to_string() }),
+        }
     }
 
     fn reconcile_hooks(&mut self) {

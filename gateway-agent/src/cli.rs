@@ -49,6 +49,11 @@ pub enum Command {
     Flows(Flows),
     /// Ask a running agent for its devices, objects, statuses and problems
     Status(Status),
+    /// Say what would become of a request: listener, rule, filters and backends, and why it meets no other rule
+    ///
+    /// Asks a running agent, or reads files and changes nothing. The decision is made by the proxy's own code; nothing is
+    /// sent. Of what a request may bring along, a body is the one thing that decides nothing.
+    Trace(Trace),
     /// Remove programs, tables and flows from the kernel: all forwarding by this agent ends
     Detach(Detach),
     /// Print a completion script for a shell
@@ -295,6 +300,37 @@ pub struct Status {
 }
 
 #[derive(Args, Debug)]
+pub struct Trace {
+    /// File or directory with objects, as for `check`; may be repeated [default: ask the agent on --socket]
+    #[arg(short = 'f', long = "files", value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub node: Node,
+
+    #[command(flatten)]
+    pub socket: Socket,
+
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    pub method: String,
+
+    /// What is asked for, as `http://HOST[:PORT]/PATH[?QUERY]`
+    #[arg(long, value_name = "URL")]
+    pub url: String,
+
+    /// A header; may be repeated. Host takes the place of the URL's; content-type application/grpc means HTTP/2
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
+    pub headers: Vec<(String, String)>,
+
+    /// The address that the client connects to [default: all that the gateway has]
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: Option<IpAddr>,
+
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: Form,
+}
+
+#[derive(Args, Debug)]
 pub struct Detach {
     #[command(flatten)]
     pub pin: Pin,
@@ -451,6 +487,12 @@ fn parse_timeout(text: &str) -> Result<(String, Duration), String> {
     Ok((name.to_owned(), duration))
 }
 
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let parts =
+        text.split_once(':').ok_or_else(|| format!("`{text}` is not NAME: VALUE, such as x-env: test"))?;
+    Ok((parts.0.to_owned(), parts.1.trim().to_owned()))
+}
+
 fn parse_peer(text: &str) -> Result<(String, IpAddr), String> {
     let syntax = || format!("`{text}` is not NAME=ADDRESS, such as node2=10.0.0.2");
     let (name, address) = text.split_once('=').ok_or_else(syntax)?;
@@ -511,6 +553,7 @@ mod tests {
             ("proxy", "<--socket <PATH>|--parent>"),
             ("proxy --parent --workers 0", "1..=64"),
             ("flows --client here", "is no address"),
+            ("trace --url http://a -H b", "is not NAME: VALUE"),
         ] {
             let line = format!("gateway-agent {line}");
             let message = Cli::try_parse_from(line.split_whitespace()).unwrap_err().to_string();

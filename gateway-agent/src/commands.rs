@@ -11,6 +11,7 @@ mod stats;
 mod status;
 mod table;
 mod tables;
+mod trace;
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
@@ -29,6 +30,7 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Stats(stats) => stats::execute(&stats).map(|()| ExitCode::SUCCESS),
         Command::Flows(flows) => flows::execute(&flows).map(|()| ExitCode::SUCCESS),
         Command::Status(status) => status::execute(&status).map(|()| ExitCode::SUCCESS),
+        Command::Trace(trace) => trace::execute(trace).map(|()| ExitCode::SUCCESS),
         Command::Detach(detach) => detach::execute(&detach).map(|()| ExitCode::SUCCESS),
         Command::Completions(completions) => completions::execute(&completions).map(|()| ExitCode::SUCCESS),
     };

@@ -30,6 +30,7 @@ mod proxy_link;
 mod rbac;
 mod source;
 mod statuses;
+mod trace;
 mod unserved;
 mod version;
 

@@ -1,6 +1,7 @@
 //! One try of one request: it is sent to an endpoint and the answer to the client, both at the same time, and neither
 //! is read faster than the other side takes it.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::h1::{
 };
 use crate::mirror::Mirrors;
 use crate::plan::Forward;
+use crate::session;
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
 use crate::upstream::Wire;
@@ -33,6 +35,7 @@ pub(crate) struct Exchange<'x, 'r, S, C: Connect> {
     pub(crate) mirrors: &'x mut Mirrors,
     pub(crate) deadline: &'x Deadline,
     pub(crate) attempts: &'x mut Attempts<'r>,
+    pub(crate) endpoint: SocketAddr,
     /// Bytes of `forward.request` that are sent.
     pub(crate) sent: usize,
     pub(crate) upload: Upload,
@@ -179,9 +182,9 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
             if let Answer::Ended(finished) = self.answer {
                 return Poll::Ready(Ok(finished));
             }
-            let Self { worker, client, upstream, forward, attempts, answer, .. } = self;
+            let Self { worker, client, upstream, forward, attempts, endpoint, answer, .. } = self;
             let uploaded = forward.body.has_ended();
-            let mut to = Relay { worker, client, forward, attempts, answer, uploaded };
+            let mut to = Relay { worker, client, forward, attempts, endpoint: *endpoint, answer, uploaded };
             match ready!(upstream.poll_feed(cx, &worker.buffers, |input, cx| to.take(input, cx))) {
                 Ok(Fed::Some(taken)) => taken?,
                 Ok(Fed::End) => to.end()?,
@@ -233,6 +236,7 @@ struct Relay<'x, 'r, S, C: Connect> {
     client: &'x mut Stream<S>,
     forward: &'x mut Forward,
     attempts: &'x mut Attempts<'r>,
+    endpoint: SocketAddr,
     answer: &'x mut Answer,
     /// The client has sent its whole request.
     uploaded: bool,
@@ -312,6 +316,11 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
         };
         let mut fields = head.fields;
         change_response(&mut fields, &self.forward.rule, self.forward.backend(), self.forward.cors.as_ref());
+        let persistence = self.forward.rule.session.as_ref();
+        let token = persistence.and_then(|it| self.forward.session.as_ref()?.value(it, self.endpoint));
+        if let (Some(persistence), Some(token)) = (persistence, &token) {
+            session::give(&mut fields, persistence, token);
+        }
         let out = self.client.waiting(&self.worker.buffers);
         write_response_head(out, (head.status, head.reason), &fields, framing, head.would_be, ending);
         *self.answer = match head.framing {

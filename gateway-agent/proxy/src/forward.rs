@@ -65,7 +65,12 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
     // Of those tried, the ones that may get no more.
     let mut busy = 0;
     let outcome = loop {
-        let Some(endpoint) = pick(&forward.endpoints, &tried, || worker.random()).map(Arc::clone) else {
+        let of_session = forward.session.as_ref().and_then(|session| session.endpoint.as_ref());
+        let picked = match of_session.filter(|_| tried.is_empty()) {
+            Some(endpoint) => Some(endpoint),
+            None => pick(&forward.endpoints, &tried, || worker.random()),
+        };
+        let Some(endpoint) = picked.map(Arc::clone) else {
             let reason = if busy > 0 { Reason::EndpointsBusy } else { Reason::Unreachable };
             break Outcome::Reply(forward.answered(Reply::new(reason)));
         };
@@ -148,6 +153,7 @@ async fn attempt<S: Socket, C: Connect>(
         mirrors,
         deadline,
         attempts,
+        endpoint,
         sent: 0,
         upload: Upload::Open,
         answer: Answer::Awaited,

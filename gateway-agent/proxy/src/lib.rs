@@ -5,7 +5,7 @@
 //!
 //! [`Server`] is the process: tables, limits, counters. Each thread has a [`Worker`] with its own runtime, connections to
 //! endpoints and memory. A connection is one task, which also drives the endpoint's socket while it forwards a request;
-//! [`h1`] and [`filter`] are the pure parts of that.
+//! [`h1`], [`filter`] and [`session`] are the pure parts of that.
 #![forbid(unsafe_code)]
 
 mod accept;
@@ -29,10 +29,12 @@ mod reply;
 mod routing;
 pub mod serve;
 mod server;
+pub mod session;
 mod settings;
 mod socket;
 mod stream;
 pub mod telemetry;
+pub mod trace;
 mod upstream;
 mod worker;
 

@@ -27,9 +27,10 @@ use crate::held::Held;
 use crate::quota::{Place, RequestPlace};
 use crate::reply::{Reason, Reply};
 use crate::routing::Routing;
+use crate::session::{self, Session};
 use crate::settings::Settings;
 use crate::telemetry::{self, LoggedHead, Meter, Record};
-use crate::upstream::Endpoints;
+use crate::upstream::{Endpoint, Endpoints};
 use crate::worker::Buffers;
 
 /// Where a connection comes from and to.
@@ -83,6 +84,8 @@ pub(crate) struct Forward {
     pub(crate) may_repeat: bool,
     pub(crate) is_grpc: bool,
     pub(crate) cors: Option<CorsAnswer>,
+    /// None: the rule knows no sessions.
+    pub(crate) session: Option<Session>,
     pub(crate) budget: Budget,
     pub(crate) client: ClientSide,
     /// Interim responses that were passed on.
@@ -142,6 +145,15 @@ impl Forward {
             HttpAction::Forward(split) => split.backends().get(self.backend),
             _ => None,
         }
+    }
+
+    pub(crate) fn backend_index(&self) -> usize {
+        self.backend
+    }
+
+    /// Whether the request belongs to a session whose endpoint is there.
+    pub(crate) fn resumes(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.endpoint.is_some())
     }
 
     /// Whether `request` is all that was taken from the client, so that it can be sent again from the beginning.
@@ -245,7 +257,11 @@ impl Planner<'_> {
             return Ok(Err((reply.with_rule(rule).with_grpc(is_grpc), record(None))));
         }
         let place = self.peers.place.request().ok_or(Reply::new(Reason::GatewayBusy));
-        Ok(match place.and_then(|place| Ok((place, self.choose(rule, url)?))) {
+        let choose = || match self.resume(rule, &head.fields) {
+            Some(chosen) => Ok(chosen),
+            None => self.choose(rule, url),
+        };
+        Ok(match place.and_then(|place| Ok((place, choose()?))) {
             Ok((place, chosen)) => {
                 let record = record(Some(self::place(rule, chosen.backend)));
                 let mut forward = self.forward(head, path, listener, rule, chosen, (place, record))?;
@@ -274,6 +290,26 @@ impl Planner<'_> {
         }
     }
 
+    /// The backend and endpoint that the request's session is with, whatever the weights; None: it begins one, or the
+    /// endpoint has gone.
+    fn resume<'a>(&'a self, rule: &'a HttpRule, fields: &Fields<'_>) -> Option<Chosen<'a>> {
+        let (session, HttpAction::Forward(split)) = (rule.session.as_ref()?, &rule.action) else {
+            return None;
+        };
+        session::tokens(session, fields, session::now()).find_map(|token| {
+            split.backends().iter().find_map(|backend| {
+                let HttpTarget::Forward(upstream) = &backend.target else { return None };
+                let service = &upstream.service;
+                if !is_spoken(upstream) || session::backend(service) != token.backend {
+                    return None;
+                }
+                let endpoint = Arc::clone(self.routing.endpoint(service, token.endpoint)?);
+                let endpoints = self.routing.endpoints(service)?;
+                Some(Chosen { backend, endpoints, upstream, endpoint: Some(endpoint) })
+            })
+        })
+    }
+
     /// The backend that the weights give the request to, and its endpoints.
     fn choose<'a>(&'a self, rule: &'a HttpRule, url: RequestUrl<'_>) -> Result<Chosen<'a>, Reply> {
         let HttpAction::Forward(split) = &rule.action else { return Err(Reply::new(Reason::InvalidRoute)) };
@@ -285,7 +321,7 @@ impl Planner<'_> {
             HttpTarget::Forward(upstream) => {
                 let endpoints = self.routing.endpoints(&upstream.service);
                 let endpoints = endpoints.ok_or_else(|| refuse(Reply::new(Reason::NoEndpoint)))?;
-                Ok(Chosen { backend, endpoints, protocol: upstream.protocol })
+                Ok(Chosen { backend, endpoints, upstream, endpoint: None })
             }
             HttpTarget::Redirect(to) => Err(refuse(redirect(to, url))),
             HttpTarget::Refuse(_) => Err(invalid()),
@@ -308,14 +344,16 @@ impl Planner<'_> {
         path: Cow<'_, str>,
         listener: &ListenerMatcher,
         rule: &Arc<HttpRule>,
-        Chosen { backend, endpoints, protocol }: Chosen<'_>,
+        Chosen { backend, endpoints, upstream, endpoint }: Chosen<'_>,
         (place, mut record): (RequestPlace, Record),
     ) -> Result<Box<Forward>, Fault> {
+        let (scheme, session) = (listener.scheme, rule.session.is_some());
+        let session = session.then(|| Session { endpoint, service: upstream.service.clone(), scheme });
         let body = BodyReader::new(head.framing, place.heads());
         let body = body.within(listener.settings.limits.body_bytes)?;
         let forwarded = Forwarded {
             client: &self.peers.client,
-            scheme: listener.scheme,
+            scheme,
             host: head.host,
             trusted_hops: listener.settings.trusted_hops,
         };
@@ -341,7 +379,7 @@ impl Planner<'_> {
             rule: Arc::clone(rule),
             backend: self::place(rule, backend),
             endpoints: Arc::clone(endpoints),
-            protocol,
+            protocol: upstream.protocol,
             mirrors: self.mirrors(rule, backend, head.upgrade.is_some()),
             request,
             body,
@@ -350,6 +388,7 @@ impl Planner<'_> {
             to: AnswerTo::new(&head.method, head.upgrade.is_some()),
             may_repeat: may_repeat(&head.method),
             cors,
+            session,
             is_grpc: false,
             budget: Budget::of(rule.timeouts, self.settings.request_timeout),
             client: ClientSide {
@@ -368,7 +407,9 @@ impl Planner<'_> {
 struct Chosen<'a> {
     backend: &'a HttpBackend,
     endpoints: &'a Endpoints,
-    protocol: BackendProtocol,
+    upstream: &'a Upstream,
+    /// That of the session, which is tried first.
+    endpoint: Option<Arc<Endpoint>>,
 }
 
 /// Whether the content type is one of gRPC's.

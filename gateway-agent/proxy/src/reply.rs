@@ -127,6 +127,10 @@ impl Reply {
         Self { cors: Some(answer), ..Self::new(Reason::Preflight) }
     }
 
+    pub(crate) fn location(&self) -> Option<&str> {
+        self.location.as_deref()
+    }
+
     #[must_use]
     pub(crate) fn with_rule(self, rule: &Arc<HttpRule>) -> Self {
         Self { rule: Some(Arc::clone(rule)), ..self }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use gateway_agent_api::{EndpointSlice, Kind, ObjectRef, Typed};
+use gateway_agent_tables::http::HttpEndpoints;
 use gateway_agent_tables::{Endpoint, EndpointSet, Family, L4Delta, ObjectName, Protocol, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointPort};
 
@@ -91,11 +92,15 @@ impl Slices {
         }
     }
 
-    /// The endpoints that newcomers to a Service's port may be given: the ready ones, or while there is none, those
-    /// that still serve while they terminate (as kube-proxy has it).
+    /// The endpoints that newcomers to a Service's port may be given.
     ///
     /// Slices know a port by its name in the Service, which is empty for an only port.
     pub(crate) fn endpoints(&self, key: &ServicePort, port_name: &str, snapshot: &Snapshot) -> EndpointSet {
+        EndpointSet { ready: self.serving(key, port_name, snapshot).ready }
+    }
+
+    /// The same, and beside them those that only whom they know already may be given.
+    pub(crate) fn serving(&self, key: &ServicePort, port_name: &str, snapshot: &Snapshot) -> HttpEndpoints {
         let mut ready = BTreeMap::new();
         let mut draining = BTreeMap::new();
         for slice in self.of_service.get(&key.service).into_iter().flatten() {
@@ -117,8 +122,12 @@ impl Slices {
                 }
             }
         }
-        let chosen = if ready.is_empty() { draining } else { ready };
-        EndpointSet { ready: chosen.into_iter().map(|(address, node)| Endpoint { address, node }).collect() }
+        // As kube-proxy has it: while none is ready, those that still serve while they terminate are given newcomers.
+        if ready.is_empty() {
+            std::mem::swap(&mut ready, &mut draining);
+        }
+        let set = |of: BTreeMap<_, _>| of.into_iter().map(|(address, node)| Endpoint { address, node });
+        HttpEndpoints { ready: set(ready).collect(), draining: set(draining).collect() }
     }
 }
 

@@ -12,7 +12,7 @@ use gateway_agent_routing::{Node, Outcome};
 use serde_json::{Value, json};
 
 use super::{print, print_json, print_yaml, tables};
-use crate::cli::{Check, CheckForm};
+use crate::cli::{self, Check, CheckForm};
 use crate::clock::rfc3339;
 use crate::compile::Compiler;
 use crate::failure::Failure;
@@ -79,6 +79,32 @@ const STANDARD_INPUT: &str = "-";
 /// takes less from a file, since it must not grow.
 const MAX_PIPED_BYTES: u64 = 128 << 20;
 
+/// What follows from the objects in files.
+pub(super) fn compiled(paths: &[PathBuf], node: &cli::Node) -> Result<Compiler, Failure> {
+    let name = match &node.node_name {
+        Some(name) => name.clone(),
+        None => crate::node::host_name()?,
+    };
+    let given = node.node_addresses.clone();
+    let addresses = if given.is_empty() { ASSUMED.to_vec() } else { given.clone() };
+    let mut compiler = Compiler::new(Node {
+        name,
+        addresses: addresses.clone(),
+        gateway_addresses: addresses,
+        ..Node::default()
+    });
+    compiler.update(found(paths)?);
+    if given.is_empty() {
+        compiler.compile();
+        let of_pools = &compiler.outcome().tables.l4.pool;
+        let wanted = wanted_addresses(&compiler).into_iter().filter(|ip| !of_pools.contains(ip));
+        let wanted = wanted.collect();
+        compiler.set_node_addresses(wanted);
+    }
+    compiler.compile();
+    Ok(compiler)
+}
+
 struct Verdict {
     compiler: Compiler,
     /// Of files, and of objects as they are written there.
@@ -88,27 +114,7 @@ struct Verdict {
 
 impl Verdict {
     fn of(arguments: &Check) -> Result<Self, Failure> {
-        let name = match &arguments.node.node_name {
-            Some(name) => name.clone(),
-            None => crate::node::host_name()?,
-        };
-        let given = arguments.node.node_addresses.clone();
-        let addresses = if given.is_empty() { ASSUMED.to_vec() } else { given.clone() };
-        let mut compiler = Compiler::new(Node {
-            name,
-            addresses: addresses.clone(),
-            gateway_addresses: addresses,
-            ..Node::default()
-        });
-        compiler.update(found(&arguments.sources.paths)?);
-        if given.is_empty() {
-            compiler.compile();
-            let of_pools = &compiler.outcome().tables.l4.pool;
-            let wanted = wanted_addresses(&compiler).into_iter().filter(|ip| !of_pools.contains(ip));
-            let wanted = wanted.collect();
-            compiler.set_node_addresses(wanted);
-        }
-        compiler.compile();
+        let compiler = compiled(&arguments.sources.paths, &arguments.node)?;
         let mut statuses = Statuses::default();
         let all = compiler.outcome().statuses.iter();
         let all = all.map(|(object, status)| (object.clone(), Some(status.clone())));

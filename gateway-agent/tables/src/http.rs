@@ -27,18 +27,21 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EndpointSet, FrontendKey, HostPattern, ListenerName, ObjectName};
+use crate::{FrontendKey, HostPattern, ListenerName, ObjectName};
 
 pub use auth::{AuthProtocol, ExternalAuth};
 pub use backend::{
-    BackendProtocol, HttpBackend, HttpRefusal, HttpService, HttpSplit, HttpSplitError, HttpTarget, Upstream,
+    BackendProtocol, HttpBackend, HttpEndpoints, HttpRefusal, HttpService, HttpSplit, HttpSplitError,
+    HttpTarget, Upstream,
 };
 pub use cors::{AllowList, Cors, Origin, OriginError};
 pub use field::{FieldName, FieldValue, InvalidField, MethodName};
 pub use filter::{
     Filter, Fraction, FractionError, HeaderEdits, HeaderEditsError, Mirror, PathRewrite, UrlRewrite,
 };
-pub use matcher::{HttpMatcher, ListenerMatcher, RequestFields, RequestHead, RequestHost};
+pub use matcher::{
+    Considered, HttpMatcher, ListenerMatcher, RequestFields, RequestHead, RequestHost, Unmet, Wanted, explain,
+};
 pub use matches::{
     GrpcMatch, GrpcName, GrpcNameMatch, HeaderMatch, HttpMatch, InvalidGrpcName, PathMatch, QueryMatch,
     ValueMatch,
@@ -48,7 +51,8 @@ pub use normal::{DoubledSlashes, EncodedSlashes, PathFault, PathRules};
 pub use path::{Hostname, InvalidHostname, InvalidPath, Path};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{
-    CookieLifetime, Retry, RetryCode, RetryCodeError, SessionPersistence, SessionToken, Timeout, Timeouts,
+    CookieLifetime, Retry, RetryCode, RetryCodeError, SessionKey, SessionPersistence, SessionToken, Timeout,
+    Timeouts,
 };
 pub use precedence::{AlphabeticalName, MatchPlace, MatchPrecedence, RouteAge};
 pub use redirect::{Redirect, RedirectStatus, RequestUrl, Scheme};
@@ -68,7 +72,7 @@ pub struct HttpTables {
     pub grpc_routes: BTreeMap<ObjectName, Arc<HttpRoute<GrpcMatch>>>,
     /// The endpoints, of both families, behind each Service port that a route names. A request for one without
     /// ready endpoints is answered with 503, or UNAVAILABLE to gRPC.
-    pub services: BTreeMap<HttpService, EndpointSet>,
+    pub services: BTreeMap<HttpService, HttpEndpoints>,
 }
 
 /// An address and port, shared by listeners that differ in their host names.

@@ -10,7 +10,7 @@ use gateway_agent_tables::http::{
     FieldName, FieldValue, GrpcMatch, GrpcName, GrpcNameMatch, HeaderMatch, HostRoutes, HttpAction,
     HttpFrontend, HttpListener, HttpMatch, HttpMatcher, HttpRefusal, HttpRoute, HttpRouteKind, HttpRouteRule,
     HttpRule, HttpRuleName, HttpSettings, HttpTables, HttpTelemetry, MethodName, Path, PathMatch, Pattern,
-    QueryMatch, RequestHead, RequestHost, RouteAge, Scheme, Timeouts, ValueMatch,
+    QueryMatch, RequestHead, RequestHost, RouteAge, Scheme, Timeouts, ValueMatch, explain,
 };
 use gateway_agent_tables::{FrontendKey, HostPattern, ListenerName, ObjectName, Protocol};
 use http::{HeaderMap, HeaderValue, Method};
@@ -241,8 +241,23 @@ fn tables(listeners: &[&str], routes: &[Route]) -> HttpTables {
 
 /// What the compiled matcher picks: the listener and the rule.
 fn pick(matcher: &HttpMatcher, request: &Request) -> Option<(ListenerName, Option<HttpRuleName>)> {
+    with_head(request, |head| {
+        let listener = matcher.listener(&frontend(), head.host)?;
+        Some((listener.name.clone(), listener.pick(head).map(|rule| rule.name.clone())))
+    })
+}
+
+/// The rule of the first match that a request meets, as it is explained.
+fn explained(tables: &HttpTables, request: &Request) -> Option<HttpRuleName> {
+    let listener = tables.listeners.values().next().expect("a listener");
+    with_head(request, |head| {
+        let met = explain(listener, tables, head).into_iter().find(|considered| considered.unmet.is_none());
+        met.map(|considered| considered.rule.name.clone())
+    })
+}
+
+fn with_head<T>(request: &Request, f: impl FnOnce(&RequestHead<'_, HeaderMap>) -> T) -> T {
     let host = RequestHost::of(request.host);
-    let listener = matcher.listener(&frontend(), &host)?;
     let mut fields = HeaderMap::new();
     for (name, value) in &request.headers {
         let name = http::HeaderName::from_bytes(name.as_bytes()).expect("a name");
@@ -252,7 +267,7 @@ fn pick(matcher: &HttpMatcher, request: &Request) -> Option<(ListenerName, Optio
     let head = RequestHead::new(&host, &method, request.path, &fields)
         .with_query(request.query)
         .with_grpc(request.is_grpc);
-    Some((listener.name.clone(), listener.pick(&head).map(|rule| rule.name.clone())))
+    f(&head)
 }
 
 proptest! {
@@ -269,6 +284,19 @@ proptest! {
             let wanted = specification::listener(&listeners, request)
                 .map(|index| (listener_name(index), specification::pick(&routes, request)));
             prop_assert_eq!(pick(&matcher, request), wanted, "{:?}", request);
+        }
+    }
+
+    #[test]
+    fn what_is_explained_is_what_is_picked(
+        routes in routes(),
+        requests in prop::collection::vec(request(), 8),
+    ) {
+        let tables = tables(&[""], &routes);
+        let matcher = HttpMatcher::new(&tables);
+        for request in &requests {
+            let picked = pick(&matcher, request).and_then(|(_, rule)| rule);
+            prop_assert_eq!(explained(&tables, request), picked, "{:?}", request);
         }
     }
 

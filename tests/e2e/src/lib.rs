@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod http;
 mod load;
 mod objects;
 mod observe;

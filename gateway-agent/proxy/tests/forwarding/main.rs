@@ -10,4 +10,5 @@ mod limits;
 mod messages;
 mod rig;
 mod routes;
+mod sessions;
 mod telemetry;

@@ -13,13 +13,12 @@ use gateway_agent_proxy::h1::{
 };
 use gateway_agent_proxy::{Server, Settings, Tcp, Worker};
 use gateway_agent_tables::http::{
-    BackendProtocol, Filter, HostRoutes, HttpAction, HttpBackend, HttpFrontend, HttpLimits, HttpListener,
-    HttpMatch, HttpRoute, HttpRouteKind, HttpRouteRule, HttpRule, HttpRuleName, HttpService, HttpSettings,
-    HttpSplit, HttpTables, HttpTarget, HttpTelemetry, Path, PathMatch, RouteAge, Scheme, Timeouts, Upstream,
+    BackendProtocol, Filter, HostRoutes, HttpAction, HttpBackend, HttpEndpoints, HttpFrontend, HttpLimits,
+    HttpListener, HttpMatch, HttpRoute, HttpRouteKind, HttpRouteRule, HttpRule, HttpRuleName, HttpService,
+    HttpSettings, HttpSplit, HttpTables, HttpTarget, HttpTelemetry, Path, PathMatch, RouteAge, Scheme,
+    Timeouts, Upstream,
 };
-use gateway_agent_tables::{
-    Endpoint, EndpointSet, FrontendKey, HostPattern, ListenerName, ObjectName, Protocol,
-};
+use gateway_agent_tables::{Endpoint, FrontendKey, HostPattern, ListenerName, ObjectName, Protocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
@@ -89,7 +88,7 @@ pub(crate) fn tables(
     let routes = HostRoutes { http: BTreeSet::from([object("web")]), grpc: BTreeSet::new() };
     let services = services.iter().map(|(name, addresses)| {
         let ready = addresses.iter().map(|address| Endpoint { address: *address, node: None });
-        (service(name), EndpointSet { ready: ready.collect() })
+        (service(name), HttpEndpoints { ready: ready.collect(), ..HttpEndpoints::default() })
     });
     HttpTables {
         frontends: BTreeMap::from([(

@@ -24,22 +24,16 @@ fn compile_rule(
     findings: &mut RuleFindings,
 ) -> HttpRouteRule<GrpcMatch> {
     let namespace = &context.route.name.namespace;
+    let name = context.rule_name(findings.index(), rule.name.as_deref());
     let matches = matches::grpc(rule.matches.as_deref().unwrap_or_default(), findings);
     let session = rule.session_persistence.as_ref().map(action::alike);
-    let session = policy::session(session.as_ref(), context, findings);
+    let session = policy::session(session.as_ref(), context, &name, findings);
     let backends = rule.backend_refs.iter().flatten().map(|backend| action::BackendSpec {
         reference: backend_ref!(backend, namespace),
         filters: backend.filters.iter().flatten().map(action::alike).collect(),
     });
     let filters: Vec<_> = rule.filters.iter().flatten().map(action::alike).collect();
     let (filters, action) = action::compile(context, &filters, &backends.collect::<Vec<_>>(), None, findings);
-    let rule = HttpRule {
-        name: context.rule_name(findings.index(), rule.name.as_deref()),
-        filters,
-        action,
-        timeouts: Timeouts::default(),
-        retry: None,
-        session,
-    };
+    let rule = HttpRule { name, filters, action, timeouts: Timeouts::default(), retry: None, session };
     HttpRouteRule { rule: Arc::new(rule), matches }
 }

@@ -26,10 +26,11 @@ fn compile_rule(
     findings: &mut RuleFindings,
 ) -> HttpRouteRule<HttpMatch> {
     let namespace = &context.route.name.namespace;
+    let name = context.rule_name(findings.index(), rule.name.as_deref());
     let matches = matches::http(rule.matches.as_deref().unwrap_or_default(), findings);
     let timeouts = policy::timeouts(rule.timeouts.as_ref(), findings);
     let retry = policy::retry(rule.retry.as_ref(), findings);
-    let session = policy::session(rule.session_persistence.as_ref(), context, findings);
+    let session = policy::session(rule.session_persistence.as_ref(), context, &name, findings);
     let prefix = only_prefix(&matches, rule.matches.as_ref().map_or(0, Vec::len));
     let backends = rule.backend_refs.iter().flatten().map(|backend| action::BackendSpec {
         reference: backend_ref!(backend, namespace),
@@ -38,7 +39,6 @@ fn compile_rule(
     let filters = rule.filters.as_deref().unwrap_or_default();
     let (filters, action) =
         action::compile(context, filters, &backends.collect::<Vec<_>>(), prefix, findings);
-    let name = context.rule_name(findings.index(), rule.name.as_deref());
     HttpRouteRule { rule: Arc::new(HttpRule { name, filters, action, timeouts, retry, session }), matches }
 }
 

@@ -10,8 +10,10 @@ use gateway_agent_api::http_route::{
     HttpRouteRulesSessionPersistenceType as SessionType, HttpRouteRulesTimeouts as TimeoutsSpec,
 };
 use gateway_agent_tables::http::{
-    CookieLifetime, FieldName, Path, Retry, RetryCode, SessionPersistence, SessionToken, Timeout, Timeouts,
+    CookieLifetime, FieldName, HttpRuleName, Path, Retry, RetryCode, SessionKey, SessionPersistence,
+    SessionToken, Timeout, Timeouts,
 };
+use sha2::{Digest as _, Sha256};
 
 use super::Context;
 use super::findings::{RuleFindings, unknown};
@@ -67,6 +69,7 @@ pub(super) fn retry(retry: Option<&RetrySpec>, findings: &mut RuleFindings) -> O
 pub(super) fn session(
     session: Option<&SessionSpec>,
     context: &Context<'_, '_>,
+    rule: &HttpRuleName,
     findings: &mut RuleFindings,
 ) -> Option<SessionPersistence> {
     let SessionSpec { absolute_timeout, cookie, header, r#type } = session?;
@@ -75,9 +78,7 @@ pub(super) fn session(
         Some(text) => Some(findings.check("sessionPersistence.absoluteTimeout", duration(text))?),
     };
     let token = match r#type {
-        None | Some(SessionType::Cookie) => {
-            self::cookie(cookie.as_ref(), absolute_timeout, context, findings)?
-        }
+        None | Some(SessionType::Cookie) => self::cookie(cookie.as_ref(), absolute_timeout, rule, findings)?,
         Some(SessionType::Header) => {
             let Some(header) = header else {
                 let cause = "type Header needs the field header; add it";
@@ -97,19 +98,20 @@ pub(super) fn session(
             return None;
         }
     };
-    Some(SessionPersistence { token, absolute_timeout })
+    let uid = context.route.metadata.uid.as_deref().unwrap_or_default();
+    Some(SessionPersistence { token, key: key(rule, uid), absolute_timeout })
 }
 
 fn cookie(
     cookie: Option<&CookieSpec>,
     absolute_timeout: Option<Duration>,
-    context: &Context<'_, '_>,
+    rule: &HttpRuleName,
     findings: &mut RuleFindings,
 ) -> Option<SessionToken> {
     let default = CookieSpec::default();
     let CookieSpec { lifetime_type, name, path } = cookie.unwrap_or(&default);
     let name = match name {
-        None => Some(cookie_name(context, findings.index())),
+        None => Some(cookie_name(rule)),
         // A cookie's name has the characters of a header's.
         Some(name) => {
             let parsed = FieldName::parse(name).map(|_| name.clone());
@@ -138,11 +140,25 @@ fn cookie(
 }
 
 /// The same on every node and for every version of the rule, and no other rule's.
-fn cookie_name(context: &Context<'_, '_>, rule: usize) -> String {
-    let text = format!("{}/{rule}", context.route.object);
+fn cookie_name(rule: &HttpRuleName) -> String {
+    let text = identity(rule);
     // FNV-1a, 64 bits: short, and says nothing of namespaces to clients.
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
     format!("session-{hash:016x}")
+}
+
+/// What seals the tokens of a rule. A cluster's clients don't see the route's uid, which is random; an object from a file
+/// has none, so there whoever knows the route's name can read the addresses of its endpoints from tokens.
+fn key(rule: &HttpRuleName, uid: &str) -> SessionKey {
+    SessionKey(Sha256::digest([&identity(rule), uid].join("\0")).into())
+}
+
+/// A rule with a name stays the same wherever it stands.
+fn identity(HttpRuleName { kind, route, rule, name }: &HttpRuleName) -> String {
+    match name {
+        Some(name) => format!("{kind} {route}/{name}"),
+        None => format!("{kind} {route}/{rule}"),
+    }
 }

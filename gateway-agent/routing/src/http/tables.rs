@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gateway_agent_tables::http::{HttpListener, HttpService, HttpTables, Scheme};
-use gateway_agent_tables::{EndpointSet, Family, HttpDelta, ObjectName, Protocol, ServicePort};
+use gateway_agent_tables::http::{HttpEndpoints, HttpListener, HttpService, HttpTables, Scheme};
+use gateway_agent_tables::{Family, HttpDelta, ObjectName, Protocol, ServicePort};
 
 use super::{Compiled, Rules};
 use crate::Snapshot;
@@ -147,15 +147,18 @@ pub(crate) fn endpoints(
     port_name: &str,
     slices: &Slices,
     snapshot: &Snapshot,
-) -> EndpointSet {
-    let of_families = [Family::V4, Family::V6].map(|family| {
+) -> HttpEndpoints {
+    let mut all = HttpEndpoints::default();
+    for family in [Family::V4, Family::V6] {
         let key = ServicePort {
             service: service.service.clone(),
             port: service.port,
             protocol: Protocol::Tcp,
             family,
         };
-        slices.endpoints(&key, port_name, snapshot).ready
-    });
-    EndpointSet { ready: of_families.into_iter().flatten().collect() }
+        let of_family = slices.serving(&key, port_name, snapshot);
+        all.ready.extend(of_family.ready);
+        all.draining.extend(of_family.draining);
+    }
+    all
 }

@@ -37,7 +37,8 @@ pub(crate) fn show(tables: &HttpTables) -> Value {
         (name.to_string(), shown)
     });
     let services = tables.services.iter().map(|(service, endpoints)| {
-        (service.to_string(), endpoints.ready.iter().map(show_endpoint).collect::<Vec<_>>().into())
+        let draining = endpoints.draining.iter().map(|it| json!({ "draining": show_endpoint(it) }));
+        (service.to_string(), endpoints.ready.iter().map(show_endpoint).chain(draining).collect())
     });
     let http = tables
         .http_routes

@@ -1,12 +1,13 @@
 //! Where requests are forwarded to, and what refuses them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Filter, Redirect};
-use crate::ObjectName;
+use crate::{Endpoint, ObjectName};
 
 /// The weighted backends of a rule: at most 16 (the API's limit). With all weights 0 it refuses everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,15 @@ pub struct HttpService {
     pub service: ObjectName,
     /// The Service's own port, not the endpoints'.
     pub port: NonZeroU16,
+}
+
+/// The endpoints of a Service's port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpEndpoints {
+    /// Those that any request may be given.
+    pub ready: BTreeSet<Endpoint>,
+    /// Those that terminate and still serve: only the sessions that they have go on there.
+    pub draining: BTreeSet<Endpoint>,
 }
 
 /// What an endpoint speaks, over TLS or not.

@@ -5,6 +5,7 @@
 //! which differ in method, headers or query, are tried one after the other.
 
 mod candidate;
+mod explain;
 mod grpc;
 mod head;
 mod hosts;
@@ -27,6 +28,7 @@ use grpc::Services;
 use hosts::HostMap;
 use paths::Paths;
 
+pub use explain::{Considered, Unmet, Wanted, explain};
 pub use head::{RequestFields, RequestHead, RequestHost};
 
 /// [`HttpTables`], compiled for matching. Immutable: [`HttpMatcher::update`] makes the next one.

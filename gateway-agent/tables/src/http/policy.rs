@@ -1,6 +1,7 @@
 //! How long a request may take, when it is tried again, and which endpoint it goes back to.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -50,9 +51,15 @@ pub struct RetryCodeError(u16);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionPersistence {
     pub token: SessionToken,
+    pub key: SessionKey,
     /// The session ends this long after it began; None: never.
     pub absolute_timeout: Option<Duration>,
 }
+
+/// What tokens are sealed with: the same on every node and after every restart, another one for each rule, and known to
+/// no client.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionKey(pub [u8; 32]);
 
 /// What a client shows to be recognised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +79,12 @@ pub enum CookieLifetime {
     Session,
     /// Max-Age: the session's absolute time-out.
     Permanent(Duration),
+}
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionKey(..)")
+    }
 }
 
 impl RetryCode {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    GrpcMatch, HostRoutes, HttpFrontend, HttpListener, HttpMatch, HttpRoute, HttpService, HttpTables,
+    GrpcMatch, HostRoutes, HttpEndpoints, HttpFrontend, HttpListener, HttpMatch, HttpRoute, HttpService,
+    HttpTables,
 };
-use crate::{EndpointSet, FrontendKey, HostPattern, HttpDelta, ListenerName, ObjectName};
+use crate::{FrontendKey, HostPattern, HttpDelta, ListenerName, ObjectName};
 
 /// What is to be put in place of what was there. Applied to empty tables, one of [`HttpDelta::all`] makes all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +20,7 @@ pub struct HttpUpdate {
     hosts: BTreeMap<ListenerName, Values<HostPattern, HostRoutes>>,
     http_routes: Values<ObjectName, Arc<HttpRoute<HttpMatch>>>,
     grpc_routes: Values<ObjectName, Arc<HttpRoute<GrpcMatch>>>,
-    services: Values<HttpService, EndpointSet>,
+    services: Values<HttpService, HttpEndpoints>,
 }
 
 /// By key; None: there is nothing any more.

@@ -9,5 +9,6 @@ mod endpoints;
 mod forwarding;
 mod full_tables;
 mod hand_over;
+mod http;
 mod pool;
 mod weights;

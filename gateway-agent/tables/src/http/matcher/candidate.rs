@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::explain::Unmet;
 use super::head::{RequestFields, RequestHead};
 use crate::ObjectName;
 use crate::http::precedence::AlphabeticalName;
@@ -63,11 +64,7 @@ impl<M> Candidate<M> {
 impl Candidate<HttpMatch> {
     /// Whether a request that has the path meets the rest.
     pub(super) fn meets<F: RequestFields>(&self, head: &RequestHead<'_, F>) -> bool {
-        self.conditions().is_none_or(|HttpMatch { path: _, method, headers, query }| {
-            method.as_ref().is_none_or(|method| method.method() == head.method)
-                && headers.iter().all(|header| has_header(header, head))
-                && query.iter().all(|parameter| has_parameter(parameter, head))
-        })
+        self.conditions().is_none_or(|matched| unmet_http(matched, head).is_none())
     }
 }
 
@@ -78,11 +75,7 @@ impl Candidate<GrpcMatch> {
         method: &str,
         head: &RequestHead<'_, F>,
     ) -> bool {
-        self.conditions().is_none_or(|matched| {
-            is_name(&matched.service, service)
-                && is_name(&matched.method, method)
-                && matched.headers.iter().all(|header| has_header(header, head))
-        })
+        self.conditions().is_none_or(|matched| unmet_grpc(matched, service, method, head).is_none())
     }
 }
 
@@ -105,6 +98,34 @@ impl Matched for GrpcMatch {
         let by_hash = |name: &GrpcNameMatch| !matches!(name, GrpcNameMatch::Pattern(_));
         by_hash(&self.service) && by_hash(&self.method) && self.headers.is_empty()
     }
+}
+
+/// The first condition, but for the path, that a request doesn't meet.
+pub(super) fn unmet_http<'m, F: RequestFields>(
+    HttpMatch { path: _, method, headers, query }: &'m HttpMatch,
+    head: &RequestHead<'_, F>,
+) -> Option<Unmet<'m>> {
+    if method.as_ref().is_some_and(|method| method.method() != head.method) {
+        return Some(Unmet::Method);
+    }
+    let header = headers.iter().find(|header| !has_header(header, head)).map(Unmet::Header);
+    header.or_else(|| query.iter().find(|parameter| !has_parameter(parameter, head)).map(Unmet::Query))
+}
+
+/// The first condition that a call of this service and method doesn't meet.
+pub(super) fn unmet_grpc<'m, F: RequestFields>(
+    matched: &'m GrpcMatch,
+    service: &str,
+    method: &str,
+    head: &RequestHead<'_, F>,
+) -> Option<Unmet<'m>> {
+    if !is_name(&matched.service, service) {
+        return Some(Unmet::GrpcService);
+    }
+    if !is_name(&matched.method, method) {
+        return Some(Unmet::GrpcMethod);
+    }
+    matched.headers.iter().find(|header| !has_header(header, head)).map(Unmet::Header)
 }
 
 fn is_name(wanted: &GrpcNameMatch, name: &str) -> bool {
