@@ -26,3 +26,11 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* The allocator gives free memory back at once, page by page: after the lists of thousands of objects, most is free. */}}
+{{- define "gateway-agent.memory" -}}
+- name: MIMALLOC_PURGE_DELAY
+  value: "0"
+- name: MIMALLOC_ALLOW_THP
+  value: "0"
+{{- end }}
