@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: tests that take too long for `cargo xtask test`, on real clusters.
+//! `cargo xtask soak`: tests that take too long for `cargo xtask test`, on real clusters or in namespaces.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -24,6 +24,12 @@ enum Soak {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// HTTP/1.1, HTTP/2, gRPC and upgraded connections while routes, weights, endpoints and the proxy change
+    Http {
+        /// How long
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+    },
     /// Routes by the installed agent, with every kube-proxy and every CNI; ten minutes
     Matrix {
         /// Further arguments: --kube-proxy and --cni for one of them alone, --keep to leave one that fails
@@ -35,12 +41,24 @@ enum Soak {
 /// Runs what lasts with the agent that `build` made.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !geteuid().is_root() {
-        bail!("clusters are made of namespaces, mounts and cgroups, so this needs root: run it with sudo");
+        bail!(
+            "clusters and labs are made of namespaces, mounts and cgroups, so this needs root: run it with sudo"
+        );
     }
     match &options.soak {
         Soak::Cluster { arguments } => succeed(command()?.arg("cluster").args(arguments)),
+        Soak::Http { seconds } => http(*seconds),
         Soak::Matrix { arguments } => succeed(command()?.arg("matrix").args(arguments)),
     }
+}
+
+fn http(seconds: u64) -> Result<()> {
+    step("soak-http (release)", || {
+        let mut cargo = Command::new("cargo");
+        let arguments = ["build", "--locked", "--release", "-p", "e2e", "--bin", "soak-http"];
+        succeed(cargo.current_dir(checkout::root()).args(arguments))
+    })?;
+    succeed(Command::new(checkout::target().join("release/soak-http")).arg(seconds.to_string()))
 }
 
 /// The stories' program, with all that their clusters need.

@@ -15,8 +15,8 @@ use http::Method;
 use smallvec::SmallVec;
 
 use crate::filter::{
-    Budget, CorsAnswer, Forwarded, Outgoing, TraceParent, change_request, cors, is_preflight, may_repeat,
-    mirrors, preflight,
+    Budget, CorsAnswer, Forwarded, Outgoing, TraceParent, change_request, cors, grpc_timeout, is_preflight,
+    may_repeat, mirrors, preflight,
 };
 use crate::h1::{
     AnswerTo, BodyReader, BodyWriter, Ending, Fault, Fields, Framing, Offers, Persistence, Piece,
@@ -257,6 +257,7 @@ impl Planner<'_> {
             return Ok(Err((reply.with_rule(rule).with_grpc(is_grpc), record(None))));
         }
         let place = self.peers.place.request().ok_or(Reply::new(Reason::GatewayBusy));
+        let deadline = is_grpc.then(|| head.fields.first("grpc-timeout").and_then(grpc_timeout)).flatten();
         let choose = || match self.resume(rule, &head.fields) {
             Some(chosen) => Ok(chosen),
             None => self.choose(rule, url),
@@ -266,6 +267,7 @@ impl Planner<'_> {
                 let record = record(Some(self::place(rule, chosen.backend)));
                 let mut forward = self.forward(head, path, listener, rule, chosen, (place, record))?;
                 forward.is_grpc = is_grpc;
+                forward.budget = forward.budget.within(deadline);
                 Ok(forward)
             }
             Err(reply) => {

@@ -272,6 +272,22 @@ fn grpc_learns_of_failures_in_its_own_words() {
     });
 }
 
+/// A caller's deadline ends its call, whatever the endpoint does.
+#[test]
+fn grpc_deadlines_hold() {
+    run(async {
+        let echo = Echo::start().await;
+        let proxy = Proxy::with(speaking(BackendProtocol::Http2), &[echo.address]).await;
+        let mut client = client(&proxy).await;
+        let mut call = request(Method::POST, "/silence", full("message"));
+        for (name, value) in [("content-type", "application/grpc"), ("grpc-timeout", "100m")] {
+            call.headers_mut().insert(name, value.parse().expect("a value"));
+        }
+        let (code, headers, body, _) = text(client.send_request(call).await.expect("a response")).await;
+        assert_eq!((code, &*body, headers["grpc-status"].as_bytes()), (200, "", &b"4"[..]));
+    });
+}
+
 /// One GRPCRoute, whose only rule refuses `shop.Cart/Add`.
 fn grpc_tables(address: SocketAddr) -> HttpTables {
     let mut tables = tables(address, vec![], &[]);
