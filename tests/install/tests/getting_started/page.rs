@@ -52,9 +52,14 @@ impl Shown {
     }
 }
 
+/// What is the same on every machine: without numbers, releases, lengths of time, and the width of columns.
 fn alike(line: &str) -> String {
-    let numbers = Regex::new("[0-9]+").expect("a pattern");
-    numbers.replace_all(line.trim(), "0").into_owned()
+    let varying =
+        [(r"\b[0-9]+(\.[0-9]+){2,}[-+.\w]*", "0.0.0"), (r"\b([0-9]+[smhd])+\b", "0s"), ("[0-9]+", "0")];
+    let spaced = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    varying.iter().fold(spaced, |line, (pattern, same)| {
+        Regex::new(pattern).expect("a pattern").replace_all(&line, *same).into_owned()
+    })
 }
 
 #[test]
@@ -66,4 +71,10 @@ fn output_is_compared_but_for_numbers() {
     assert!(commands[0].compare(&["c 22", "b"]).is_err());
     assert!(commands[0].compare(&["a 1", "b", "c"]).is_err());
     assert!(commands[1].compare(&[]).is_ok() && commands[1].compare(&["x"]).is_err());
+    for (page, printed) in
+        [("web   6.1.0-13  41s", "web 6.18.44+ 2m3s"), ("  \"port\": 80,", "\t\"port\": 443,")]
+    {
+        assert_eq!(alike(page), alike(printed));
+    }
+    assert_ne!(alike("True 1"), alike("False 1"));
 }
