@@ -1,6 +1,8 @@
 //! Connections to HTTP and TLS listeners, from a client to the proxy, while proxies and agents come and go. Needs root.
 #![allow(clippy::unwrap_used, reason = "what can't be set up fails the test")]
 
+mod page;
+
 use std::fs;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -350,6 +352,8 @@ fn what_the_proxy_counts_is_on_the_agents_page() {
     node.client.run(|| request(to)).unwrap();
     let asked = b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let page = node.namespace.run(|| talk("127.0.0.1:9890".parse().unwrap(), asked)).unwrap();
+    let (_, page) = page.split_once("\r\n\r\n").unwrap();
+    page::documented(&page::families(page));
     for line in [
         "gateway_agent_proxy_up 1.0",
         "gateway_agent_http_requests_total{gateway=\"shop/edge\",listener=\"web\",route=\"\",rule=\"\",backend=\"\",\

@@ -31,3 +31,23 @@ impl Controller {
         Figures { ready: self.cluster.is_complete(), families }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// The page of an agent is compared when it runs; a controller needs an API server for that.
+    #[test]
+    fn the_reference_names_what_a_controller_says() {
+        let (source, page) = (include_str!("figures.rs"), include_str!("../../../docs/METRICS.md"));
+        let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+        let (_, section) = page.split_once("## A controller's page\n").expect("a section of its own");
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let rows: Vec<_> =
+            section.lines().filter_map(|line| line.strip_prefix("| `gateway_agent_")).collect();
+        let names =
+            rows.iter().map(|row| row.split('`').next().unwrap_or_default().trim_end_matches("_total"));
+        for name in names.filter(|name| *name != "condition") {
+            assert!(code.contains(&format!("\"{name}\"")), "{name} is not said");
+        }
+        assert_eq!(rows.len(), code.matches("Family::").count() + 1, "and the conditions");
+    }
+}
