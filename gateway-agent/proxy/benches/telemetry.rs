@@ -16,13 +16,11 @@ use gateway_agent_proxy::filter::TraceParent;
 use gateway_agent_proxy::h1::Fields;
 use gateway_agent_proxy::{Connect, Server, Settings, Socket, Worker};
 use gateway_agent_tables::http::{
-    BackendProtocol, HostRoutes, HttpAction, HttpBackend, HttpFrontend, HttpListener, HttpMatch, HttpRoute,
-    HttpRouteKind, HttpRouteRule, HttpRule, HttpRuleName, HttpService, HttpSettings, HttpSplit, HttpTables,
-    HttpTarget, HttpTelemetry, RouteAge, Scheme, Timeouts, Upstream,
+    BackendProtocol, HostRoutes, HttpAction, HttpBackend, HttpEndpoints, HttpFrontend, HttpListener,
+    HttpMatch, HttpRoute, HttpRouteKind, HttpRouteRule, HttpRule, HttpRuleName, HttpService, HttpSettings,
+    HttpSplit, HttpTables, HttpTarget, HttpTelemetry, RouteAge, Scheme, Timeouts, Upstream,
 };
-use gateway_agent_tables::{
-    Endpoint, EndpointSet, FrontendKey, HostPattern, ListenerName, ObjectName, Protocol,
-};
+use gateway_agent_tables::{Endpoint, FrontendKey, HostPattern, ListenerName, ObjectName, Protocol};
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex,
 };
@@ -184,6 +182,6 @@ fn tables(access_log: Option<NonZeroU32>) -> HttpTables {
             Arc::new(HttpRoute { age: RouteAge::default(), rules }),
         )]),
         grpc_routes: BTreeMap::new(),
-        services: BTreeMap::from([(service, EndpointSet { ready })]),
+        services: BTreeMap::from([(service, HttpEndpoints { ready, ..HttpEndpoints::default() })]),
     }
 }

@@ -53,7 +53,9 @@ pub(crate) fn families(page: &str) -> BTreeMap<String, Family> {
             labels(series);
         }
     }
-    families.keys().for_each(|name| conventions(name));
+    for name in families.keys() {
+        conventions(name);
+    }
     families
 }
 
