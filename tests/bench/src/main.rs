@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: `l4`, our data plane and its peers on the same processors, in turns; `control`, our control
-//! plane beside an API server.
+//! plane beside an API server; `http`, our proxy and its peers.
 //!
-//! Nothing that `l4` makes has a name outside this process: namespaces, mounts and pins vanish with it. `control`
-//! removes its cluster.
+//! Nothing that `l4` and `http` make has a name outside this process: namespaces, mounts and pins vanish with it.
+//! `control` removes its cluster.
 
 mod batch;
 mod bpf;
@@ -10,10 +10,12 @@ mod cases;
 mod control;
 mod cpu;
 mod frame;
+mod http;
 mod lane;
 mod load;
 mod netns;
 mod ours;
+mod process;
 mod program;
 mod report;
 mod subject;
@@ -37,6 +39,7 @@ use crate::subject::{Kind, Means, Subject};
 enum Bench {
     L4(Options),
     Control(control::Options),
+    Http(http::Options),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
     let done = match Bench::parse() {
         Bench::L4(options) => run(&options).map(|held| (options.json, held)),
         Bench::Control(options) => control::run(&options).map(|held| (options.json, held)),
+        Bench::Http(options) => http::run(&options).map(|held| (options.json, held)),
     };
     match done {
         Ok((json, held)) => {

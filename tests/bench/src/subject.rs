@@ -1,11 +1,11 @@
 //! What is measured: ways from the client to the backend's servers.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
@@ -13,13 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use crate::cpu::Cpus;
 use crate::lane::{self, BACKEND, CRR_PORT, Lane, STREAM_PORT, UDP_PORT};
 use crate::load::{crr, stream, udp};
 use crate::ours;
+use crate::process::Process;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -160,7 +158,9 @@ fn serve(lane: &Lane, cpus: &Cpus) -> Result<Arc<AtomicU64>> {
 
 /// Makes the lane's gateway forward.
 fn gateway(kind: Kind, lane: &Lane, means: &Means) -> Result<Option<Process>> {
-    let start = |command: &Command| Process::start(kind, lane, means, command).map(Some);
+    let start = |command: &Command| {
+        Process::start(kind.name(), &lane.gateway, means.folder, &means.cpus.list(), command).map(Some)
+    };
     let file = |text: String| means.file(kind, "conf", &text);
     match kind {
         Kind::Direct => Ok(None),
@@ -246,49 +246,4 @@ fn nginx(means: &Means) -> String {
         affinity.join(" "),
         lane::GATEWAY,
     )
-}
-
-/// A gateway that runs as a process; it is ended with this value, or by the kernel when this program ends otherwise.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Process {
-    /// On the run's processors and in the lane's gateway.
-    fn start(kind: Kind, lane: &Lane, means: &Means, command: &Command) -> Result<Self> {
-        let log = means.folder.join(format!("{}.log", kind.name()));
-        let output = File::create(&log)?;
-        let child = lane.gateway.inside(|| {
-            let mut child = Command::new("setpriv");
-            // nginx ends its workers when it is terminated, but not when it is killed.
-            child.args(["--pdeathsig", "TERM", "taskset", "-c", &means.cpus.list()]);
-            child.arg(command.get_program()).args(command.get_args());
-            child.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-            child.spawn().context("setpriv and taskset (util-linux) start it")
-        })?;
-        Ok(Self { child, log })
-    }
-
-    fn check(&mut self) -> Result<()> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("it ended with {status}\n{}", self.log());
-        }
-        Ok(())
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            // It may have ended by itself.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
-        let _ = self.child.wait();
-    }
 }

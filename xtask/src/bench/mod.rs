@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: builds what is measured in release, installs its peers and runs the bench.
 
+mod envoy;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ pub(crate) struct Options {
 enum Bench {
     /// TCP and UDP in the kernel, against routing, nftables, HAProxy and nginx; ten minutes or so.
     L4(L4),
+    /// HTTP and gRPC through the proxy, against HAProxy, nginx and Envoy; a quarter of an hour.
+    Http(Http),
     /// From a change in a real API server to applied tables and right statuses; some minutes, the first time 10 more.
     Control(Control),
 }
@@ -40,6 +44,20 @@ struct L4 {
 }
 
 #[derive(Debug, clap::Args)]
+struct Http {
+    /// Fewer and shorter rounds, for a look while working; not to be quoted.
+    #[arg(long)]
+    quick: bool,
+    /// Only this case: `h1_c1_1k`, `h1_c32_1k`, `h1_c32_100k`, `h1_c32_1k_routes10000`, `h2_c32_1k`, `grpc_unary`,
+    /// `h1_rate1000_1k`, `h1_rate70_1k`, `h1_idle` or `matching`; may be repeated.
+    #[arg(long = "case", value_name = "CASE")]
+    cases: Vec<String>,
+    /// Only these subjects, separated by commas: direct, ours, haproxy, nginx, envoy.
+    #[arg(long, value_name = "SUBJECTS")]
+    subject: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
 struct Control {
     /// Fewer rounds and changes, for a look while working; not to be quoted.
     #[arg(long)]
@@ -50,8 +68,11 @@ struct Control {
     cases: Vec<String>,
 }
 
-/// The peers: a command and the Debian package that has it.
-const PEERS: [(&str, &str); 3] = [("haproxy", "haproxy"), ("nginx", "nginx-light"), ("nft", "nftables")];
+/// Peers and generators: a command and the Debian package that has it.
+const PEERS_L4: [(&str, &str); 3] = [HAPROXY, NGINX, ("nft", "nftables")];
+const PEERS_HTTP: [(&str, &str); 4] = [HAPROXY, NGINX, ("wrk", "wrk"), ("h2load", "nghttp2-client")];
+const HAPROXY: (&str, &str) = ("haproxy", "haproxy");
+const NGINX: (&str, &str) = ("nginx", "nginx-light");
 /// nginx' module for TCP and UDP, which has a package of its own.
 const STREAM_MODULE: (&str, &str) = ("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream");
 
@@ -59,15 +80,28 @@ const STREAM_MODULE: (&str, &str) = ("/usr/lib/nginx/modules/ngx_stream_module.s
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.bench {
         Bench::L4(l4) => run_l4(l4),
+        Bench::Http(http) => run_http(http),
         Bench::Control(control) => run_control(control),
     }
 }
 
 fn run_l4(l4: &L4) -> Result<()> {
     let json = empty_place("l4")?;
-    install_peers()?;
+    install_missing(&PEERS_L4, Some(STREAM_MODULE))?;
     let mut command = command("l4", &json, l4.quick, &l4.cases)?;
     if let Some(subject) = &l4.subject {
+        command.args(["--subject", subject]);
+    }
+    succeed(&mut command)
+}
+
+fn run_http(http: &Http) -> Result<()> {
+    let json = empty_place("http")?;
+    install_missing(&PEERS_HTTP, None)?;
+    let envoy = envoy::binary()?;
+    let mut command = command("http", &json, http.quick, &http.cases)?;
+    command.arg("--envoy").arg(envoy);
+    if let Some(subject) = &http.subject {
         command.args(["--subject", subject]);
     }
     succeed(&mut command)
@@ -109,12 +143,11 @@ fn remove_older(json: &Path) -> Result<()> {
     }
 }
 
-fn install_peers() -> Result<()> {
-    let missing = PEERS.into_iter().filter(|(command, _)| find_command(command).is_none());
-    let mut packages: Vec<&str> = missing.map(|(_, package)| package).collect();
-    if !Path::new(STREAM_MODULE.0).exists() {
-        packages.push(STREAM_MODULE.1);
-    }
+/// Of commands, and of a file, those that this machine lacks.
+fn install_missing(commands: &[(&str, &str)], file: Option<(&str, &str)>) -> Result<()> {
+    let commands = commands.iter().filter(|(command, _)| find_command(command).is_none());
+    let file = file.iter().filter(|(path, _)| !Path::new(path).exists());
+    let packages: Vec<&str> = commands.chain(file).map(|(_, package)| *package).collect();
     if packages.is_empty() { Ok(()) } else { install(&packages) }
 }
 

@@ -1,0 +1,186 @@
+//! The cases with traffic: how they are loaded, what is measured, how far ours may be from its peers.
+
+use anyhow::Result;
+
+use super::subject::{Kind, Means, Routes, Subject};
+use super::usage::Usage;
+use super::{Effort, closed, open};
+use crate::report::Limit::{AtMost, AtMostMore, None as NoLimit};
+use crate::report::{Limit, Metric, Report, Target};
+
+/// In the order in which they run: a proxy's memory is what cases so far have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Case {
+    #[value(name = "h1_c1_1k")]
+    One,
+    #[value(name = "h1_c32_1k")]
+    Many,
+    #[value(name = "h1_c32_100k")]
+    Large,
+    #[value(name = "h1_c32_1k_routes10000")]
+    Routes,
+    #[value(name = "h1_rate1000_1k")]
+    Fast,
+    #[value(name = "h1_rate70_1k")]
+    Slow,
+    #[value(name = "h2_c32_1k")]
+    Http2,
+    #[value(name = "grpc_unary")]
+    Grpc,
+    /// Memory of connections that wait for another request.
+    #[value(name = "h1_idle")]
+    Idle,
+    #[value(name = "matching")]
+    Matching,
+}
+
+/// The A/A row: ours once more.
+pub(crate) const AGAIN: &str = "ours-aa";
+
+impl Case {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::One => "h1_c1_1k",
+            Self::Many => "h1_c32_1k",
+            Self::Large => "h1_c32_100k",
+            Self::Routes => "h1_c32_1k_routes10000",
+            Self::Http2 => "h2_c32_1k",
+            Self::Grpc => "grpc_unary",
+            Self::Fast => "h1_rate1000_1k",
+            Self::Slow => "h1_rate70_1k",
+            Self::Idle => "h1_idle",
+            Self::Matching => "matching",
+        }
+    }
+
+    /// What subjects are configured with whose traffic is measured in turns.
+    pub(crate) fn traffic(self) -> Option<Routes> {
+        match self {
+            Self::Idle | Self::Matching => None,
+            Self::Routes => Some(Routes::Many),
+            _ => Some(Routes::Few),
+        }
+    }
+}
+
+const REQUESTS_PER_S: Metric = Metric { name: "requests_per_s", unit: "1/s" };
+const CPU_PER_REQUEST: Metric = Metric { name: "cpu_us_per_request", unit: "us" };
+const P50: Metric = Metric { name: "p50_ms", unit: "ms" };
+const P99: Metric = Metric { name: "p99_ms", unit: "ms" };
+const P999: Metric = Metric { name: "p999_ms", unit: "ms" };
+const RSS: Metric = Metric { name: "rss_mb", unit: "MB" };
+const ERRORS: Metric = Metric { name: "errors", unit: "1" };
+
+/// What a load saw.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    pub(crate) seconds: f64,
+    /// In milliseconds; the last one for open loops only.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: Option<f64>,
+}
+
+/// Measures a subject once; `name` is what the report calls it.
+pub(crate) fn round(
+    case: Case,
+    subject: &Subject,
+    name: &'static str,
+    effort: Effort,
+    means: &Means<'_>,
+    report: &mut Report,
+) -> Result<()> {
+    let before = subject.usage()?;
+    let seen = match case {
+        Case::One => closed::wrk(subject, means, 1, closed::Size::Small, effort.closed)?,
+        Case::Many | Case::Routes => closed::wrk(subject, means, 32, closed::Size::Small, effort.closed)?,
+        Case::Large => closed::wrk(subject, means, 32, closed::Size::Large, effort.closed)?,
+        Case::Http2 => closed::h2load(subject, means, closed::Call::Http, effort.closed)?,
+        Case::Grpc => closed::h2load(subject, means, closed::Call::Grpc, effort.closed)?,
+        Case::Fast => open::run(subject, means, 1000, effort.open_fast)?,
+        Case::Slow => open::run(subject, means, 70, effort.open_slow)?,
+        Case::Idle | Case::Matching => return Ok(()),
+    };
+    let mut add = |metric, value| report.add(case.name(), name, metric, value);
+    if seen.p999.is_none() {
+        add(REQUESTS_PER_S, float(seen.requests) / seen.seconds);
+    }
+    if let (Some(Usage { cpu_seconds: from, .. }), Some(usage)) = (before, subject.usage()?) {
+        add(CPU_PER_REQUEST, (usage.cpu_seconds - from) * 1e6 / float(seen.requests));
+        add(RSS, usage.rss_bytes / 1e6);
+    }
+    add(P50, seen.p50);
+    add(P99, seen.p99);
+    if let Some(p999) = seen.p999 {
+        add(P999, p999);
+    }
+    add(ERRORS, float(seen.errors));
+    Ok(())
+}
+
+/// Counts stay far below 2^52.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+pub(crate) fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// What the project promises, and the A/A rows that tell how much of it is noise.
+pub(crate) const TARGETS: &[Target] = &[
+    again("h1_c1_1k"),
+    cpu("h1_c1_1k", Kind::Haproxy, NoLimit),
+    cpu("h1_c1_1k", Kind::Nginx, NoLimit),
+    cpu("h1_c1_1k", Kind::Envoy, NoLimit),
+    again("h1_c32_1k"),
+    cpu("h1_c32_1k", Kind::Haproxy, AtMost(0.85)),
+    cpu("h1_c32_1k", Kind::Nginx, NoLimit),
+    cpu("h1_c32_1k", Kind::Envoy, AtMost(0.3)),
+    again("h1_c32_100k"),
+    cpu("h1_c32_100k", Kind::Haproxy, NoLimit),
+    cpu("h1_c32_100k", Kind::Nginx, NoLimit),
+    cpu("h1_c32_100k", Kind::Envoy, NoLimit),
+    again("h1_c32_1k_routes10000"),
+    cpu("h1_c32_1k_routes10000", Kind::Haproxy, NoLimit),
+    cpu("h1_c32_1k_routes10000", Kind::Nginx, NoLimit),
+    cpu("h1_c32_1k_routes10000", Kind::Envoy, NoLimit),
+    again("h2_c32_1k"),
+    cpu("h2_c32_1k", Kind::Haproxy, AtMost(1.3)),
+    cpu("h2_c32_1k", Kind::Nginx, NoLimit),
+    cpu("h2_c32_1k", Kind::Envoy, NoLimit),
+    again("grpc_unary"),
+    cpu("grpc_unary", Kind::Haproxy, NoLimit),
+    cpu("grpc_unary", Kind::Nginx, NoLimit),
+    cpu("grpc_unary", Kind::Envoy, NoLimit),
+    target("h1_rate1000_1k", "p99_ms", Some("direct"), AtMostMore(0.5)),
+    target("h1_rate1000_1k", "p50_ms", Some("direct"), AtMostMore(f64::INFINITY)),
+    target("h1_rate1000_1k", "p99_ms", Some("haproxy"), AtMostMore(f64::INFINITY)),
+    target("h1_rate1000_1k", "rss_mb", None, AtMost(25.0)),
+    target("h1_rate70_1k", "p99_ms", Some("direct"), AtMostMore(f64::INFINITY)),
+    target("h1_idle", "bytes_per_conn", None, AtMost(4000.0)),
+    Target {
+        case: "matching",
+        metric: "ns_per_request",
+        subject: "routes-10000",
+        baseline: Some("routes-1"),
+        limit: AtMostMore(300.0),
+    },
+];
+
+const fn target(
+    case: &'static str,
+    metric: &'static str,
+    baseline: Option<&'static str>,
+    limit: Limit,
+) -> Target {
+    Target { case, metric, subject: "ours", baseline, limit }
+}
+
+const fn cpu(case: &'static str, peer: Kind, limit: Limit) -> Target {
+    target(case, CPU_PER_REQUEST.name, Some(peer.name()), limit)
+}
+
+const fn again(case: &'static str) -> Target {
+    let metric = CPU_PER_REQUEST.name;
+    Target { case, metric, subject: AGAIN, baseline: Some("ours"), limit: NoLimit }
+}

@@ -1,0 +1,194 @@
+//! `cargo xtask bench http`: requests through our proxy, through its peers and past them all.
+//!
+//! Each subject has a lane of its own. The proxy has one processor to itself; what loads it and the servers behind it
+//! share another one.
+
+mod case;
+mod closed;
+mod idle;
+mod matching;
+mod open;
+mod origin;
+mod ours;
+mod peers;
+mod subject;
+mod usage;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum as _};
+
+use crate::cpu::{self, Cpus};
+use crate::report::Report;
+use case::{AGAIN, Case, TARGETS};
+use subject::{Kind, Means, Routes, Subject};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Fewer and shorter rounds, for a look while working; not to be quoted.
+    #[arg(long)]
+    quick: bool,
+    /// Only these cases.
+    #[arg(long = "case", value_enum)]
+    cases: Vec<Case>,
+    /// Only these subjects.
+    #[arg(long = "subject", value_enum, value_delimiter = ',')]
+    subjects: Vec<Kind>,
+    /// The gateway-agent binary.
+    #[arg(long)]
+    agent: PathBuf,
+    /// The Envoy binary.
+    #[arg(long)]
+    envoy: PathBuf,
+    /// Where the figures go.
+    #[arg(long)]
+    pub(crate) json: PathBuf,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    rounds: usize,
+    /// Of closed loops, in seconds: what wrk and h2load take.
+    closed: u32,
+    /// Of open loops: 4,000 requests at 1,000 a second, 560 at 70.
+    open_fast: Duration,
+    open_slow: Duration,
+}
+
+const FULL: Effort =
+    Effort { rounds: 5, closed: 2, open_fast: Duration::from_secs(4), open_slow: Duration::from_secs(8) };
+const QUICK: Effort =
+    Effort { rounds: 3, closed: 1, open_fast: Duration::from_secs(1), open_slow: Duration::from_secs(2) };
+
+impl Options {
+    fn wants(&self, case: Case) -> bool {
+        self.cases.is_empty() || self.cases.contains(&case)
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = Kind> {
+        let kinds = Kind::value_variants().iter().copied();
+        kinds.filter(|kind| self.subjects.is_empty() || self.subjects.contains(kind))
+    }
+}
+
+/// False if a target is missed.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let effort = if options.quick { QUICK } else { FULL };
+    cpu::take_precedence()?;
+    let cpus = Cpus::pick()?;
+    let folder = crate::private_folder()?;
+    introduce(options, &cpus, effort)?;
+    let bpffs = crate::bpffs(&folder);
+    let means =
+        Means { cpus: &cpus, agent: &options.agent, envoy: &options.envoy, folder: &folder, bpffs: &bpffs };
+    let mut report = Report::default();
+    let mut held = true;
+    for routes in [Routes::Few, Routes::Many] {
+        let cases: Vec<Case> = Case::value_variants()
+            .iter()
+            .copied()
+            .filter(|&case| options.wants(case) && case.traffic() == Some(routes))
+            .collect();
+        held &= traffic(options, effort, &cases, routes, &means, &mut report)?;
+    }
+    if options.wants(Case::Idle) {
+        for round in 0..effort.rounds {
+            announce(Case::Idle, round, effort);
+            for kind in options.kinds().filter(|&kind| kind != Kind::Direct) {
+                idle::round(kind, &means, &mut report)?;
+            }
+        }
+        held &= conclude(Case::Idle, &report);
+    }
+    if options.wants(Case::Matching) {
+        matching::run(effort.rounds, &cpus, &mut report)?;
+        held &= conclude(Case::Matching, &report);
+    }
+    report.write(&options.json)?;
+    Ok(held)
+}
+
+/// Cases with traffic through subjects with so many routes. Subjects take turns, and each round starts with another one,
+/// so that neither drift nor order favours any.
+fn traffic(
+    options: &Options,
+    effort: Effort,
+    cases: &[Case],
+    routes: Routes,
+    means: &Means<'_>,
+    report: &mut Report,
+) -> Result<bool> {
+    if cases.is_empty() {
+        return Ok(true);
+    }
+    let subjects =
+        options.kinds().map(|kind| Subject::start(kind, routes, means)).collect::<Result<Vec<_>>>()?;
+    let mut turns: Vec<(&Subject, &'static str)> = Vec::new();
+    for subject in &subjects {
+        turns.push((subject, subject.kind.name()));
+        if subject.kind == Kind::Ours {
+            turns.push((subject, AGAIN));
+        }
+    }
+    let mut held = true;
+    for &case in cases {
+        for round in 0..effort.rounds {
+            announce(case, round, effort);
+            for turn in 0..turns.len() {
+                let (subject, name) = turns[(turn + round) % turns.len()];
+                let measured = case::round(case, subject, name, effort, means, report);
+                measured.with_context(|| format!("{}: {name}", case.name()))?;
+            }
+        }
+        held &= conclude(case, report);
+    }
+    Ok(held)
+}
+
+fn announce(case: Case, round: usize, effort: Effort) {
+    eprintln!("  {}: round {} of {}", case.name(), round + 1, effort.rounds);
+}
+
+fn conclude(case: Case, report: &Report) -> bool {
+    report.print(case.name());
+    report.compare(case.name(), TARGETS)
+}
+
+/// What figures depend on.
+fn introduce(options: &Options, cpus: &Cpus, effort: Effort) -> Result<()> {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let load = fs::read_to_string("/proc/loadavg")?;
+    println!("kernel {}, {}", kernel.trim(), cpu::model()?);
+    println!("load before: {}", load.trim());
+    for mut peer in [command("haproxy", "-v"), command("nginx", "-v"), {
+        let mut envoy = Command::new(&options.envoy);
+        envoy.arg("--version");
+        envoy
+    }] {
+        let output = peer.output().with_context(|| peer.get_program().display().to_string())?;
+        let text = String::from_utf8([output.stdout, output.stderr].concat())?;
+        println!("{}", text.lines().find(|line| !line.is_empty()).unwrap_or_default().trim());
+    }
+    println!(
+        "each proxy: one worker, alone on processor {}, two endpoints, the less loaded of two, kept-alive connections, \
+         X-Forwarded-*, no access log; load and servers: processor {}",
+        cpus.first(),
+        cpus.last()
+    );
+    println!(
+        "{} rounds of {} s (open loops {:?} and {:?}), subjects in turns; all of it with the highest priority",
+        effort.rounds, effort.closed, effort.open_fast, effort.open_slow
+    );
+    Ok(())
+}
+
+fn command(program: &str, argument: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg(argument);
+    command
+}
