@@ -10,8 +10,8 @@ use std::sync::Arc;
 use gateway_agent_proxy::Settings;
 use gateway_agent_tables::ObjectName;
 use gateway_agent_tables::http::{
-    BackendProtocol, GrpcMatch, GrpcName, GrpcNameMatch, HttpAction, HttpBackend, HttpRefusal, HttpRoute,
-    HttpRouteRule, HttpRule, HttpTables, HttpTarget, RouteAge, Upstream,
+    BackendProtocol, GrpcMatch, GrpcName, GrpcNameMatch, HttpAction, HttpBackend, HttpLimits, HttpRefusal,
+    HttpRoute, HttpRouteRule, HttpRule, HttpTables, HttpTarget, RouteAge, Upstream,
 };
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::channel::Channel;
@@ -367,5 +367,42 @@ fn a_proxy_that_drains_finishes_streams_and_takes_no_more() {
         sender.send_data(Bytes::from_static(b"last")).await.expect("the stream is open");
         drop(sender);
         assert_eq!(text(response).await.2, "last");
+    });
+}
+
+#[test]
+fn limits_hold_for_streams_too() {
+    run(async {
+        let origin = Origin::start(vec![Act::text("ok")]).await;
+        let limits =
+            HttpLimits { head_bytes: 1024, head_fields: 10, body_bytes: Some(5), ..HttpLimits::default() };
+        let proxy = Proxy::limited(limits, &[origin.address]).await;
+        let mut client = client(&proxy).await;
+        let with = |name: &str, value: String, body: Out| {
+            let mut request = request(Method::POST, "/", body);
+            request.headers_mut().insert(
+                http::HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+                value.parse().expect("a value"),
+            );
+            request
+        };
+        for (request, status) in [
+            (with("a", "b".to_owned(), full("12345")), 200),
+            (with("a", "b".repeat(2000), empty()), 431),
+            (with("a", "b".to_owned(), full("123456")), 413),
+            (with("content-length", "6".to_owned(), full("123456")), 413),
+        ] {
+            client.ready().await.expect("the connection stays");
+            let response = client.send_request(request).await.expect("an answer");
+            assert_eq!(response.status().as_u16(), status);
+        }
+        let mut many = request(Method::GET, "/", empty());
+        for number in 0..10 {
+            many.headers_mut().insert(
+                http::HeaderName::try_from(format!("a{number}")).expect("a name"),
+                "b".parse().expect("a value"),
+            );
+        }
+        assert_eq!(client.send_request(many).await.expect("an answer").status(), 431);
     });
 }
