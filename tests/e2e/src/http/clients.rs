@@ -90,7 +90,7 @@ pub(super) struct Client {
 impl Client {
     /// One conversation; what goes wrong with it is a failure of the gateway.
     pub(super) async fn converse(&mut self, kind: Kind, to: SocketAddr) -> Result<()> {
-        let patience = PATIENCE + PAUSE * 4 * u32::try_from(MESSAGES.end)?;
+        let patience = PATIENCE + PAUSE * 20 * u32::try_from(MESSAGES.end)?;
         let conversation = async {
             match kind {
                 Kind::Get => self.get(to).await,
