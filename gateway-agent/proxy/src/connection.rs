@@ -35,10 +35,11 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
         is_first = false;
         let unmatched = || worker.meter.unmatched(Protocol::of(peers.is_http2, false));
         let (outcome, mut record) = match received {
+            // Apart, as what follows: a connection that waits for its next request has no room for it.
             Received::Plan(Plan::Forward(mut request)) => {
-                (forward(&worker, &mut client, &deadline, &mut request).await, request.record)
+                let outcome = Box::pin(forward(&worker, &mut client, &deadline, &mut request)).await;
+                (outcome, request.record)
             }
-            // Apart, so that connections of HTTP/1.1 have no room for it.
             Received::Plan(Plan::Http2) => {
                 return Box::pin(h2::serve(worker, client, Rc::clone(peers))).await;
             }
