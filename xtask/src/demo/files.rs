@@ -10,6 +10,8 @@ use crate::checkout;
 
 /// From the checkout's root.
 pub(super) const EXAMPLE: &str = "docs/examples/tcp-udp";
+/// What agents read beside it; nothing of it is edited.
+pub(super) const HTTP_EXAMPLE: &str = "docs/examples/http-grpc";
 
 const ROUTES: &str = "routes.yaml";
 const SERVICES: &str = "services.yaml";

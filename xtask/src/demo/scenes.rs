@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::http::{Asked, ask, call};
 use lab::traffic::{Download, Steady, Tally, Volley, tcp, udp};
 use lab::wait_until;
 
@@ -20,10 +21,12 @@ pub(super) struct Scene {
 }
 
 /// A scene fails only where it can't be played; what it finds are claims.
-pub(super) const ALL: [Scene; 7] = [
+pub(super) const ALL: [Scene; 9] = [
     Scene { title: "TCP connections are split by the TCPRoute's weights", play: tcp_weights },
     Scene { title: "UDP datagrams are split by the UDPRoute's weights", play: udp_weights },
     Scene { title: "Client addresses are kept for endpoints on the node", play: client_addresses },
+    Scene { title: "HTTP requests go by path, and by the HTTPRoute's weights", play: http },
+    Scene { title: "gRPC calls are split by the GRPCRoute's weights", play: grpc },
     Scene { title: "A canary's weight changes in the file while connections run", play: canary },
     Scene { title: "An endpoint is drained, then gone", play: drain },
     Scene { title: "The agent is killed with -9 during a download, and started again", play: kill },
@@ -80,6 +83,26 @@ fn client_addresses(stage: &mut Stage, report: &mut Report) -> Result<()> {
             near == BTreeSet::from([own]) && far == BTreeSet::from([node]) && tally.failed() == 0,
             format!("pods on node1 saw {}, those on node2 saw {} (the node)", list(&near), list(&far)),
         );
+    }
+    Ok(())
+}
+
+fn http(stage: &mut Stage, report: &mut Report) -> Result<()> {
+    for family in Family::BOTH {
+        let (client, to) = (&stage.lab.clients[0].namespace, stage.http(0, family));
+        let (held, seen) = split_pods(&ask(client, to, "/", None, MANY)?, 0.9);
+        report.claim(&format!("HTTP over {}, 90 to 10", family.name()), held, seen);
+        let (held, seen) = split_pods(&ask(client, to, "/canary/now", None, FEW)?, 0.0);
+        report.claim(&format!("/canary over {}, by path", family.name()), held, seen);
+    }
+    Ok(())
+}
+
+fn grpc(stage: &mut Stage, report: &mut Report) -> Result<()> {
+    for family in Family::BOTH {
+        let (client, to) = (&stage.lab.clients[1].namespace, stage.http(1, family));
+        let (held, seen) = split_pods(&call(client, to, MANY)?, 0.75);
+        report.claim(&format!("gRPC over {}, 3 to 1", family.name()), held, seen);
     }
     Ok(())
 }
@@ -209,12 +232,22 @@ fn both(ask: impl Fn(usize) -> Tally + Sync) -> Vec<Tally> {
     })
 }
 
+fn split(tallies: &[Tally], expected: f64) -> (bool, String) {
+    shares(share(tallies, STABLE), share(tallies, CANARY), sum(tallies, Tally::failed), expected)
+}
+
+fn split_pods(answers: &[Asked], expected: f64) -> (bool, String) {
+    let by = |pods: [&str; 2]| {
+        answers.iter().filter(|answer| answer.status == 200 && pods.contains(&answer.pod.as_str())).count()
+    };
+    let (stable, canary) = (by(STABLE), by(CANARY));
+    shares(stable, canary, answers.len() - stable - canary, expected)
+}
+
 /// Whether the stable Service's share is within four standard deviations of the binomial distribution, and nothing
 /// failed.
 #[expect(clippy::cast_precision_loss, reason = "counts are below 2^52")]
-fn split(tallies: &[Tally], expected: f64) -> (bool, String) {
-    let (stable, canary) = (share(tallies, STABLE), share(tallies, CANARY));
-    let failed = sum(tallies, Tally::failed);
+fn shares(stable: usize, canary: usize, failed: usize, expected: f64) -> (bool, String) {
     let count = (stable + canary) as f64;
     let tolerance = 4.0 * (count * expected * (1.0 - expected)).sqrt();
     let held = failed == 0 && count > 0.0 && (stable as f64 - count * expected).abs() <= tolerance;

@@ -9,13 +9,15 @@ use lab::topology::{Host, Standard};
 use lab::traffic::{Server, Tally};
 use lab::wait_until;
 
-use super::files::{EXAMPLE, Files};
+use super::files::{EXAMPLE, Files, HTTP_EXAMPLE};
 use crate::checkout;
 
-/// Ports of the example: the Gateway's listeners, and the pods'.
+/// Ports of the examples: the Gateways' listeners, and the pods'.
 const TCP_PORT: u16 = 8080;
 const UDP_PORT: u16 = 8125;
+const HTTP_PORT: u16 = 8088;
 const POD_PORT: u16 = 7000;
+const POD_HTTP_PORT: u16 = 7080;
 
 /// From a file's change to both kernels; inotify and the compiler take milliseconds.
 const APPLY: Duration = Duration::from_secs(10);
@@ -29,7 +31,7 @@ pub(super) const CANARY: [&str; 2] = ["pod2", "pod4"];
 pub(super) struct Stage {
     pub(super) agents: [Agent; 2],
     #[expect(dead_code, reason = "they serve as long as they are held")]
-    servers: Vec<Server>,
+    servers: (Vec<Server>, Vec<e2e::http::Server>),
     pub(super) files: Files,
     pub(super) lab: Standard,
 }
@@ -62,16 +64,23 @@ impl Stage {
     pub(super) fn set() -> Result<Self> {
         let lab = Standard::build("demo")?;
         let servers = lab.pods().map(|pod| Server::start(&pod.host.namespace, pod.name(), POD_PORT));
-        let servers = servers.collect::<Result<Vec<_>, _>>()?;
+        let http =
+            lab.pods().map(|pod| e2e::http::Server::start(&pod.host.namespace, pod.name(), POD_HTTP_PORT));
+        let servers = (servers.collect::<Result<_, _>>()?, http.collect::<Result<_, _>>()?);
         let files = Files::copy_to(lab.lab.folder("config")?)?;
         let start = |index: usize| -> Result<Agent> {
             let node = &lab.nodes[index];
             let mut settings = Settings::for_node(&lab.lab, node, &files.folder)?;
             settings.binary = checkout::agent();
+            settings.config.push(checkout::root().join(HTTP_EXAMPLE));
             Ok(Agent::start(&node.host.namespace, settings)?)
         };
         let agents = [start(0)?, start(1)?];
-        Ok(Self { agents, servers, files, lab })
+        let stage = Self { agents, servers, files, lab };
+        wait_until("proxies that accept", APPLY, || {
+            (0..2).all(|node| stage.status(node).is_ok_and(|status| status["proxy"] == "accepting"))
+        })?;
+        Ok(stage)
     }
 
     /// Where clients find the TCP listener on a node.
@@ -82,6 +91,11 @@ impl Stage {
     /// Where clients find the UDP listener on a node.
     pub(super) fn udp(&self, node: usize, family: Family) -> SocketAddr {
         SocketAddr::new(family.of(&self.lab.nodes[node].host), UDP_PORT)
+    }
+
+    /// Where clients find the HTTP listener on a node.
+    pub(super) fn http(&self, node: usize, family: Family) -> SocketAddr {
+        SocketAddr::new(family.of(&self.lab.nodes[node].host), HTTP_PORT)
     }
 
     /// Changes files and waits until both agents have put the outcome into their kernels.
@@ -96,11 +110,14 @@ impl Stage {
 
     /// Counts the tables that an agent has applied.
     fn generation(&self, node: usize) -> Result<u64> {
+        self.status(node)?["generation"].as_u64().context("`status -o json` has no generation")
+    }
+
+    fn status(&self, node: usize) -> Result<serde_json::Value> {
         let agent = &self.agents[node];
         let socket = agent.settings.socket.display().to_string();
         let text = agent.command(&["status", "--socket", &socket, "-o", "json"])?;
-        let status: serde_json::Value = serde_json::from_str(&text).context("reading `status -o json`")?;
-        status["generation"].as_u64().context("`status -o json` has no generation")
+        serde_json::from_str(&text).context("reading `status -o json`")
     }
 
     pub(super) fn picture(&self) -> String {
@@ -108,8 +125,9 @@ impl Stage {
         format!(
             "client1, client2 --- switch --+-- node1 {}, {}: pod1 (stable), pod2 (canary)\n\
              {:31}+-- node2 {}, {}: pod3 (stable), pod4 (canary)\n\
-             both agents: gateway-agent run -f {EXAMPLE} (a copy in {})\n\
-             TCP port {TCP_PORT}: stable 90, canary 10; UDP port {UDP_PORT}: stable 3, canary 1",
+             both agents: gateway-agent run -f {EXAMPLE} (a copy in {}) -f {HTTP_EXAMPLE}\n\
+             TCP port {TCP_PORT}: stable 90, canary 10; UDP port {UDP_PORT}: stable 3, canary 1\n\
+             HTTP port {HTTP_PORT}: stable 90, canary 10; gRPC there: stable 3, canary 1",
             one.v4,
             one.v6,
             "",
@@ -127,12 +145,14 @@ impl Stage {
         format!(
             "\nThe lab stays up until Ctrl-C. In another terminal, as root:\n\
              \n  ip netns exec {client} bash -c 'exec 3<>/dev/tcp/{}/{TCP_PORT}; echo who >&3; head -1 <&3'\n\
+             \x20 ip netns exec {client} curl -H 'Host: shop.example' http://{}:{HTTP_PORT}/canary\n\
              \x20 $EDITOR {}/routes.yaml\n\
              \x20 {bin} status --socket {}\n\
              \x20 {bin} stats --pin {pin} --watch\n\
              \x20 {bin} flows --pin {pin}\n\
              \x20 bpftool map dump pinned {pin}/maps/frontends\n\
              \x20 less {}",
+            self.lab.nodes[0].host.v4,
             self.lab.nodes[0].host.v4,
             self.files.folder.display(),
             agent.settings.socket.display(),
