@@ -15,7 +15,7 @@ use crate::plan::{Answered, Peers, Plan, ending};
 use crate::reply::{Reason, Reply};
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
-use crate::telemetry::{Protocol, Traffic};
+use crate::telemetry::{Protocol, Record, Traffic};
 use crate::worker::Worker;
 
 /// How long a closed connection is read from, so that what the client is still sending doesn't reset it before the
@@ -49,10 +49,7 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
                 worker.server.counters.count_fault(fault);
                 (Outcome::Close, unmatched())
             }
-            Received::Fault(fault) => {
-                worker.server.counters.count_fault(fault);
-                (Outcome::Reply(Answered::and_close(Reply::fault(fault))), unmatched())
-            }
+            Received::Fault(fault) => (refused(&worker, fault), unmatched()),
             Received::Late => {
                 (Outcome::Reply(Answered::and_close(Reply::new(Reason::ClientLate))), unmatched())
             }
@@ -62,10 +59,7 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
             Outcome::Keep => true,
             Outcome::Close => false,
             Outcome::Abort => return record.finish(client.traffic().since(before)),
-            Outcome::Reply(answered) => {
-                record.reply(&answered.reply);
-                answer(&worker, &mut client, &answered)
-            }
+            Outcome::Reply(answered) => answer(&worker, &mut client, &answered, &mut record),
         };
         record.finish(client.traffic().since(before));
         if !keeps {
@@ -92,15 +86,10 @@ pub(crate) async fn serve_one<S: Socket, C: Connect>(
         Ok(Plan::Reply(answered, record)) => (Outcome::Reply(answered), record),
         // It was planned from a head.
         Ok(Plan::Http2) => return,
-        Err(fault) => {
-            worker.server.counters.count_fault(fault);
-            let record = worker.meter.unmatched(Protocol::Http2);
-            (Outcome::Reply(Answered::and_close(Reply::fault(fault))), record)
-        }
+        Err(fault) => (refused(&worker, fault), worker.meter.unmatched(Protocol::Http2)),
     };
     if let Outcome::Reply(answered) = outcome {
-        record.answer(answered.reply.status().as_u16());
-        answer(&worker, &mut client, &answered);
+        answer(&worker, &mut client, &answered, &mut record);
         // An error: nobody waits for it any more.
         let _ = poll_fn(|cx| client.poll_flush(cx)).await;
     }
@@ -165,8 +154,20 @@ async fn next_plan<S: Socket, C: Connect>(
     .await
 }
 
+/// What a malformed request gets; it is counted.
+fn refused<C: Connect>(worker: &Worker<C>, fault: Fault) -> Outcome {
+    worker.server.counters.count_fault(fault);
+    Outcome::Reply(Answered::and_close(Reply::fault(fault)))
+}
+
 /// Writes the proxy's own answer. Whether the connection stays open.
-fn answer<S: Socket, C: Connect>(worker: &Worker<C>, client: &mut Stream<S>, answered: &Answered) -> bool {
+fn answer<S: Socket, C: Connect>(
+    worker: &Worker<C>,
+    client: &mut Stream<S>,
+    answered: &Answered,
+    record: &mut Record,
+) -> bool {
+    record.reply(&answered.reply);
     worker.server.counters.count_reply(answered.reply.reason);
     let persistence = if worker.is_draining() { Persistence::Close } else { answered.persistence };
     answered.reply.write(client.waiting(&worker.buffers), answered.to_head, ending(persistence));

@@ -114,9 +114,7 @@ impl Lines {
             self.log.lost.fetch_add(1, Relaxed);
         }
     }
-}
 
-impl Lines {
     /// An empty buffer.
     pub(super) fn spare(&self) -> Vec<u8> {
         self.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(LINE))

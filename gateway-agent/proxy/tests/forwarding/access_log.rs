@@ -9,8 +9,10 @@ use std::time::Duration;
 use gateway_agent_proxy::telemetry::Output;
 use gateway_agent_proxy::{Server, Settings};
 use gateway_agent_tables::http::{HttpAction, HttpRefusal, HttpTables};
+use http::Method;
 use serde_json::{Value, json};
 
+use crate::http2;
 use crate::rig::{Act, Origin, Proxy, backend, rule, run, split, tables};
 
 /// Far longer than writing takes.
@@ -149,6 +151,23 @@ fn failures_have_their_reason() {
         assert_eq!(reasons[0], (&json!("unreachable"), &json!(503)));
         assert_eq!(reasons[1], (&json!("aborted"), &json!(200)));
         assert_eq!(reasons[2], (&json!("client_gone"), &Value::Null));
+    });
+}
+
+#[test]
+fn answers_of_the_proxy_have_their_reason_over_http_2_too() {
+    run(async {
+        let logged = Logged::start().await;
+        let refused = rule(HttpAction::Refuse(HttpRefusal::NoBackend));
+        logged.update(Some(1), tables(logged.proxy.address, vec![("/", refused)], &[]));
+        let mut client = http2::client(&logged.proxy).await;
+        let answer = client.send_request(http2::request(Method::GET, "/", http2::empty())).await;
+        assert_eq!(answer.expect("an answer").status(), 500);
+        while logged.lines().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let line = &logged.lines()[0];
+        assert_eq!((&line["status"], &line["failure"]), (&json!(500), &json!("invalid_route")));
     });
 }
 

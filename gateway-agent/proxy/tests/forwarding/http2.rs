@@ -35,9 +35,9 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
     }
 }
 
-type Out = BoxBody<Bytes, Infallible>;
+pub(crate) type Out = BoxBody<Bytes, Infallible>;
 
-fn empty() -> Out {
+pub(crate) fn empty() -> Out {
     Empty::new().boxed()
 }
 
@@ -45,7 +45,7 @@ fn full(text: &str) -> Out {
     Full::new(Bytes::copy_from_slice(text.as_bytes())).boxed()
 }
 
-async fn client(proxy: &Proxy) -> SendRequest<Out> {
+pub(crate) async fn client(proxy: &Proxy) -> SendRequest<Out> {
     let socket = TcpStream::connect(proxy.address).await.expect("a connection");
     let (sender, connection) =
         hyper::client::conn::http2::handshake(Local, TokioIo::new(socket)).await.expect("HTTP/2");
@@ -53,7 +53,7 @@ async fn client(proxy: &Proxy) -> SendRequest<Out> {
     sender
 }
 
-fn request(method: Method, path: &str, body: Out) -> Request<Out> {
+pub(crate) fn request(method: Method, path: &str, body: Out) -> Request<Out> {
     let request = Request::builder().method(method).uri(format!("http://shop.example{path}"));
     request.header("te", "trailers").body(body).expect("a request")
 }
