@@ -9,7 +9,7 @@ use crate::cpu::Cpus;
 use crate::lane::{CLIENTS, CRR_PORT, STREAM_PORT, UDP_PORT};
 use crate::load::{self, Progress, Window, crr, stream, udp};
 use crate::report::Limit::{AtLeast, AtMost, None as NoLimit};
-use crate::report::{Limit, Metric, Report, Target};
+use crate::report::{Limit, Metric, Report, Target, float};
 use crate::subject::{Kind, Subject};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -60,12 +60,6 @@ const GBIT_PER_S: Metric = Metric { name: "gbit_per_s", unit: "Gbit/s" };
 const CPU_PER_GB: Metric = Metric { name: "cpu_s_per_gb", unit: "s" };
 const PACKETS_PER_S: Metric = Metric { name: "packets_per_s", unit: "1/s" };
 const CPU_PER_PACKET: Metric = Metric { name: "machine_cpu_ns_per_packet", unit: "ns" };
-
-/// Counts stay far below 2^52.
-#[allow(clippy::cast_precision_loss, reason = "see above")]
-fn float(count: u64) -> f64 {
-    count as f64
-}
 
 /// Measures a subject for one window; `name` is what the report calls it.
 pub(crate) fn round(

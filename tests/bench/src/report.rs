@@ -203,6 +203,12 @@ fn show(value: f64) -> String {
     }
 }
 
+/// Counts stay far below 2^52.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+pub(crate) fn float(count: u64) -> f64 {
+    count as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -159,7 +159,7 @@ fn slice(text: &mut String, service: &str, endpoints: &[Endpoint], family: Famil
     }
 }
 
-const CLASS: &str = "\
+pub(crate) const CLASS: &str = "\
 apiVersion: v1
 kind: Namespace
 metadata: {name: shop}
@@ -171,7 +171,8 @@ spec: {controllerName: gateway-agent.io/controller}
 ---
 ";
 
-const GATEWAY: &str = "\
+/// Its listeners follow.
+pub(crate) const GATEWAY: &str = "\
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: edge, namespace: shop}

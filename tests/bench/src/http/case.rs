@@ -6,7 +6,7 @@ use super::subject::{Kind, Means, Routes, Subject};
 use super::usage::Usage;
 use super::{Effort, closed, open};
 use crate::report::Limit::{AtMost, AtMostMore, None as NoLimit};
-use crate::report::{Limit, Metric, Report, Target};
+use crate::report::{Limit, Metric, Report, Target, float};
 
 /// In the order in which they run: a proxy's memory is what cases so far have left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -118,12 +118,6 @@ pub(crate) fn round(
     }
     add(ERRORS, float(seen.errors));
     Ok(())
-}
-
-/// Counts stay far below 2^52.
-#[expect(clippy::cast_precision_loss, reason = "see above")]
-pub(crate) fn float(count: u64) -> f64 {
-    count as f64
 }
 
 /// What the project promises, and the A/A rows that tell how much of it is noise.

@@ -5,9 +5,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::case::{Seen, float};
+use super::case::Seen;
 use super::origin;
 use super::subject::{GRPC, HTTP1, HTTP2, Means, Routes, Subject, host, prefix};
+use crate::report::float;
 
 /// Of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-use super::case::float;
+use crate::report::float;
 
 /// Of a process and its children.
 #[derive(Clone, Copy, Debug, Default)]

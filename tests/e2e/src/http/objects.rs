@@ -11,6 +11,7 @@ use lab::topology::Standard;
 
 use super::clients::HOST;
 use crate::Phase;
+use crate::objects::{CLASS, GATEWAY};
 
 /// The Gateway's listener.
 pub const PORT: u16 = 8088;
@@ -61,7 +62,8 @@ impl HttpObjects {
     }
 
     fn render(&self) -> String {
-        let mut text = format!("{GATEWAY}  - {{name: web, protocol: HTTP, port: {PORT}}}\n");
+        let mut text =
+            format!("{CLASS}{GATEWAY}  listeners:\n  - {{name: web, protocol: HTTP, port: {PORT}}}\n");
         // Writing to a String can't fail; nor below.
         let _ = write!(text, "{}", self.http_route());
         let _ = write!(
@@ -128,21 +130,3 @@ impl HttpObjects {
         }
     }
 }
-
-const GATEWAY: &str = "\
-apiVersion: v1
-kind: Namespace
-metadata: {name: shop}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: gateway-agent}
-spec: {controllerName: gateway-agent.io/controller}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: shop}
-spec:
-  gatewayClassName: gateway-agent
-  listeners:
-";
