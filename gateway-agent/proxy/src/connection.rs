@@ -20,19 +20,16 @@ use crate::worker::Worker;
 
 /// How long a closed connection is read from, so that what the client is still sending doesn't reset it before the
 /// client has read its answer (RFC 9112, 9.6).
-const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves a client until either side ends the connection; at once, if it is one too many.
 pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: S, peers: Option<Rc<Peers>>) {
     let Some(peers) = &peers else { return worker.server.counters.count_closed(Closed::GatewayConnections) };
     let mut client = Stream::new(socket);
     let deadline = worker.deadlines.add();
-    // Whoever connected to a proxy that drains meant to ask something.
-    let mut is_first = true;
     loop {
         let before = client.traffic();
-        let received = next_plan(&worker, &mut client, &deadline, peers, is_first).await;
-        is_first = false;
+        let received = next_plan(&worker, &mut client, &deadline, peers).await;
         let unmatched = || worker.meter.unmatched(Protocol::of(peers.is_http2, false));
         let (outcome, mut record) = match received {
             // Apart, as what follows: a connection that waits for its next request has no room for it.
@@ -53,7 +50,8 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
             Received::Late => {
                 (Outcome::Reply(Answered::and_close(Reply::new(Reason::ClientLate))), unmatched())
             }
-            Received::Nothing => return,
+            Received::Idle => return close(&worker, &mut client, &deadline).await,
+            Received::End => return,
         };
         let keeps = match outcome {
             Outcome::Keep => true,
@@ -104,8 +102,10 @@ enum Received {
     Fault(Fault),
     /// A part of a head, and then nothing for too long.
     Late,
-    /// The end, or nothing at all for too long.
-    Nothing,
+    /// Nothing for too long.
+    Idle,
+    /// The client has gone.
+    End,
 }
 
 /// Reads a request's head and decides about it, all in one go: nothing of it needs to be kept.
@@ -114,7 +114,6 @@ async fn next_plan<S: Socket, C: Connect>(
     client: &mut Stream<S>,
     deadline: &Deadline,
     peers: &Peers,
-    is_first: bool,
 ) -> Received {
     let limits = peers.place.limits();
     let plan = |input: &mut &[u8]| worker.with_planner(peers, |planner| planner.plan(input));
@@ -140,13 +139,12 @@ async fn next_plan<S: Socket, C: Connect>(
             };
             match fed {
                 Poll::Ready(Ok(Fed::Some(made))) => read = Some(made),
-                Poll::Ready(Ok(Fed::End) | Err(_)) => return Poll::Ready(Received::Nothing),
-                Poll::Pending if !begun && !is_first && worker.is_draining() => {
-                    return Poll::Ready(Received::Nothing);
-                }
+                Poll::Ready(Ok(Fed::End) | Err(_)) => return Poll::Ready(Received::End),
                 Poll::Pending => {
-                    ready!(deadline.poll(cx));
-                    return Poll::Ready(if begun { Received::Late } else { Received::Nothing });
+                    if deadline.poll(cx).is_pending() && (begun || !worker.leaves_idle()) {
+                        return Poll::Pending;
+                    }
+                    return Poll::Ready(if begun { Received::Late } else { Received::Idle });
                 }
             }
         }
@@ -177,11 +175,18 @@ fn answer<S: Socket, C: Connect>(
 /// Sends what waits, says that nothing follows, and reads until the client does the same.
 async fn close<S: Socket, C: Connect>(worker: &Worker<C>, client: &mut Stream<S>, deadline: &Deadline) {
     deadline.set(LINGER);
-    poll_fn(|cx| {
-        let closed = poll_close(worker, client, cx);
-        if closed.is_ready() { closed } else { deadline.poll(cx) }
-    })
-    .await;
+    poll_fn(|cx| poll_closed(worker, client, deadline, cx)).await;
+}
+
+/// The same of a connection whose deadline is set.
+pub(crate) fn poll_closed<S: Socket, C: Connect>(
+    worker: &Worker<C>,
+    client: &mut Stream<S>,
+    deadline: &Deadline,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    let closed = poll_close(worker, client, cx);
+    if closed.is_ready() { closed } else { deadline.poll(cx) }
 }
 
 fn poll_close<S: Socket, C: Connect>(

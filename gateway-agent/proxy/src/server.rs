@@ -59,7 +59,9 @@ impl Server {
         self.registry.flush(patience);
     }
 
-    /// Ends every connection after the request that it is serving, and idle ones at once (within half a second).
+    /// Ends every connection after the request that it is serving, or the next one. Those of HTTP/1.1 that ask nothing for
+    /// [`Settings::idle_grace`] end then: a request may be on its way, and whoever sends it would not know whether it was
+    /// served (RFC 9112, 9.3.1). HTTP/2 has a word for it (RFC 9113, 6.8).
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);
     }

@@ -17,6 +17,8 @@ pub struct Settings {
     pub upstream_idle_timeout: Duration,
     /// Endpoints that a request is offered to until one accepts the connection.
     pub endpoints_tried: usize,
+    /// How long clients of HTTP/1.1 may stay idle once the proxy drains: whoever asks by then is answered, and told.
+    pub idle_grace: Duration,
 }
 
 impl Default for Settings {
@@ -31,6 +33,9 @@ impl Default for Settings {
             // Below the 60 s after which common servers (Node.js apart) close on their side.
             upstream_idle_timeout: Duration::from_secs(50),
             endpoints_tried: 3,
+            // Longer than probes and scrapers wait between two requests by default (10 and 15 s), and 10 s less than a
+            // proxy that drains stays: no request should be on its way when its connection is closed.
+            idle_grace: Duration::from_secs(20),
         }
     }
 }

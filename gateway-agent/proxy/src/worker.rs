@@ -31,8 +31,8 @@ pub struct Worker<C: Connect> {
     pub(crate) mirrors: Rc<Cell<usize>>,
     pub(crate) meter: Meter,
     random: RefCell<fastrand::Rng>,
-    /// Whether its clients know that the proxy drains.
-    drains: Cell<bool>,
+    /// The tick from which on clients that ask nothing are left, since the proxy drains.
+    leaves: Cell<u32>,
 }
 
 /// Memory that tasks borrow.
@@ -71,7 +71,7 @@ impl<C: Connect> Worker<C> {
             deadlines: Deadlines::default(),
             mirrors: Rc::default(),
             random: RefCell::new(fastrand::Rng::new()),
-            drains: Cell::new(false),
+            leaves: Cell::new(u32::MAX),
         });
         tokio::task::spawn_local(keep_house(Rc::downgrade(&worker)));
         worker
@@ -105,16 +105,31 @@ impl<C: Connect> Worker<C> {
         self.server.draining.load(Relaxed)
     }
 
+    /// Whether clients that ask nothing are left: the proxy drains, and they had time to ask.
+    pub(crate) fn leaves_idle(&self) -> bool {
+        self.leaves.get() <= self.deadlines.now()
+    }
+
     fn tick(&self) {
         self.deadlines.tick();
-        if self.is_draining() && !self.drains.replace(true) {
-            self.deadlines.wake_all();
-        }
+        self.tick_draining();
         let idle = ticks(self.server.settings.upstream_idle_timeout);
         let routing = self.server.routing.load();
         let before = self.deadlines.now().saturating_sub(idle);
         self.pool.borrow_mut().sweep(before, |endpoint| routing.is_ready(endpoint));
         self.http2.sweep(|endpoint| routing.is_ready(endpoint));
+    }
+
+    /// Wakes clients when draining begins, since those of HTTP/2 can be told, and when idle ones are left.
+    fn tick_draining(&self) {
+        let now = self.deadlines.now();
+        let begins = self.is_draining() && self.leaves.get() == u32::MAX;
+        if begins {
+            self.leaves.set(now.saturating_add(ticks(self.server.settings.idle_grace)));
+        }
+        if begins || self.leaves.get() == now {
+            self.deadlines.wake_all();
+        }
     }
 }
 

@@ -65,21 +65,17 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, client: 
     let mut connection = pin!(builder(&limits).serve_connection(io, service));
     deadline.set(limits.idle_timeout);
     let mut ends = false;
-    poll_fn(|cx| {
+    let end = poll_fn(|cx| {
         loop {
             if let Poll::Ready(end) = poll_turn(connection.as_mut(), &client, &worker, cx) {
-                let error = end.and_then(Result::err);
-                if let Some(reason) = error.and_then(|error| fault(&error, &credit)) {
-                    worker.server.counters.count_closed(reason);
-                }
-                return Poll::Ready(());
+                return Poll::Ready(end);
             }
             let late = deadline.poll(cx).is_ready();
             if late && open.get() > 0 {
                 deadline.set(limits.idle_timeout);
             } else if late && ends {
                 // The client was told, and has left the connection open.
-                return Poll::Ready(());
+                return Poll::Ready(None);
             } else if late || (worker.is_draining() && !ends) {
                 ends = true;
                 deadline.set(limits.idle_timeout);
@@ -90,6 +86,18 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, client: 
         }
     })
     .await;
+    match end {
+        Some(Ok(())) => {
+            deadline.set(connection::LINGER);
+            poll_fn(|cx| connection::poll_closed(&worker, &mut client.borrow_mut(), &deadline, cx)).await;
+        }
+        Some(Err(error)) => {
+            if let Some(reason) = fault(&error, &credit) {
+                worker.server.counters.count_closed(reason);
+            }
+        }
+        None => {}
+    }
 }
 
 /// What hyper and h2 leave to chance is said here.

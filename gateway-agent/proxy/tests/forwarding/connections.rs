@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use gateway_agent_tables::http::HttpLimits;
-use tokio::net::TcpListener;
 
-use crate::rig::{Act, Origin, Proxy, backend, rule, run, split, tables};
+use crate::rig::{Act, Origin, Proxy, run};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -88,33 +87,6 @@ fn bytes_behind_an_answer_end_the_endpoints_connection() {
         client.send(GET).await;
         assert_eq!(client.response().await.body, "good");
         assert_eq!(origin.connections.get(), 2);
-    });
-}
-
-#[test]
-fn a_proxy_that_drains_serves_what_it_has_and_closes() {
-    run(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
-        let origin = Origin::start(vec![Act::text("ok")]).await;
-        let proxy = Proxy::of(&[origin.address]).await;
-        let (mut idle, mut busy) = (proxy.connect().await, proxy.connect().await);
-        idle.send(GET).await;
-        assert_eq!(idle.response().await.body, "ok");
-        proxy.server.update(&tables(
-            proxy.address,
-            vec![("/", rule(split(vec![backend("web", 1, vec![])])))],
-            &[("web", &[listener.local_addr().expect("an address")])],
-        ));
-        busy.send(GET).await;
-        let (origin, _) = listener.accept().await.expect("a connection");
-        proxy.server.drain();
-        assert!(idle.is_closed().await);
-        origin.writable().await.expect("a connection");
-        origin.try_write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast").expect("a connection");
-        let response = busy.response().await;
-        assert_eq!(response.body, "last");
-        assert!(response.head.contains("Connection: close\r\n"), "{}", response.head);
-        assert!(busy.is_closed().await);
     });
 }
 

@@ -5,34 +5,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::{spawn_local, yield_now};
 
+use crate::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GET_BLOCK, HEADERS, PING, POST_BLOCK, PREFACE, PRIORITY,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, get, next, open,
+};
 use crate::rig::{Act, Origin, Proxy, run};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Types of RFC 9113, 6.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// `:method` GET or POST, `:scheme` http, `:path` /, `:authority` a (RFC 7541, appendix A).
-const GET_BLOCK: &[u8] = &[0x82, 0x86, 0x84, 1, 1, b'a'];
-const POST_BLOCK: &[u8] = &[0x83, 0x86, 0x84, 1, 1, b'a'];
-
 type Frames = fn(u32) -> Vec<u8>;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(payload.len()).expect("short").to_be_bytes();
-    [&len[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
 
 /// Bytes that a client could send before it was cut off: `first`, and then `frames` of rising numbers.
 async fn flood(proxy: &Proxy, first: &[u8], frames: impl Fn(u32) -> Vec<u8>) -> usize {
@@ -73,8 +54,7 @@ fn floods_end_soon_and_others_are_served() {
             ("unknown", &[], |_| frame(0xfa, 0, 0, &[])),
             ("rapid reset", &[], |number| {
                 let stream = number * 2 + 1;
-                let open = frame(HEADERS, END_HEADERS | END_STREAM, stream, GET_BLOCK);
-                [open, frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+                [get(stream), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
             }),
         ];
         let origin = Origin::start(vec![Act::text("ok")]).await;
@@ -99,13 +79,11 @@ fn resets_in_their_own_time_end_too() {
     run(async {
         let origin = Origin::start(vec![Act::Silence]).await;
         let proxy = Proxy::of(&[origin.address]).await;
-        let mut socket = TcpStream::connect(proxy.address).await.expect("a connection");
-        socket.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.expect("taken");
+        let mut socket = open(&proxy).await;
         let mut resets = 0;
         for number in 0..5000_u32 {
             let stream = number * 2 + 1;
-            let open = frame(HEADERS, END_HEADERS | END_STREAM, stream, GET_BLOCK);
-            if socket.write_all(&open).await.is_err() {
+            if socket.write_all(&get(stream)).await.is_err() {
                 break;
             }
             // The proxy has looked at it.
@@ -129,18 +107,14 @@ fn who_downloads_may_say_so() {
         let body = "x".repeat(4 << 20);
         let origin = Origin::start(vec![Act::text(&body)]).await;
         let proxy = Proxy::of(&[origin.address]).await;
-        let mut socket = TcpStream::connect(proxy.address).await.expect("a connection");
-        let get = frame(HEADERS, END_HEADERS | END_STREAM, 1, GET_BLOCK);
-        socket.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &get].concat()).await.expect("taken");
+        let mut socket = open(&proxy).await;
+        socket.write_all(&get(1)).await.expect("taken");
         let mut data = 0;
         while data < body.len() {
-            let mut head = [0; 9];
-            socket.read_exact(&mut head).await.expect("the connection stays");
-            let len = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; len as usize];
-            socket.read_exact(&mut payload).await.expect("a whole frame");
-            if head[3] == DATA && len > 0 {
-                data += payload.len();
+            let received = next(&mut socket).await.expect("the connection stays");
+            let len = u32::try_from(received.payload.len()).expect("short");
+            if received.kind == DATA && len > 0 {
+                data += received.payload.len();
                 // For each kilobyte, both windows: the most that a client may find useful.
                 let pieces = len.div_ceil(1024);
                 for piece in 0..pieces {

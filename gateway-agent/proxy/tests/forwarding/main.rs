@@ -2,8 +2,10 @@
 
 mod access_log;
 mod connections;
+mod draining;
 mod failures;
 mod floods;
+mod frames;
 mod h2spec;
 mod http2;
 mod limits;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use http_body_util::BodyExt as _;
 use http_body_util::channel::Channel;
-use hyper::body::{Bytes, Frame};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -83,8 +83,6 @@ const POSTED: usize = 200_000;
 pub(super) struct Client {
     http1: Option<http1::SendRequest<Body>>,
     http2: Option<http2::SendRequest<Body>>,
-    /// Requests that were made again, since the connection had been closed while nobody used it.
-    pub(super) again: usize,
 }
 
 impl Client {
@@ -109,16 +107,8 @@ impl Client {
     }
 
     async fn get(&mut self, to: SocketAddr) -> Result<()> {
-        let reused = self.http1.as_ref().is_some_and(|sender| !sender.is_closed());
-        let request = || request(Method::GET, "/", empty());
-        let response = match self.connected(to).await?.send_request(request()?).await {
-            // Clients do this by themselves (RFC 9112, 9.3.1).
-            Err(error) if reused && (error.is_incomplete_message() || error.is_canceled()) => {
-                (self.http1, self.again) = (None, self.again + 1);
-                self.connected(to).await?.send_request(request()?).await?
-            }
-            response => response?,
-        };
+        let request = request(Method::GET, "/", empty())?;
+        let response = self.connected(to).await?.send_request(request).await?;
         check(response, 0).await
     }
 
@@ -129,14 +119,19 @@ impl Client {
     }
 
     async fn get_http2(&mut self, to: SocketAddr) -> Result<()> {
-        let request = request(Method::GET, "/", empty())?;
-        let response = self.connected_http2(to).await?.send_request(request).await?;
+        let response = self.ask_http2(to, || request(Method::GET, "/", empty())).await?;
         check(response, 0).await
     }
 
     async fn stream(&mut self, to: SocketAddr) -> Result<()> {
-        let (mut sender, body) = Channel::<Bytes, hyper::Error>::new(1);
-        let response = self.connected_http2(to).await?.send_request(grpc(body.boxed())?).await?;
+        let mut sender = None;
+        let call = || {
+            let (to_body, body) = Channel::<Bytes, hyper::Error>::new(1);
+            sender = Some(to_body);
+            grpc(body.boxed())
+        };
+        let response = self.ask_http2(to, call).await?;
+        let mut sender = sender.context("called")?;
         ensure!(response.status() == StatusCode::OK, "answered {}", response.status());
         let status = response.headers().get("grpc-status");
         ensure!(status.is_none(), "answered at once: {status:?}");
@@ -171,6 +166,20 @@ impl Client {
         self.http1.as_mut().context("just connected")
     }
 
+    /// A request is made anew on another connection only if it never left: the server had just said that it goes.
+    async fn ask_http2(
+        &mut self,
+        to: SocketAddr,
+        mut request: impl FnMut() -> Result<Request<Body>>,
+    ) -> Result<Response<Incoming>> {
+        let asked = self.connected_http2(to).await?.send_request(request()?).await;
+        if !asked.as_ref().is_err_and(is_unprocessed) {
+            return Ok(asked?);
+        }
+        self.http2 = None;
+        Ok(self.connected_http2(to).await?.send_request(request()?).await?)
+    }
+
     async fn connected_http2(&mut self, to: SocketAddr) -> Result<&mut http2::SendRequest<Body>> {
         if let Some(sender) = &mut self.http2
             && sender.ready().await.is_err()
@@ -192,6 +201,12 @@ async fn connect(to: SocketAddr) -> Result<TokioIo<TcpStream>> {
     Ok(TokioIo::new(stream))
 }
 
+/// Whether the server goes and has not looked at this request, which GOAWAY without an error means (RFC 9113, 8.7).
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let error = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
+}
+
 /// In the form that both versions take.
 fn request(method: Method, path: &str, body: Body) -> Result<Request<Body>> {
     let uri = format!("http://{HOST}{path}");
@@ -206,7 +221,7 @@ fn grpc(body: Body) -> Result<Request<Body>> {
 }
 
 /// That an endpoint has answered, and got all of the request.
-async fn check(response: Response<hyper::body::Incoming>, sent: usize) -> Result<()> {
+async fn check(response: Response<Incoming>, sent: usize) -> Result<()> {
     let status = response.status();
     let text = response.into_body().collect().await.context("the answer broke off")?.to_bytes();
     let text = String::from_utf8_lossy(&text);

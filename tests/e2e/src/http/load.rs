@@ -27,8 +27,6 @@ pub struct Report(pub BTreeMap<Kind, Tally>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub done: usize,
-    /// Of these, how many a client had to begin again.
-    pub again: usize,
     /// What went wrong, and how often.
     pub failed: BTreeMap<String, usize>,
 }
@@ -83,7 +81,6 @@ async fn client(kind: Kind, target: SocketAddr, stop: Arc<AtomicBool>, report: A
         let result = client.converse(kind, target).await;
         let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
         let tally = report.0.entry(kind).or_default();
-        tally.again += std::mem::take(&mut client.again);
         match result {
             Ok(()) => tally.done += 1,
             Err(error) => *tally.failed.entry(format!("{error:#}")).or_default() += 1,
@@ -117,13 +114,7 @@ impl Tally {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (kind, tally) in &self.0 {
-            writeln!(
-                f,
-                "{kind:<15} {:>8} done, {:>3} begun again, {:>3} failed",
-                tally.done,
-                tally.again,
-                tally.failed()
-            )?;
+            writeln!(f, "{kind:<15} {:>8} done, {:>3} failed", tally.done, tally.failed())?;
             for (cause, times) in &tally.failed {
                 writeln!(f, "  {times} times: {cause}")?;
             }
