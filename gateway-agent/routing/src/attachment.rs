@@ -2,23 +2,33 @@
 
 use std::sync::Arc;
 
-use gateway_agent_api::ObjectRef;
+use gateway_agent_api::gateway::GatewayDefaultScope;
+use gateway_agent_api::{Gateway, ObjectRef};
 use gateway_agent_tables::{HostPattern, ObjectName};
+use serde_json::Value;
 
 use crate::frame::{Frame, Target};
 use crate::place::Place;
-use crate::route::{ParentRef, Route};
+use crate::route::{DefaultScope, ParentRef, Route};
 use crate::status::Condition;
 use crate::{Problem, Snapshot};
 
-/// What became of one parentRef that names a parent of ours.
+/// What became of one parentRef that names a parent of ours, or of a default Gateway that the route asks for.
 #[derive(Debug)]
 pub(crate) struct Verdict {
-    /// Index in the route's parents.
-    pub(crate) parent: usize,
+    via: Via,
     pub(crate) gateway: Arc<ObjectName>,
     /// Where the route attaches, or the Accepted condition that says why nowhere.
     pub(crate) attached: Result<Vec<Attachment>, Condition>,
+}
+
+/// What leads a route to a Gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Via {
+    /// Index in the route's parents.
+    ParentRef(usize),
+    /// `useDefaultGateways`.
+    Default,
 }
 
 /// A route at a listener.
@@ -57,13 +67,35 @@ pub(crate) fn judge(route: &Route<'_>, frame: &Frame, snapshot: &Snapshot) -> (V
         match frame.target(kind, &name) {
             Some(target) => {
                 let attached = attach(parent, route, &target, frame, snapshot);
-                verdicts.push(Verdict { parent: index, gateway: target.gateway, attached });
+                verdicts.push(Verdict { via: Via::ParentRef(index), gateway: target.gateway, attached });
             }
             None if exists => {}
             None => problems.push(missing_parent(route, &object)),
         }
     }
+    match route.default_gateways {
+        DefaultScope::None => {}
+        DefaultScope::All => {
+            let defaulted = at_default_gateways(route, frame, snapshot);
+            verdicts.extend(defaulted);
+            problems.extend(no_default_gateway(route, snapshot));
+        }
+        DefaultScope::Unknown(scope) => problems.push(unknown_scope(route, scope)),
+    }
     (verdicts, problems)
+}
+
+/// What becomes of the route at each default Gateway: the same as if it named each of them (GEP-3793).
+fn at_default_gateways(route: &Route<'_>, frame: &Frame, snapshot: &Snapshot) -> Vec<Verdict> {
+    let names_it = |gateway: &ObjectName| route.parents.iter().any(|parent| parent.is_whole(gateway));
+    let gateways = frame.gateways.values().filter(|gateway| gateway.is_default && !names_it(&gateway.name));
+    let verdicts = gateways.map(|gateway| {
+        let parent = ParentRef::whole(&gateway.name);
+        let target = Target { gateway: Arc::clone(&gateway.name), set: None };
+        let attached = attach(&parent, route, &target, frame, snapshot);
+        Verdict { via: Via::Default, gateway: target.gateway, attached }
+    });
+    verdicts.collect()
 }
 
 /// The listeners that accept the route, or the Accepted condition that says why none does.
@@ -96,6 +128,44 @@ fn missing_parent(route: &Route<'_>, target: &ObjectRef) -> Problem {
         condition: None,
         reason: "ParentNotFound",
         message: format!("{target} does not exist; create it, or correct the parentRef"),
+    }
+}
+
+/// Whose Gateways they are doesn't matter: somebody else's serve the route just as well.
+fn no_default_gateway(route: &Route<'_>, snapshot: &Snapshot) -> Option<Problem> {
+    let is_default = |gateway: &Gateway| gateway.spec.default_scope == Some(GatewayDefaultScope::All);
+    (!snapshot.all::<Gateway>().any(is_default)).then(|| Problem {
+        object: route.object.clone(),
+        part: None,
+        condition: None,
+        reason: "NoDefaultGateway",
+        message: "useDefaultGateways is All, and no Gateway has defaultScope All; give one that, or name a Gateway in \
+                  parentRefs"
+            .to_owned(),
+    })
+}
+
+fn unknown_scope(route: &Route<'_>, scope: &str) -> Problem {
+    Problem {
+        object: route.object.clone(),
+        part: None,
+        condition: None,
+        reason: "UnsupportedValue",
+        message: format!(
+            "useDefaultGateways is {scope:?}, which is not supported, so that no default Gateway takes the route; use All"
+        ),
+    }
+}
+
+impl Verdict {
+    /// The parentRef as the route's status has it, and the object that it leads to, for people.
+    pub(crate) fn parent(&self, route: &Route<'_>) -> (Value, String) {
+        let show =
+            |it: &ParentRef<'_>| (it.verbatim.clone(), format!("{} {}/{}", it.kind, it.namespace, it.name));
+        match self.via {
+            Via::ParentRef(index) => show(&route.parents[index]),
+            Via::Default => show(&ParentRef::whole(&self.gateway)),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::gateway::Gateway;
 use crate::grant::Grants;
 use crate::place::Place;
 use crate::precedence::Rank;
+use crate::route::DefaultScope;
 use crate::{Outcome, Snapshot, address, claims, copies, gateway, gateway_class, listener_set, tls};
 
 /// All Gateways of ours, by name.
@@ -26,6 +27,8 @@ pub(crate) struct Frame {
 pub(crate) struct Parent {
     pub(crate) name: Arc<ObjectName>,
     pub(crate) rank: Rank,
+    /// Routes that ask for default Gateways attach to it.
+    pub(crate) is_default: bool,
     /// The Gateway's own listeners, then those of its ListenerSets.
     pub(crate) places: Vec<Place>,
     pub(crate) sets: Vec<Set>,
@@ -121,7 +124,8 @@ impl Frame {
         let object =
             |kind, name: &ObjectName| Fact::Object(ObjectRef::new(kind, &name.namespace, &name.name));
         let sets = parent.sets.iter().map(|set| object(Kind::ListenerSet, &set.name));
-        sets.chain([object(Kind::Gateway, gateway)]).collect()
+        let default = parent.is_default.then_some(Fact::Kind(Kind::Gateway, None));
+        sets.chain([object(Kind::Gateway, gateway)]).chain(default).collect()
     }
 }
 
@@ -138,6 +142,7 @@ impl Parent {
         });
         Self {
             rank: Rank::new(Arc::new(gateway.object()), gateway.metadata),
+            is_default: gateway.default_scope() == DefaultScope::All,
             places: places.collect(),
             sets: gateway.sets.iter().map(|it| Set { name: it.name.clone(), allowed: it.allowed }).collect(),
             client_certificate: gateway.client_certificate.clone().ok().flatten(),

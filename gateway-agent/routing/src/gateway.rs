@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use gateway_agent_api::gateway::GatewayDefaultScope;
 use gateway_agent_api::own::gateway_config::GatewayConfigSpec;
 use gateway_agent_api::{self as api, Kind, ObjectMeta, ObjectRef};
 use gateway_agent_tables::{FrontendKey, ObjectName};
@@ -12,6 +13,7 @@ use crate::listener::{Listener, Owner};
 use crate::listener_set::ListenerSet;
 use crate::listener_spec::ListenerSpec;
 use crate::precedence::Precedence;
+use crate::route::{DefaultScope, default_scope};
 use crate::status::Condition;
 use crate::tls::Fault;
 use crate::{Held, Outcome, Problem, Snapshot, held, infrastructure, settings};
@@ -142,6 +144,10 @@ impl<'a> Gateway<'a> {
         }
         let causes: Vec<_> = listener.held.iter().map(|(key, holder)| held::explain(key, holder)).collect();
         Some(Held { all: self.frontends_of(listener, snapshot).is_empty(), message: causes.join("; ") })
+    }
+
+    pub(crate) fn default_scope(&self) -> DefaultScope<'a> {
+        default_scope!(&self.spec.default_scope, GatewayDefaultScope)
     }
 
     pub(crate) fn object(&self) -> ObjectRef {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
 use crate::listener::Listener;
+use crate::route::DefaultScope;
 use crate::status::{self, Condition};
 use crate::{Outcome, Problem, Snapshot, infrastructure, overlap, tls};
 
@@ -94,6 +95,7 @@ impl<'a> Gateway<'a> {
         let accepted = self.accepted(snapshot);
         let programmed = self.overall_programmed(&accepted, snapshot);
         let mut conditions = vec![accepted, programmed, self.resolved_refs()];
+        conditions.extend(self.default_gateway());
         // The API: absent when it doesn't hold.
         if tls::is_insecure(self.spec) {
             conditions.push(Condition::yes(
@@ -104,6 +106,32 @@ impl<'a> Gateway<'a> {
             ));
         }
         conditions
+    }
+
+    /// Whether routes that ask for default Gateways attach to it. GEP-3793: absent where nobody asked for that.
+    fn default_gateway(&self) -> Option<Condition> {
+        const KIND: &str = "DefaultGateway";
+        match self.default_scope() {
+            DefaultScope::None => None,
+            DefaultScope::All => Some(Condition::yes(
+                KIND,
+                "DefaultGateway",
+                format!(
+                    "Gateway {} has default scope All: routes with useDefaultGateways All attach to it where its \
+                     listeners take them",
+                    self.name
+                ),
+            )),
+            DefaultScope::Unknown(scope) => Some(Condition::no(
+                KIND,
+                "UnsupportedValue",
+                format!(
+                    "Gateway {} has defaultScope {scope:?}, which is not supported, so that it is no default Gateway; \
+                     use All",
+                    self.name
+                ),
+            )),
+        }
     }
 
     pub(crate) fn accepted(&self, snapshot: &Snapshot) -> Condition {

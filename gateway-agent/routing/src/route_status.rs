@@ -39,8 +39,7 @@ pub(crate) fn verdict(
 }
 
 fn full(route: &Route<'_>, verdict: &Verdict) -> Problem {
-    let parent = &route.parents[verdict.parent];
-    let whole = format!("{} {}/{}", parent.kind, parent.namespace, parent.name);
+    let (_, whole) = verdict.parent(route);
     Problem {
         object: route.object.clone(),
         part: Some(format!("parent {whole}")),
@@ -62,8 +61,7 @@ struct Context<'a> {
 impl Context<'_> {
     fn parent_status(&self, verdict: &Verdict, problems: &mut Vec<Problem>) -> Value {
         let object = &self.route.object;
-        let parent = &self.route.parents[verdict.parent];
-        let whole = format!("{} {}/{}", parent.kind, parent.namespace, parent.name);
+        let (parent_ref, whole) = verdict.parent(self.route);
         let part = format!("parent {whole}");
         let mut conditions = Vec::new();
         let content = self.bound.content.as_ref().map(|(_, content)| content);
@@ -87,7 +85,7 @@ impl Context<'_> {
         problems.extend(status::problems(object, Some(&part), &conditions));
         conditions.extend(content.map(|content| content.refs.clone()));
         json!({
-            "parentRef": parent.verbatim,
+            "parentRef": parent_ref,
             "controllerName": CONTROLLER_NAME,
             "conditions": status::conditions(&conditions, self.route.metadata),
         })

@@ -107,14 +107,15 @@ fn gateway() -> impl Strategy<Value = Object> {
     let class = prop_oneof![9 => Just("gateway-agent"), 1 => Just("other")];
     let from = select(&["All", "All", "Same", "None"][..]);
     let parameters = prop::option::weighted(0.2, parameters());
-    let gateway = (metadata(), listeners, addresses, class, from, parameters);
-    gateway.prop_map(|(metadata, mut listeners, addresses, class, from, parameters)| {
+    let gateway = (metadata(), listeners, addresses, class, from, parameters, default_scope());
+    gateway.prop_map(|(metadata, mut listeners, addresses, class, from, parameters, scope)| {
         for (index, listener) in listeners.iter_mut().enumerate() {
             listener["name"] = NAMES[index].into();
         }
         let addresses: Vec<_> = addresses.into_iter().map(|value| json!({ "value": value })).collect();
         let spec = json!({
             "gatewayClassName": class,
+            "defaultScope": scope,
             "listeners": listeners,
             "addresses": addresses,
             "allowedListeners": { "namespaces": { "from": from } },
@@ -122,6 +123,10 @@ fn gateway() -> impl Strategy<Value = Object> {
         });
         object(document("Gateway", &metadata, &spec))
     })
+}
+
+fn default_scope() -> impl Strategy<Value = Option<&'static str>> + Clone {
+    prop_oneof![6 => Just(None), 2 => Just(Some("All")), 1 => Just(Some("None")), 1 => Just(Some("Odd"))]
 }
 
 /// A parametersRef that mostly leads to a GatewayConfig, without namespace.
@@ -255,11 +260,11 @@ fn route() -> impl Strategy<Value = Object> {
         1 => Just("GRPCRoute"),
     ];
     let hosts = prop::collection::vec(select(&HOSTS), 0..3);
-    (kind, metadata(), prop::collection::vec(parent, 1..3), rules, hosts).prop_map(
-        |(kind, metadata, parents, rules, hosts)| {
+    (kind, metadata(), prop::collection::vec(parent, 1..3), rules, hosts, default_scope()).prop_map(
+        |(kind, metadata, parents, rules, hosts, scope)| {
             let rules: Vec<_> =
                 rules.into_iter().map(|backends| json!({ "backendRefs": backends })).collect();
-            let mut spec = json!({ "parentRefs": parents, "rules": rules });
+            let mut spec = json!({ "parentRefs": parents, "rules": rules, "useDefaultGateways": scope });
             if !matches!(kind, "TCPRoute" | "UDPRoute") {
                 spec["hostnames"] = hosts.into();
             }
@@ -520,7 +525,8 @@ fn rivals() -> impl Strategy<Value = Vec<Object>> {
     })
 }
 
-/// The same object in another namespace; references keep to it, and the Gateway takes an address of its own.
+/// The same object in another namespace; references keep to it, and the Gateway takes an address of its own. Nothing is left
+/// to default Gateways, which may be any.
 fn moved(object: &Object, prefix: &str, address: &str) -> Object {
     fn rename(value: &mut Value, prefix: &str) {
         match value {
@@ -544,6 +550,7 @@ fn moved(object: &Object, prefix: &str, address: &str) -> Object {
             json["metadata"]["name"] =
                 format!("{prefix}-{}", json["metadata"]["name"].as_str().expect("a name")).into();
         }
+        kind if kind.name().ends_with("Route") => json["spec"]["useDefaultGateways"] = Value::Null,
         _ => {}
     }
     self::object(json)

@@ -17,12 +17,13 @@ pub enum Merged {
     },
 }
 
-/// Condition types of the Gateway API that we write, so that one which no longer holds goes away. All others belong to
+/// Condition types of the Gateway API and its GEPs that we write, so that one which no longer holds goes away. All others belong to
 /// somebody else.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "Accepted",
     "AddressesAssigned",
     "Conflicted",
+    "DefaultGateway",
     "InsecureFrontendValidationMode",
     "OverlappingTLSConfig",
     "PartiallyInvalid",
