@@ -128,7 +128,7 @@ const CLIENT: [IpAddr; 2] = [
 impl Trace {
     pub fn of(tables: &HttpTables, question: &Question) -> Result<Self, QuestionError> {
         let request = Request::parse(question)?;
-        let routing = Routing::default().update(tables, u32::MAX);
+        let routing = Routing::default().replace(tables, u32::MAX);
         let mut ways: Vec<Way> = Vec::new();
         for (frontend, listeners) in groups(tables, &request, question.address) {
             ways.push(Way::of(tables, &routing, &request, &frontend, listeners));
@@ -282,7 +282,7 @@ impl<'t> Met<'t> {
         let considered = considered.map(|listener| explain(listener, tables, &matched)).unwrap_or_default();
         Some(Self {
             host: host.as_str().to_owned(),
-            listener: listener.map(|listener| &listener.name),
+            listener: listener.map(|listener| &*listener.name),
             rule,
             considered,
         })

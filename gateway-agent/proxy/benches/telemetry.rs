@@ -59,7 +59,7 @@ fn request(requests: u32, access_log: Option<NonZeroU32>) -> f64 {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     runtime.expect("a runtime").block_on(async {
         let server = Server::with_log(Settings::default(), Box::new(io::sink()));
-        server.update(&tables(access_log));
+        server.replace(&tables(access_log));
         let worker: Rc<Worker<Origin>> = Worker::start(server, Origin);
         let (mut client, proxied) = duplex(PIPE);
         spawn_local(worker.connection(Piped(proxied), address(), address()));

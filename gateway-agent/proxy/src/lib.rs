@@ -34,6 +34,7 @@ mod settings;
 mod socket;
 mod stream;
 pub mod telemetry;
+mod told;
 pub mod trace;
 mod upstream;
 mod worker;

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_agent_tables::http::HttpTables;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
@@ -23,6 +22,7 @@ use crate::link::{self, LinkError, Listener, Order, Receiver, Report, Sender};
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::socket::Tcp;
+use crate::told::Told;
 use crate::worker as http;
 
 /// Where the agent is.
@@ -165,19 +165,24 @@ impl Proxy {
     async fn obey(&mut self, sender: &mut Sender, receiver: &mut Receiver) -> Result<End, LinkError> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         sender.send(&Report::Hello { version, workers: self.workers.len() }, &[]).await?;
-        let mut tables = HttpTables::default();
+        let mut told = Told::default();
         loop {
             let order = tokio::select! {
                 order = receiver.next() => order?,
+                () = told.due() => {
+                    told.compile(&self.shared.server);
+                    continue;
+                }
                 () = self.stopped() => return Ok(End::Stop),
             };
             match order {
                 None => return Ok(End::Lost),
-                Some(Order::Http(update)) => {
-                    update.apply(&mut tables);
-                    self.shared.server.update(&tables);
+                Some(Order::Http(update)) => told.hear(*update),
+                Some(Order::Listeners(listeners)) => {
+                    // Those that serve them come before them.
+                    told.compile(&self.shared.server);
+                    self.know(&listeners);
                 }
-                Some(Order::Listeners(listeners)) => self.know(&listeners),
                 Some(Order::Accept { sockets }) => {
                     let sockets = receiver.take_descriptors(sockets)?;
                     self.accept(sockets.into_iter().map(BlockingListener::from).collect());
@@ -187,6 +192,7 @@ impl Proxy {
                     self.shared.retired.send_replace(self.sets.saturating_sub(1));
                 }
                 Some(Order::Figures) => {
+                    self.shared.server.compare(told.tables());
                     let figures = self.shared.server.figures();
                     sender.send(&Report::Figures(figures), &[]).await?;
                 }

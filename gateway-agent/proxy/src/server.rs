@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use gateway_agent_tables::HttpDelta;
 use gateway_agent_tables::http::HttpTables;
 
 use crate::counters::Counters;
@@ -41,11 +42,26 @@ impl Server {
         })
     }
 
-    /// Forwards requests by these tables from now on; those in flight keep their rules. Call it from one thread.
-    pub fn update(&self, tables: &HttpTables) {
-        // One Gateway's clients leave room for those of others.
-        let next = self.routing.load().update(tables, self.settings.connections / 2);
+    /// Forwards requests by these tables from now on, and by none of those before; requests in flight keep their rules.
+    /// Call this and [`Server::update`] from one thread.
+    pub fn replace(&self, tables: &HttpTables) {
+        let next = self.routing.load().replace(tables, self.most_connections());
         self.routing.store(Arc::new(next));
+    }
+
+    /// Forwards requests by these tables from now on, which differ from those before in what the delta names.
+    pub(crate) fn update(&self, tables: &HttpTables, delta: &HttpDelta) {
+        let next = self.routing.load().update(tables, delta, self.most_connections());
+        self.routing.store(Arc::new(next));
+    }
+
+    /// One Gateway's clients leave room for those of others.
+    fn most_connections(&self) -> u32 {
+        self.settings.connections / 2
+    }
+
+    /// What was counted for things that these tables don't have is kept for a while only.
+    pub(crate) fn compare(&self, tables: &HttpTables) {
         self.registry.compare(tables, Instant::now());
     }
 

@@ -57,6 +57,17 @@ impl HttpDelta {
         }
     }
 
+    /// Adds what another one names.
+    pub fn extend(&mut self, other: Self) {
+        let Self { frontends, listeners, hosts, http_routes, grpc_routes, services } = other;
+        self.frontends.extend(frontends);
+        self.listeners.extend(listeners);
+        self.hosts.extend(hosts);
+        self.http_routes.extend(http_routes);
+        self.grpc_routes.extend(grpc_routes);
+        self.services.extend(services);
+    }
+
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -82,6 +82,13 @@ pub struct HttpFrontend {
     pub listeners: BTreeMap<HostPattern, ListenerName>,
 }
 
+impl HttpFrontend {
+    /// Whether any of these is one of its listeners.
+    pub fn is_of(&self, listeners: &BTreeSet<ListenerName>) -> bool {
+        self.listeners.values().any(|name| listeners.contains(name))
+    }
+}
+
 /// A listener of protocol HTTP or HTTPS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpListener {

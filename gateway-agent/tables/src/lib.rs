@@ -7,6 +7,7 @@ mod delta;
 mod host;
 pub mod http;
 mod l4;
+pub mod persistent;
 mod steered;
 mod tls;
 

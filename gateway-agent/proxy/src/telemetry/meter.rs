@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use gateway_agent_tables::ListenerName;
 use gateway_agent_tables::http::{HttpAction, HttpRule, HttpTelemetry, ListenerMatcher};
 use hashbrown::HashMap;
 
@@ -113,6 +114,7 @@ impl Matched<'_> {
             };
             Target::Rule(rule.name.clone(), backend.map(|backend| backend.name.clone()))
         });
-        Subject { listener: self.listener.map(|listener| listener.name.clone()), target, protocol }
+        let listener = self.listener.map(|listener| ListenerName::clone(&listener.name));
+        Subject { listener, target, protocol }
     }
 }

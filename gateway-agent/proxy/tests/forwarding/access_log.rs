@@ -52,7 +52,7 @@ impl Logged {
 
     fn update(&self, one_in: Option<u32>, mut tables: HttpTables) {
         set_log(&mut tables, one_in);
-        self.proxy.server.update(&tables);
+        self.proxy.server.replace(&tables);
     }
 }
 
@@ -231,7 +231,7 @@ fn nobody_waits_for_the_log_and_what_is_lost_is_counted() {
             let refused = rule(HttpAction::Refuse(HttpRefusal::NoBackend));
             let mut tables = tables(proxy.address, vec![("/", refused)], &[]);
             set_log(&mut tables, Some(1));
-            proxy.server.update(&tables);
+            proxy.server.replace(&tables);
             let mut client = proxy.connect().await;
             let request = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(6_000));
             for _ in 0..requests {

@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(2);
 async fn proxy(origin: &Origin) -> Proxy {
     let proxy = Proxy::start(Settings { idle_grace: GRACE, ..Settings::default() }).await;
     let rule = rule(split(vec![backend("web", 1, vec![])]));
-    proxy.server.update(&tables(proxy.address, vec![("/", rule)], &[("web", &[origin.address])]));
+    proxy.server.replace(&tables(proxy.address, vec![("/", rule)], &[("web", &[origin.address])]));
     proxy
 }
 

@@ -253,7 +253,7 @@ fn grpc_streams_both_ways() {
 fn grpc_learns_of_failures_in_its_own_words() {
     run(async {
         let proxy = Proxy::start(Settings::default()).await;
-        proxy.server.update(&grpc_tables(proxy.address));
+        proxy.server.replace(&grpc_tables(proxy.address));
         let mut client = client(&proxy).await;
         for (path, status) in [("/shop.Cart/Add", "14"), ("/shop.Cart/Remove", "12"), ("/other", "12")] {
             let mut call = request(Method::POST, path, full("message"));

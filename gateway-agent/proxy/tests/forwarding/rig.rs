@@ -135,7 +135,7 @@ impl Proxy {
         let rule = rule(split(vec![backend("web", 1, vec![])]));
         let mut tables = tables(proxy.address, vec![("/", rule)], &[("web", endpoints)]);
         tables.listeners.values_mut().for_each(|listener| listener.settings = settings);
-        proxy.server.update(&tables);
+        proxy.server.replace(&tables);
         proxy
     }
 
@@ -152,7 +152,7 @@ impl Proxy {
     /// One with one rule for every request, whose backend `web` has these endpoints.
     pub(crate) async fn with(rule: HttpRule, endpoints: &[SocketAddr]) -> Self {
         let proxy = Self::start(Settings::default()).await;
-        proxy.server.update(&tables(proxy.address, vec![("/", rule)], &[("web", endpoints)]));
+        proxy.server.replace(&tables(proxy.address, vec![("/", rule)], &[("web", endpoints)]));
         proxy
     }
 

@@ -27,7 +27,7 @@ fn what_has_no_backend_is_answered_as_the_api_says() {
             ("/empty", rule(split(vec![backend("empty", 1, vec![])]))),
             ("/weightless", rule(split(vec![backend("empty", 0, vec![])]))),
         ];
-        proxy.server.update(&tables(proxy.address, rules, &[("empty", &[])]));
+        proxy.server.replace(&tables(proxy.address, rules, &[("empty", &[])]));
         let mut client = proxy.connect().await;
         for (path, status) in [("/", 404), ("/invalid", 500), ("/empty", 503), ("/weightless", 500)] {
             client.send(&get(path)).await;
@@ -57,7 +57,7 @@ fn redirects_name_the_new_url() {
         };
         let proxy = Proxy::start(Settings::default()).await;
         let rules = vec![("/old", rule(HttpAction::Redirect(redirect)))];
-        proxy.server.update(&tables(proxy.address, rules, &[]));
+        proxy.server.replace(&tables(proxy.address, rules, &[]));
         let response = proxy.ask("GET /old/x?y=z HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert_eq!((response.status, &*response.body), (308, ""));
         assert!(response.head.contains("Location: https://b.example/new/x?y=z\r\n"), "{}", response.head);
@@ -80,7 +80,7 @@ fn weights_share_requests_and_backends_have_filters() {
             backend("none", 0, vec![]),
         ];
         let services: [(&str, &[_]); 2] = [("one", &[one.address]), ("two", &[two.address])];
-        proxy.server.update(&tables(proxy.address, vec![("/", rule(split(backends)))], &services));
+        proxy.server.replace(&tables(proxy.address, vec![("/", rule(split(backends)))], &services));
         let mut client = proxy.connect().await;
         for _ in 0..400 {
             client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -166,7 +166,7 @@ fn mirrors_get_copies_and_their_answers_go_nowhere() {
                 vec![mirror("one", Fraction::ALL), mirror("two", Fraction::ALL), mirror("web", never)];
             let services: [(&str, &[_]); 3] =
                 [("web", &[origin.address]), ("one", &[copies[0].address]), ("two", &[copies[1].address])];
-            proxy.server.update(&tables(proxy.address, vec![("/", rule)], &services));
+            proxy.server.replace(&tables(proxy.address, vec![("/", rule)], &services));
             let response = proxy.ask(&format!("POST /a HTTP/1.1\r\nHost: a\r\n{lines}\r\n{body}")).await;
             assert_eq!((response.status, &*response.body), (200, "ok"));
             for copy in &copies {
@@ -191,7 +191,7 @@ fn new_tables_hold_for_the_next_request() {
         client.send(get).await;
         assert_eq!(client.response().await.body, "1");
         let rules = vec![("/", rule(split(vec![backend("web", 1, vec![])])))];
-        proxy.server.update(&tables(proxy.address, rules, &[("web", &[two.address])]));
+        proxy.server.replace(&tables(proxy.address, rules, &[("web", &[two.address])]));
         client.send(get).await;
         assert_eq!(client.response().await.body, "2");
     });

@@ -105,7 +105,7 @@ fn a_header_keeps_its_endpoint_and_a_permanent_cookie_its_time() {
         }
         let lifetime = CookieLifetime::Permanent(Duration::from_hours(1));
         let permanent = persistent(cookie(lifetime), &[("web", 1)]);
-        proxy.server.update(&serving(&proxy, &permanent, &[("web", &addresses(&origins))]));
+        proxy.server.replace(&serving(&proxy, &permanent, &[("web", &addresses(&origins))]));
         let cookie = field(&ask(&proxy, "").await, "set-cookie").expect("a cookie");
         assert!(cookie.contains("; Path=/; Max-Age=3600; "), "{cookie}");
     });
@@ -120,9 +120,9 @@ fn a_session_stays_with_its_backend_when_weights_change() {
         let services: [(&str, &[SocketAddr]); 2] = [("old", &old), ("new", &new)];
         let proxy = Proxy::start(gateway_agent_proxy::Settings::default()).await;
         let weights = |old, new| persistent(cookie(CookieLifetime::Session), &[("old", old), ("new", new)]);
-        proxy.server.update(&serving(&proxy, &weights(1, 0), &services));
+        proxy.server.replace(&serving(&proxy, &weights(1, 0), &services));
         let first = ask(&proxy, "").await;
-        proxy.server.update(&serving(&proxy, &weights(0, 1), &services));
+        proxy.server.replace(&serving(&proxy, &weights(0, 1), &services));
         assert_eq!(ask(&proxy, &returned(&first)).await.body, "0");
         assert_eq!(ask(&proxy, "").await.body, "1");
     });
@@ -138,11 +138,11 @@ fn a_draining_endpoint_keeps_its_sessions_and_one_that_is_gone_loses_them() {
         let mut drained = serving(&proxy, &rule, &[("web", &[origins[1].address])]);
         let endpoints = drained.services.get_mut(&service("web")).expect("a Service");
         endpoints.draining.insert(Endpoint { address: origins[0].address, node: None });
-        proxy.server.update(&drained);
+        proxy.server.replace(&drained);
         assert_eq!(ask(&proxy, &returned(&first)).await.body, "0");
         assert_eq!(ask(&proxy, "").await.body, "1", "no new sessions");
 
-        proxy.server.update(&serving(&proxy, &rule, &[("web", &[origins[1].address])]));
+        proxy.server.replace(&serving(&proxy, &rule, &[("web", &[origins[1].address])]));
         let moved = ask(&proxy, &returned(&first)).await;
         assert_eq!(moved.body, "1");
         let again = ask(&proxy, &returned(&moved)).await;

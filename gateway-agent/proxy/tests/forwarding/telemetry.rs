@@ -72,7 +72,7 @@ fn what_the_proxy_answers_itself_counts_for_the_rule_and_backend_it_met() {
         let mut tables =
             tables(proxy.address, vec![("/refused", refused), ("/empty", empty)], &[("empty", &[])]);
         number_rules(&mut tables);
-        proxy.server.update(&tables);
+        proxy.server.replace(&tables);
         for (path, status) in [("/refused", 500), ("/empty", 503), ("/none", 404)] {
             let response = proxy.ask(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
             assert_eq!(response.status, status, "{path}");
@@ -137,7 +137,7 @@ fn retries_and_failovers_count() {
         assert_eq!((requests.codes, requests.retries), (only(Class::ServerError, 1), 0));
 
         let origin = Origin::start(vec![Act::text("ok")]).await;
-        proxy.server.update(&tables(
+        proxy.server.replace(&tables(
             proxy.address,
             vec![("/", rule(split(vec![backend("web", 1, vec![])])))],
             &[("web", &[gone, origin.address])],

@@ -15,13 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-
 use super::{
-    GrpcMatch, HostRoutes, HttpFrontend, HttpListener, HttpMatch, HttpRoute, HttpRule, HttpSettings,
-    HttpTables, HttpTelemetry, Scheme,
+    GrpcMatch, HostRoutes, HttpListener, HttpMatch, HttpRoute, HttpRule, HttpSettings, HttpTables,
+    HttpTelemetry, Scheme,
 };
-use crate::{FrontendKey, ListenerName, ObjectName};
+use crate::persistent::PersistentMap;
+use crate::{FrontendKey, HostPattern, HttpDelta, ListenerName, ObjectName};
 
 use candidate::{Candidate, Matched};
 use grpc::Services;
@@ -34,14 +33,21 @@ pub use head::{RequestFields, RequestHead, RequestHost};
 /// [`HttpTables`], compiled for matching. Immutable: [`HttpMatcher::update`] makes the next one.
 #[derive(Clone, Debug, Default)]
 pub struct HttpMatcher {
-    frontends: HashMap<FrontendKey, HostMap<Arc<ListenerMatcher>>>,
-    listeners: BTreeMap<ListenerName, Arc<ListenerMatcher>>,
+    frontends: PersistentMap<FrontendKey, HostMap<Arc<ListenerName>>>,
+    listeners: PersistentMap<Arc<ListenerName>, Arc<ListenerMatcher>>,
+    /// What is compiled anew when a route changes.
+    http_places: Places,
+    grpc_places: Places,
 }
+
+/// The listeners' host names that each route is on.
+type Places = PersistentMap<ObjectName, Vec<Place>>;
+type Place = (Arc<ListenerName>, HostPattern);
 
 /// The routes of one listener.
 #[derive(Clone, Debug)]
 pub struct ListenerMatcher {
-    pub name: ListenerName,
+    pub name: Arc<ListenerName>,
     /// Of its clients' URLs.
     pub scheme: Scheme,
     /// As the Gateway has it.
@@ -56,7 +62,8 @@ pub struct ListenerMatcher {
 /// The routes of one host name, and the index of their matches.
 #[derive(Debug)]
 struct Host<M, Index> {
-    routes: Vec<Arc<HttpRoute<M>>>,
+    /// In the order of their names.
+    routes: Vec<(ObjectName, Arc<HttpRoute<M>>)>,
     index: Index,
 }
 
@@ -68,67 +75,122 @@ trait MatchIndex<M> {
 
 impl HttpMatcher {
     pub fn new(tables: &HttpTables) -> Self {
-        Self::default().update(tables)
+        Self::default().update(tables, &HttpDelta::all(tables))
     }
 
-    /// Compiles these tables; host names whose routes are the same ones as before are taken over.
+    /// Compiles what this delta names of these tables; all else is taken over.
     #[must_use]
-    pub fn update(&self, tables: &HttpTables) -> Self {
-        let listeners: BTreeMap<_, _> = tables
-            .listeners
-            .iter()
-            .map(|(name, listener)| {
-                let previous = self.listeners.get(name).map(Arc::as_ref);
-                (name.clone(), Arc::new(ListenerMatcher::compile(name, listener, tables, previous)))
-            })
-            .collect();
-        let frontends = tables.frontends.iter().map(|(key, HttpFrontend { listeners: names })| {
-            let of_frontend = names
-                .iter()
-                .filter_map(|(host, name)| Some((host.clone(), Arc::clone(listeners.get(name)?))));
-            (*key, of_frontend.collect())
-        });
-        Self { frontends: frontends.collect(), listeners }
+    pub fn update(&self, tables: &HttpTables, delta: &HttpDelta) -> Self {
+        let mut next = self.clone();
+        for key in &delta.frontends {
+            let listeners = tables.frontends.get(key).map(|frontend| &frontend.listeners);
+            let named = |(host, name): (&HostPattern, &ListenerName)| (host.clone(), Arc::new(name.clone()));
+            next.frontends.put(*key, listeners.map(|listeners| listeners.iter().map(named).collect()));
+        }
+        for (name, hosts) in self.stale(tables, delta) {
+            next.compile(&name, hosts, tables);
+        }
+        next
+    }
+
+    /// All that it was compiled from.
+    pub fn keys(&self) -> HttpDelta {
+        HttpDelta {
+            frontends: self.frontends.iter().map(|(key, _)| *key).collect(),
+            listeners: self.listeners.iter().map(|(name, _)| ListenerName::clone(name)).collect(),
+            http_routes: self.http_places.iter().map(|(route, _)| route.clone()).collect(),
+            grpc_routes: self.grpc_places.iter().map(|(route, _)| route.clone()).collect(),
+            ..HttpDelta::default()
+        }
+    }
+
+    /// The host names that have to be compiled again, by listener.
+    fn stale(
+        &self,
+        tables: &HttpTables,
+        delta: &HttpDelta,
+    ) -> BTreeMap<Arc<ListenerName>, BTreeSet<HostPattern>> {
+        let mut stale: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for name in &delta.listeners {
+            let hosts = stale.entry(Arc::new(name.clone())).or_default();
+            hosts.extend(self.listeners.get(name).into_iter().flat_map(|known| known.hosts()));
+            hosts.extend(tables.listeners.get(name).into_iter().flat_map(|it| it.hosts.keys().cloned()));
+        }
+        for (name, host) in &delta.hosts {
+            stale.entry(Arc::new(name.clone())).or_default().insert(host.clone());
+        }
+        let http = delta.http_routes.iter().filter_map(|route| self.http_places.get(route));
+        let grpc = delta.grpc_routes.iter().filter_map(|route| self.grpc_places.get(route));
+        for (name, host) in http.chain(grpc).flatten() {
+            stale.entry(Arc::clone(name)).or_default().insert(host.clone());
+        }
+        stale
+    }
+
+    /// Compiles a listener's routes of these host names.
+    fn compile(&mut self, name: &Arc<ListenerName>, hosts: BTreeSet<HostPattern>, tables: &HttpTables) {
+        let listener = tables.listeners.get(&**name);
+        let known = self.listeners.get(name).map(|known| ListenerMatcher::clone(known));
+        // Without either there is nothing to be done.
+        let empty = || listener.map(|listener| ListenerMatcher::empty(Arc::clone(name), listener));
+        let Some(mut matcher) = known.or_else(empty) else { return };
+        let none = HostRoutes::default();
+        for host in hosts {
+            let HostRoutes { http, grpc } = listener.and_then(|it| it.hosts.get(&host)).unwrap_or(&none);
+            let place = (Arc::clone(&matcher.name), host);
+            recompile(&mut matcher.http, &place, http, &tables.http_routes, &mut self.http_places);
+            recompile(&mut matcher.grpc, &place, grpc, &tables.grpc_routes, &mut self.grpc_places);
+        }
+        let matcher = listener.map(|listener| Arc::new(matcher.with_terms(listener)));
+        self.listeners.put(Arc::clone(name), matcher);
     }
 
     /// The listener that requests for this host belong to, on a connection to this frontend. Where a connection was
     /// made for another listener's name (by SNI), the request is misdirected (RFC 9110, 15.5.20).
     pub fn listener(&self, frontend: &FrontendKey, host: &RequestHost<'_>) -> Option<&Arc<ListenerMatcher>> {
-        self.frontends.get(frontend)?.matching(host.as_str()).next()
+        let mut names = self.frontends.get(frontend)?.matching(host.as_str());
+        names.find_map(|name| self.listeners.get(name))
     }
 }
 
+/// Compiles what a listener has for one host name, and notes which routes are there.
+fn recompile<M: Matched, Index: MatchIndex<M>>(
+    hosts: &mut HostMap<Arc<Host<M, Index>>>,
+    place: &Place,
+    names: &BTreeSet<ObjectName>,
+    all: &BTreeMap<ObjectName, Arc<HttpRoute<M>>>,
+    places: &mut Places,
+) {
+    let previous = hosts.get(&place.1);
+    let next = Host::compile(names, all, previous);
+    let known = previous.map(|previous| previous.routes.as_slice()).unwrap_or_default();
+    for (name, _) in known.iter().filter(|(name, _)| !next.has(name)) {
+        let mut left = places.get(name).cloned().unwrap_or_default();
+        left.retain(|other| other != place);
+        places.put(name.clone(), (!left.is_empty()).then_some(left));
+    }
+    for (name, _) in next.routes.iter().filter(|(name, _)| !previous.is_some_and(|known| known.has(name))) {
+        let mut more = places.get(name).cloned().unwrap_or_default();
+        more.push(place.clone());
+        places.insert(name.clone(), more);
+    }
+    hosts.put(place.1.clone(), (!next.routes.is_empty()).then_some(next));
+}
+
 impl ListenerMatcher {
-    fn compile(
-        name: &ListenerName,
-        listener: &HttpListener,
-        tables: &HttpTables,
-        previous: Option<&Self>,
-    ) -> Self {
-        let hosts = |of: fn(&HostRoutes) -> &BTreeSet<ObjectName>| {
-            listener
-                .hosts
-                .iter()
-                .map(move |(host, routes)| (host, of(routes)))
-                .filter(|(_, routes)| !routes.is_empty())
-        };
-        let http = hosts(|routes| &routes.http).map(|(host, routes)| {
-            let previous = previous.and_then(|previous| previous.http.get(host));
-            (host.clone(), Host::compile(routes, &tables.http_routes, previous))
-        });
-        let grpc = hosts(|routes| &routes.grpc).map(|(host, routes)| {
-            let previous = previous.and_then(|previous| previous.grpc.get(host));
-            (host.clone(), Host::compile(routes, &tables.grpc_routes, previous))
-        });
-        Self {
-            name: name.clone(),
-            scheme: listener.scheme,
-            port: listener.port,
-            settings: listener.settings,
-            telemetry: listener.telemetry,
-            http: http.collect(),
-            grpc: grpc.collect(),
-        }
+    fn empty(name: Arc<ListenerName>, listener: &HttpListener) -> Self {
+        let HttpListener { scheme, port, settings, telemetry, hosts: _ } = *listener;
+        let (http, grpc) = Default::default();
+        Self { name, scheme, port, settings, telemetry, http, grpc }
+    }
+
+    /// The same routes, and all else as this listener has it.
+    fn with_terms(self, listener: &HttpListener) -> Self {
+        Self { http: self.http, grpc: self.grpc, ..Self::empty(self.name, listener) }
+    }
+
+    fn hosts(&self) -> impl Iterator<Item = HostPattern> {
+        self.http.patterns().chain(self.grpc.patterns())
     }
 
     /// The rule that gets a request for one of the listener's hosts; None: no route has it, which is a 404, or
@@ -152,7 +214,7 @@ impl<M: Matched, Index: MatchIndex<M>> Host<M, Index> {
         let routes = || names.iter().filter_map(|name| all.get_key_value(name));
         if let Some(previous) = previous
             && previous.routes.len() == routes().count()
-            && previous.routes.iter().zip(routes()).all(|(one, (_, other))| Arc::ptr_eq(one, other))
+            && previous.routes.iter().zip(routes()).all(|((_, one), (_, other))| Arc::ptr_eq(one, other))
         {
             return Arc::clone(previous);
         }
@@ -160,6 +222,11 @@ impl<M: Matched, Index: MatchIndex<M>> Host<M, Index> {
         candidates.sort_by(|(one, ..), (other, ..)| one.cmp(other));
         let candidates = candidates.into_iter().map(|(_, matched, candidate)| (matched, candidate));
         let index = Index::of(candidates.collect());
-        Arc::new(Self { routes: routes().map(|(_, route)| Arc::clone(route)).collect(), index })
+        let routes = routes().map(|(name, route)| (name.clone(), Arc::clone(route)));
+        Arc::new(Self { routes: routes.collect(), index })
+    }
+
+    fn has(&self, route: &ObjectName) -> bool {
+        self.routes.binary_search_by(|(name, _)| name.cmp(route)).is_ok()
     }
 }

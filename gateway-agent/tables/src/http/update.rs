@@ -60,6 +60,21 @@ impl HttpUpdate {
         self.services.extend(later.services);
     }
 
+    /// What it is about.
+    pub fn delta(&self) -> HttpDelta {
+        let of_listener = |(name, hosts): (&ListenerName, &Values<HostPattern, HostRoutes>)| -> Vec<_> {
+            hosts.keys().map(|host| (name.clone(), host.clone())).collect()
+        };
+        HttpDelta {
+            frontends: self.frontends.keys().copied().collect(),
+            listeners: self.listeners.keys().cloned().collect(),
+            hosts: self.hosts.iter().flat_map(of_listener).collect(),
+            http_routes: self.http_routes.keys().cloned().collect(),
+            grpc_routes: self.grpc_routes.keys().cloned().collect(),
+            services: self.services.keys().cloned().collect(),
+        }
+    }
+
     pub fn apply(self, tables: &mut HttpTables) {
         put(self.frontends, &mut tables.frontends);
         put(self.listeners, &mut tables.listeners);

@@ -1,25 +1,40 @@
 //! Values by host name.
 
-use hashbrown::HashMap;
-
 use crate::HostPattern;
+use crate::persistent::PersistentMap;
 
 /// Values of host names, found by what they match.
 #[derive(Clone, Debug)]
 pub(super) struct HostMap<T> {
-    exact: HashMap<Box<str>, T>,
+    exact: PersistentMap<Box<str>, T>,
     /// By what follows `*.`.
-    below: HashMap<Box<str>, T>,
+    below: PersistentMap<Box<str>, T>,
     any: Option<T>,
 }
 
-impl<T> HostMap<T> {
+impl<T: Clone> HostMap<T> {
     pub(super) fn get(&self, pattern: &HostPattern) -> Option<&T> {
         match pattern {
             HostPattern::Exact(name) => self.exact.get(name),
             HostPattern::Below(suffix) => self.below.get(suffix),
             HostPattern::Any => self.any.as_ref(),
         }
+    }
+
+    /// None: the name has no value any more.
+    pub(super) fn put(&mut self, pattern: HostPattern, value: Option<T>) {
+        match pattern {
+            HostPattern::Exact(name) => self.exact.put(name, value),
+            HostPattern::Below(suffix) => self.below.put(suffix, value),
+            HostPattern::Any => self.any = value,
+        }
+    }
+
+    /// All names that have a value.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = HostPattern> {
+        let exact = self.exact.iter().map(|(name, _)| HostPattern::Exact(name.clone()));
+        let below = self.below.iter().map(|(suffix, _)| HostPattern::Below(suffix.clone()));
+        exact.chain(below).chain(self.any.as_ref().map(|_| HostPattern::Any))
     }
 
     /// The values of all names that match this host, the most specific one first. A host has at most 127 labels, as
@@ -32,15 +47,17 @@ impl<T> HostMap<T> {
     }
 }
 
-impl<T> FromIterator<(HostPattern, T)> for HostMap<T> {
+impl<T> Default for HostMap<T> {
+    fn default() -> Self {
+        Self { exact: PersistentMap::default(), below: PersistentMap::default(), any: None }
+    }
+}
+
+impl<T: Clone> FromIterator<(HostPattern, T)> for HostMap<T> {
     fn from_iter<I: IntoIterator<Item = (HostPattern, T)>>(values: I) -> Self {
-        let mut map = Self { exact: HashMap::new(), below: HashMap::new(), any: None };
+        let mut map = Self::default();
         for (pattern, value) in values {
-            match pattern {
-                HostPattern::Exact(name) => drop(map.exact.insert(name, value)),
-                HostPattern::Below(suffix) => drop(map.below.insert(suffix, value)),
-                HostPattern::Any => map.any = Some(value),
-            }
+            map.put(pattern, Some(value));
         }
         map
     }
