@@ -340,6 +340,7 @@ impl Agent {
         if let Some(kernel) = &mut self.kernel {
             let excluded = Excluded::of(&routing::node_settings(self.compiler.snapshot()));
             self.hooks.reconcile(kernel, excluded.left(&self.found.attachable));
+            self.drain_former();
         }
     }
 

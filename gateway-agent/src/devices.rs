@@ -3,6 +3,7 @@
 //! Events of the kernel only say that a look is due; each look lists all links and addresses and compares.
 
 mod excluded;
+mod network;
 mod select;
 
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ use tokio::time::timeout_at;
 use crate::burst::Burst;
 
 pub use excluded::Excluded;
+pub use network::Network;
 pub use select::Attachable;
 
 /// A netlink connection of this network namespace.
@@ -41,6 +43,7 @@ pub struct Found {
     pub attachable: Vec<Attachable>,
     /// Every address of the node that clients could be sent to.
     pub addresses: Vec<IpAddr>,
+    pub network: Network,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +113,7 @@ impl Devices {
         Ok(Found {
             attachable: select::attachable(&links, &addresses, patterns),
             addresses: select::node_addresses(&addresses),
+            network: Network::of(&links, &addresses),
         })
     }
 }

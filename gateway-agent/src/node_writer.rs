@@ -147,7 +147,7 @@ async fn write(nodes: &Api<GatewayNode>, node: &str, status: &GatewayNodeStatus)
 /// What is not said any more goes away.
 fn patch(status: &GatewayNodeStatus) -> Value {
     let mut fields = json!({
-        "conditions": null, "version": null, "kernel": null, "cni": null, "addresses": null, "applied": null,
+        "conditions": null, "version": null, "kernel": null, "cni": null, "delivery": null, "addresses": null, "applied": null,
         "hooks": null, "problems": null, "settings": null, "lastHeartbeatTime": null,
     });
     if let (Some(all), Ok(Value::Object(said))) = (fields.as_object_mut(), serde_json::to_value(status)) {

@@ -14,7 +14,7 @@ use gateway_common::maps::{self, device_flags};
 use thiserror::Error;
 
 use crate::address::mapped;
-use crate::sys;
+use crate::{former, sys};
 
 /// A network device whose arriving packets the programs see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,9 +173,13 @@ fn replace(pin: &Path, program: &mut SchedClassifier, ifindex: u32) -> Result<bo
 fn create(pin: &Path, program: &mut SchedClassifier, ifindex: u32, name: &str) -> Result<(), AttachError> {
     check_tcx(name)?;
     let error = |cause| AttachError::Program { name: name.to_owned(), cause };
-    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-    let id = program.attach_with_options(name, TcAttachType::Ingress, order).map_err(error)?;
     let path = link_path(pin, ifindex);
+    // An order names a link's descriptor, which has to stay open until then.
+    let former = former::link(pin, ifindex)?;
+    let order = former.as_ref().map_or_else(|| Ok(LinkOrder::first()), LinkOrder::after_link);
+    let order = order.map_err(|cause| AttachError::Link { path: path.clone(), cause })?;
+    let order = TcAttachOptions::TcxOrder(order);
+    let id = program.attach_with_options(name, TcAttachType::Ingress, order).map_err(error)?;
     let link = FdLink::try_from(program.take_link(id).map_err(error)?);
     let link = link.map_err(|cause| AttachError::Link { path: path.clone(), cause })?;
     link.pin(&path).map_err(|cause| AttachError::Pin { path, cause })?;

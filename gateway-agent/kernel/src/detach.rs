@@ -11,7 +11,7 @@ use crate::attach::{self, AttachError, links_folder};
 use crate::load::{generations, lock, stages_path};
 use crate::steer::{self, Process};
 use crate::store::{Access, MAPS, Store, maps_folder};
-use crate::{OpenError, sys};
+use crate::{OpenError, former, sys};
 
 /// What [`detach`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -64,8 +64,9 @@ pub fn detach(pin: &Path) -> Result<Detached, DetachError> {
     }
     detached.steering = steer::detach(pin)?;
     // Maps of another layout, or half of them: no agent that could have started one knows them.
-    detached.proxy =
+    let proxy =
         Store::open(pin, Access::ReadOnly).ok().and_then(|store| steer::process(&store).ok()).flatten();
+    detached.proxy = proxy.or_else(|| former::proxy(pin));
     for generation in generations(pin)? {
         remove(fs::remove_file, stages_path(pin, generation))?;
         detached.stages += 1;
@@ -73,6 +74,7 @@ pub fn detach(pin: &Path) -> Result<Detached, DetachError> {
     for map in &MAPS {
         detached.maps += usize::from(remove(fs::remove_file, maps_folder(pin).join(map.name))?);
     }
+    former::give_up(pin)?;
     for folder in [links_folder(pin), maps_folder(pin), pin.to_owned()] {
         remove(fs::remove_dir, folder)?;
     }

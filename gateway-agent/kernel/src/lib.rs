@@ -11,6 +11,7 @@
 //! | `stages-<n>` | the program array of the n-th generation of programs |
 //! | `links/<ifindex>` | the attachment to a device |
 //! | `steer` | the attachment to the network namespace, as long as connections are steered |
+//! | `former/...` | the same of an earlier agent whose maps could not be taken over, until its flows are given up |
 
 mod address;
 mod announce;
@@ -19,6 +20,7 @@ mod attach;
 mod detach;
 mod endpoints;
 mod flows;
+mod former;
 mod frontends;
 mod ids;
 mod labels;

@@ -7,6 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aya::maps::{MapError, MapInfo, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier, SkLookup};
@@ -22,8 +23,8 @@ use crate::options::{Options, Sizes};
 use crate::peers::PeerLink;
 use crate::seed::selection_key;
 use crate::steer::{self, Process, Steering};
-use crate::store::{Access, MAPS, Store, StoreError, maps_folder};
-use crate::sys;
+use crate::store::{Access, MAPS, MapKind, Store, StoreError, maps_folder};
+use crate::{former, sys};
 
 /// An agent's part of the kernel. Dropping it changes nothing there: packets go on as the maps say.
 pub struct Kernel {
@@ -32,6 +33,8 @@ pub struct Kernel {
     programs: Ebpf,
     feed: Feed,
     steering: Steering,
+    /// Why an earlier agent's maps were not taken over, if there were any.
+    set_aside: Option<String>,
     /// Keeps other agents and `detach` away from the pin folder.
     _lock: File,
 }
@@ -45,14 +48,6 @@ pub enum OpenError {
     InUse { pin: PathBuf },
     #[error("{}: {cause}; run as root or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON", path.display())]
     Folder { path: PathBuf, cause: io::Error },
-    #[error("the maps in {} have another layout (ours is {LAYOUT}): run `gateway-agent detach --pin {}` first; flows end", pin.display(), pin.display())]
-    OtherLayout { pin: PathBuf },
-    #[error("map {map} in {} has {found} entries, not {wanted}: keep the former sizes, or run `gateway-agent detach --pin {}` first; flows end", pin.display(), pin.display())]
-    OtherSize { pin: PathBuf, map: &'static str, found: u32, wanted: u32 },
-    #[error("flows in {} use the SNAT ports {found}: keep these, or run `gateway-agent detach --pin {}` first; flows end", pin.display(), pin.display())]
-    OtherSnatPorts { pin: PathBuf, found: String },
-    #[error("map {map} is missing in {}: run `gateway-agent detach --pin {}` first; flows end", pin.display(), pin.display())]
-    Incomplete { pin: PathBuf, map: &'static str },
     #[error("the programs or maps can't be loaded: {}", crate::one_line(.0))]
     Load(EbpfError),
     #[error("map {map} doesn't fit into memory: choose fewer flows, or give the agent more memory")]
@@ -86,11 +81,20 @@ impl Kernel {
     /// Makes the maps, or takes over those that an earlier agent pinned; loads the programs and puts them into the
     /// links that are pinned already, one by one and each atomically.
     ///
-    /// Time-outs and the selection seed may differ from the earlier agent's; sizes and SNAT ports may not.
+    /// Time-outs and the selection seed may differ from the earlier agent's. Maps of another layout, other sizes or
+    /// other SNAT ports are set aside: their flows go on, until [`Self::give_up_former`].
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         let pin = &options.pin;
         let lock = open_folder(pin)?;
-        let former = former_settings(options)?;
+        let (flow_key, set_aside) = match found(options)? {
+            Found::Nothing => (None, None),
+            Found::Ours(settings) => (Some(settings.flow_key), None),
+            Found::Others(why) => {
+                former::set_aside(pin)?;
+                make_folders(pin)?;
+                (None, Some(why))
+            }
+        };
 
         let mut programs = load_object(pin, &options.sizes, OBJECT)?;
         for name in STAGES.iter().map(|(_, name)| *name).chain([ENTRY]) {
@@ -100,14 +104,14 @@ impl Kernel {
         let program = steer_program(&mut programs)?;
         program.load().map_err(|cause| OpenError::Program { name: steer::PROGRAM, cause })?;
         let mut store = Store::open(pin, Access::Feed)?;
-        let settings = settings(options, former.map(|s| s.flow_key))?;
+        let settings = settings(options, flow_key)?;
         store.settings.set(0, settings, 0).map_err(|cause| OpenError::Map { what: "settings", cause })?;
         let error = |cause| OpenError::Map { what: "reading what an earlier agent left", cause };
         let steering = Steering::recover(&store).map_err(error)?;
         let feed = Feed::recover(store, &options.node).map_err(error)?;
 
         let sizes = options.sizes;
-        let mut kernel = Self { pin: pin.clone(), sizes, programs, feed, steering, _lock: lock };
+        let mut kernel = Self { pin: pin.clone(), sizes, programs, feed, steering, set_aside, _lock: lock };
         kernel.start_generation()?;
         Ok(kernel)
     }
@@ -173,17 +177,48 @@ impl Kernel {
         process: Option<Process>,
     ) -> Result<(), OpenError> {
         steer::switch(&mut self.feed.store, sockets, process)
-            .map_err(|cause| OpenError::Map { what: "sockets of the proxy", cause })
+            .map_err(|cause| OpenError::Map { what: "sockets of the proxy", cause })?;
+        Ok(former::end_steering(&self.pin)?)
     }
 
     /// Whether an agent, alive or dead, has given the connections to a proxy.
     pub fn has_sockets(&self) -> Result<bool, OpenError> {
-        steer::has_sockets(&self.feed.store).map_err(|cause| OpenError::Map { what: "proxy", cause })
+        let ours =
+            steer::has_sockets(&self.feed.store).map_err(|cause| OpenError::Map { what: "proxy", cause })?;
+        Ok(ours || former::is_steering(&self.pin))
     }
 
     /// The proxy whose sockets have the connections, if it is the child of an agent, alive or dead.
     pub fn proxy_process(&self) -> Result<Option<Process>, OpenError> {
-        steer::process(&self.feed.store).map_err(|cause| OpenError::Map { what: "proxy", cause })
+        let ours =
+            steer::process(&self.feed.store).map_err(|cause| OpenError::Map { what: "proxy", cause })?;
+        Ok(ours.or_else(|| former::proxy(&self.pin)))
+    }
+
+    /// Why an earlier agent's maps were set aside when this one opened the folder.
+    pub fn set_aside(&self) -> Option<&str> {
+        self.set_aside.as_deref()
+    }
+
+    /// How long ago maps were set aside whose flows still go on, by this agent or one before it.
+    pub fn former_age(&self) -> Option<Duration> {
+        former::age(&self.pin)
+    }
+
+    /// What was set aside gets no newcomers from now on: to be called when the programs are attached where those were.
+    pub fn take_newcomers(&self) -> Result<(), OpenError> {
+        if self.former_age().is_none() {
+            return Ok(());
+        }
+        if self.feed.store.steered.keys().next().is_none() {
+            former::end_steering(&self.pin)?;
+        }
+        former::take_newcomers(&self.pin)
+    }
+
+    /// Removes what was set aside. The node treats packets of its flows as any others, and resets them.
+    pub fn give_up_former(&self) -> Result<(), OpenError> {
+        former::give_up(&self.pin)
     }
 
     /// Says how other nodes are reached: on a link with this one, or, if they are not named, not.
@@ -257,10 +292,15 @@ fn open_folder(pin: &Path) -> Result<File, OpenError> {
     }
     fs::create_dir_all(pin).map_err(error)?;
     let lock = lock(pin).map_err(error)?.ok_or_else(|| OpenError::InUse { pin: pin.to_owned() })?;
+    make_folders(pin)?;
+    Ok(lock)
+}
+
+fn make_folders(pin: &Path) -> Result<(), OpenError> {
     for folder in [maps_folder(pin), attach::links_folder(pin)] {
         fs::create_dir_all(&folder).map_err(|cause| OpenError::Folder { path: folder, cause })?;
     }
-    Ok(lock)
+    Ok(())
 }
 
 /// None: somebody else holds it.
@@ -273,17 +313,24 @@ pub(crate) fn lock(pin: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// The settings of the maps that are pinned, if they can be taken over; None: there are none. What an agent left that
-/// died before it had made them all is removed: no link can use it.
-fn former_settings(options: &Options) -> Result<Option<Settings>, OpenError> {
-    let pin = &options.pin;
-    let folder = maps_folder(pin);
+/// What an earlier agent has pinned.
+enum Found {
+    Nothing,
+    /// Maps that can be taken over.
+    Ours(Settings),
+    /// Maps that can't, and why.
+    Others(String),
+}
+
+/// What an agent left that died before it had made all its maps is removed: no link can use it.
+fn found(options: &Options) -> Result<Found, OpenError> {
+    let folder = maps_folder(&options.pin);
     let infos: Vec<_> = MAPS.iter().map(|map| MapInfo::from_pin(folder.join(map.name)).ok()).collect();
     let settings = match infos.last() {
         Some(Some(info)) if info.value_size() as usize != size_of::<Settings>() => {
-            return Err(OpenError::OtherLayout { pin: pin.clone() });
+            return Ok(Found::Others("its maps have another layout".to_owned()));
         }
-        Some(Some(_)) => read_settings(pin)?,
+        Some(Some(_)) => read_settings(&options.pin)?,
         _ => None,
     };
     let Some(settings) = settings else {
@@ -291,28 +338,33 @@ fn former_settings(options: &Options) -> Result<Option<Settings>, OpenError> {
             let path = folder.join(map.name);
             fs::remove_file(&path).map_err(|cause| OpenError::Folder { path, cause })?;
         }
-        return Ok(None);
+        return Ok(Found::Nothing);
     };
+    let difference = differing_settings(&settings, options).or_else(|| {
+        MAPS.iter().zip(&infos).find_map(|(map, info)| differing_map(map, info.as_ref(), &options.sizes))
+    });
+    Ok(difference.map_or(Found::Ours(settings), Found::Others))
+}
+
+fn differing_settings(settings: &Settings, options: &Options) -> Option<String> {
     if settings.layout != LAYOUT {
-        return Err(OpenError::OtherLayout { pin: pin.clone() });
-    }
-    for (map, info) in MAPS.iter().zip(infos) {
-        let info = info.ok_or_else(|| OpenError::Incomplete { pin: pin.clone(), map: map.name })?;
-        if info.value_size() as usize != map.value_bytes {
-            return Err(OpenError::OtherLayout { pin: pin.clone() });
-        }
-        let (found, wanted) = (info.max_entries(), (map.entries)(&options.sizes));
-        if found != wanted {
-            return Err(OpenError::OtherSize { pin: pin.clone(), map: map.name, found, wanted });
-        }
+        return Some(format!("its maps have layout {}, and ours is {LAYOUT}", settings.layout));
     }
     let ports = (u32::from(options.snat_ports.first()), options.snat_ports.groups());
-    if (settings.snat_first_port, settings.snat_groups) != ports {
+    let differs = (settings.snat_first_port, settings.snat_groups) != ports;
+    differs.then(|| {
         let last = settings.snat_first_port + settings.snat_groups * gateway_common::maps::PORT_GROUP - 1;
-        let found = format!("{}-{last}", settings.snat_first_port);
-        return Err(OpenError::OtherSnatPorts { pin: pin.clone(), found });
+        format!("its flows use the SNAT ports {}-{last}", settings.snat_first_port)
+    })
+}
+
+fn differing_map(map: &MapKind, info: Option<&MapInfo>, sizes: &Sizes) -> Option<String> {
+    let Some(info) = info else { return Some(format!("its map {} is missing", map.name)) };
+    if info.value_size() as usize != map.value_bytes {
+        return Some(format!("its map {} has values of another layout", map.name));
     }
-    Ok(Some(settings))
+    let (found, wanted) = (info.max_entries(), (map.entries)(sizes));
+    (found != wanted).then(|| format!("its map {} has {found} entries, and ours {wanted}", map.name))
 }
 
 /// None: they were never written.
@@ -394,4 +446,4 @@ pub(crate) fn stages_path(pin: &Path, generation: u32) -> PathBuf {
     pin.join(format!("{STAGES_PREFIX}{generation}"))
 }
 
-const STAGES_PREFIX: &str = "stages-";
+pub(crate) const STAGES_PREFIX: &str = "stages-";

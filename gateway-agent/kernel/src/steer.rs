@@ -142,8 +142,12 @@ pub(crate) fn has_sockets(store: &Store) -> Result<bool, MapError> {
 
 /// The process whose sockets are in the map, if an agent started it.
 pub(crate) fn process(store: &Store) -> Result<Option<Process>, MapError> {
-    let Proxy { pid, started, .. } = store.proxy.get(&0, 0)?;
-    Ok((pid != 0).then_some(Process { pid, started }))
+    Ok(process_of(&store.proxy.get(&0, 0)?))
+}
+
+pub(crate) fn process_of(proxy: &Proxy) -> Option<Process> {
+    let Proxy { pid, started, .. } = *proxy;
+    (pid != 0).then_some(Process { pid, started })
 }
 
 /// Attaches the program to the network namespace of this thread, or puts it into the link that is pinned.

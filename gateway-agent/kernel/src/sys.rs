@@ -8,6 +8,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use aya::maps::MapInfo;
 use gateway_common::maps::TICK_SHIFT;
 
 /// Whether `path`, which exists, is on a bpffs.
@@ -85,7 +86,32 @@ pub(crate) fn replace_program(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> 
     bpf(BPF_LINK_UPDATE, &attributes).map(drop)
 }
 
+/// Removes every entry of a hash that is pinned, whatever its keys and values are.
+pub(crate) fn empty_hash(path: &Path) -> io::Result<()> {
+    #[repr(C)]
+    struct Attributes {
+        map: u32,
+        key: u64,
+        next_key: u64,
+    }
+    let map = open_pinned(path)?;
+    let key_bytes = MapInfo::from_pin(path).map_err(io::Error::other)?.key_size();
+    let mut key = vec![0u8; usize::try_from(key_bytes).map_err(io::Error::other)?];
+    loop {
+        // Of no key the next one is the first; the kernel writes as many bytes as the map's keys have.
+        let first =
+            Attributes { map: map.as_raw_fd().cast_unsigned(), key: 0, next_key: key.as_mut_ptr() as u64 };
+        match bpf(BPF_MAP_GET_NEXT_KEY, &first) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            result => result?,
+        };
+        bpf(BPF_MAP_DELETE_ELEM, &Attributes { key: key.as_ptr() as u64, next_key: 0, ..first })?;
+    }
+}
+
 /// Commands of bpf(2) in linux/bpf.h.
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 

@@ -5,13 +5,15 @@ mod node;
 mod packets;
 mod tables;
 
-use aya::maps::{HashMap, Map, MapData};
+use std::fs;
+
+use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunOptions};
 use gateway_agent_kernel::{
     ApplyProblem, AttachError, DetachError, Kernel, OpenError, Options, Pins, Sizes, Stats, detach,
 };
 use gateway_agent_tables::{L4Tables, Protocol};
-use gateway_common::maps::{LABEL_BYTES, Label, LabelKey, LabelKind};
+use gateway_common::maps::{LABEL_BYTES, Label, LabelKey, LabelKind, Settings};
 use node::{Node, device, ip};
 use packets::{ACK, SYN, segment};
 use tables::{endpoint, frontend, tables};
@@ -185,21 +187,8 @@ fn a_folder_has_one_agent() {
 }
 
 #[test]
-fn what_cannot_be_taken_over_says_what_to_do() {
-    Node::run(|node| {
-        let options = node.options();
-        drop(Kernel::open(&options).unwrap());
-        let sizes = Sizes { endpoints: 64, ..options.sizes };
-        let error = Kernel::open(&Options { sizes, ..options.clone() }).unwrap_err().to_string();
-        assert!(
-            error.contains("endpoints") && error.contains("gateway-agent detach --pin /mnt/bpf"),
-            "{error}"
-        );
-        let snat_ports = "4000-5000".parse().unwrap();
-        let error = Kernel::open(&Options { snat_ports, ..options.clone() }).unwrap_err().to_string();
-        assert!(error.contains("2048-29999"), "{error}");
-        Kernel::open(&Options { selection_seed: "another".into(), ..options }).unwrap();
-
+fn a_folder_must_be_on_a_bpffs() {
+    Node::run(|_| {
         let error = Kernel::open(&Options::new("/mnt/elsewhere", "here")).unwrap_err();
         assert!(
             matches!(error, OpenError::NotBpffs { .. }) && error.to_string().contains("mount -t bpf"),
@@ -209,11 +198,96 @@ fn what_cannot_be_taken_over_says_what_to_do() {
     });
 }
 
+/// What happens to an agent's maps, how the next one is started, and why it can't take them over.
+type Case = (fn(&Node), fn(&Options) -> Options, &'static str);
+
+#[test]
+fn what_cannot_be_taken_over_is_set_aside() {
+    let sizes =
+        |options: &Options| Options { sizes: Sizes { endpoints: 64, ..options.sizes }, ..options.clone() };
+    let ports = |options: &Options| Options { snat_ports: "4000-5000".parse().unwrap(), ..options.clone() };
+    let same = |options: &Options| options.clone();
+    let cases: [Case; 4] = [
+        (|_| (), sizes, "its map endpoints has"),
+        (|_| (), ports, "its flows use the SNAT ports 2048-29999"),
+        (|node| mark_as_layout(node, 99), same, "its maps have layout 99, and ours is"),
+        (|node| fs::remove_file(node.pin().join("maps/hops")).unwrap(), same, "its map hops is missing"),
+    ];
+    for (change, options, why) in cases {
+        Node::run(move |node| {
+            let mut first = Kernel::open(&node.options()).unwrap();
+            first.attach(&device("lan")).unwrap();
+            assert_eq!(first.set_aside(), None);
+            drop(first);
+            let before = programs("lan");
+            change(node);
+            let mut second = Kernel::open(&options(&node.options())).unwrap();
+            assert!(second.set_aside().unwrap().starts_with(why), "{:?}", second.set_aside());
+            assert_eq!(programs("lan"), before, "packets meet the former programs until there are others");
+            second.attach(&device("lan")).unwrap();
+            let (after, ours) = (programs("lan"), second.program("ingress").unwrap().info().unwrap().id());
+            assert_eq!(after, [&before[..], &[format!("ingress {ours}")]].concat(), "ours come next");
+            second.take_newcomers().unwrap();
+            drop(second);
+
+            let third = Kernel::open(&options(&node.options())).unwrap();
+            assert_eq!(third.set_aside(), None, "that of the second is taken over");
+            assert!(third.former_age().is_some());
+            third.give_up_former().unwrap();
+            assert_eq!((programs("lan").len(), third.former_age()), (1, None));
+        });
+    }
+}
+
+#[test]
+fn flows_outlive_maps_that_are_set_aside() {
+    Node::run(|node| {
+        node::routes_to("lan");
+        let tables = tables(&[frontend(80, &[("web", 1, &[endpoint(1, "here")])])]);
+        let mut first = Kernel::open(&node.options()).unwrap();
+        first.attach(&device("lan")).unwrap();
+        assert_eq!(first.apply(&tables).problems, []);
+        let vip = ([192, 0, 2, 1], 80);
+        let client = |port| ([10, 0, 9, 9], port);
+        assert_eq!(arrive(&first, &segment(client(5555), vip, SYN)), REDIRECT);
+
+        mark_as_layout(node, 99);
+        drop(first);
+        let (_, mut attached) = SchedClassifier::query_tcx("lan", TcAttachType::Ingress).unwrap();
+        let former = SchedClassifier::from_program_info(attached.remove(0), "ingress".into()).unwrap();
+        let former = |frame: &[u8]| verdict(&former, frame);
+        let mut second = Kernel::open(&node.options()).unwrap();
+        assert_eq!(second.apply(&tables).problems, []);
+        second.attach(&device("lan")).unwrap();
+        assert_eq!(former(&segment(client(5556), vip, SYN)), REDIRECT, "somebody serves at any time");
+        second.take_newcomers().unwrap();
+        for port in [5555, 5556] {
+            assert_eq!(former(&segment(client(port), vip, ACK)), REDIRECT, "flows go on");
+        }
+        assert_eq!(former(&segment(client(5557), vip, SYN)), PASS, "newcomers are ours");
+        assert_eq!(arrive(&second, &segment(client(5557), vip, SYN)), REDIRECT);
+        assert_eq!(Pins::open(&node.pin()).unwrap().flows().len(), 1);
+        drop(second);
+        let detached = detach(&node.pin()).unwrap();
+        assert_eq!(detached.links, [node::ifindex("lan")]);
+        assert_eq!(programs("lan"), Vec::<String>::new());
+        assert!(!node.pin().exists());
+    });
+}
+
+/// As an agent of another version leaves it.
+fn mark_as_layout(node: &Node, layout: u32) {
+    let map = MapData::from_pin(node.pin().join("maps/settings")).unwrap();
+    let mut map = Array::<_, Settings>::try_from(Map::Array(map)).unwrap();
+    let settings = map.get(&0, 0).unwrap();
+    map.set(0, Settings { layout, ..settings }, 0).unwrap();
+}
+
 #[test]
 fn a_first_start_that_was_cut_off_is_repeated() {
     Node::run(|node| {
         drop(Kernel::open(&node.options()).unwrap());
-        std::fs::remove_file(node.pin().join("maps/settings")).unwrap();
+        fs::remove_file(node.pin().join("maps/settings")).unwrap();
         let mut kernel = Kernel::open(&node.options()).unwrap();
         assert_eq!(kernel.apply(&tables(&[frontend(80, &[])])).problems, []);
     });
@@ -331,7 +405,7 @@ fn names(stats: &Stats) -> Vec<String> {
 }
 
 fn stages(node: &Node) -> Vec<String> {
-    let entries = std::fs::read_dir(node.pin()).unwrap();
+    let entries = fs::read_dir(node.pin()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.starts_with("stages")).collect()
 }
@@ -389,9 +463,13 @@ const PASS: u32 = u32::MAX;
 
 /// The entry program's verdict on a frame that arrives at `lan`.
 fn arrive(kernel: &Kernel, frame: &[u8]) -> u32 {
+    verdict(kernel.program("ingress").unwrap(), frame)
+}
+
+fn verdict(program: &SchedClassifier, frame: &[u8]) -> u32 {
     // struct __sk_buff of linux/bpf.h: 192 bytes, ifindex at 40.
     let mut context = [0; 192];
     context[40..44].copy_from_slice(&node::ifindex("lan").to_ne_bytes());
     let options = TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), ..TestRunOptions::new() };
-    kernel.program("ingress").unwrap().test_run(options).unwrap().return_value
+    program.test_run(options).unwrap().return_value
 }

@@ -1,6 +1,6 @@
 //! What the agent reports of its node, for the controller and for people.
 
-use gateway_agent_api::own::gateway_node::{GatewayNodeStatus, Hook, HookFailure, NodeProblem};
+use gateway_agent_api::own::gateway_node::{Delivery, GatewayNodeStatus, Hook, HookFailure, NodeProblem};
 use gateway_agent_routing as routing;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -29,6 +29,8 @@ impl Agent {
             conditions: vec![self.ready()],
             version: Some(version().to_owned()),
             kernel: crate::node::kernel_release().ok(),
+            cni: Some(self.found.network.to_string()),
+            delivery: Some(self.delivery()),
             addresses: self
                 .compiler
                 .snapshot()
@@ -63,6 +65,10 @@ impl Agent {
             last_transition_time: Time(self.applied.at),
             observed_generation: None,
         }
+    }
+
+    pub(super) fn delivery(&self) -> Delivery {
+        Delivery { local: self.found.network.local_delivery(), remote: self.pool.delivery() }
     }
 
     fn hook(&self) -> Hook {

@@ -1,12 +1,13 @@
 //! Whether this agent feeds the kernel, and how that changes.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use gateway_agent_kernel::{Kernel, OpenError, Options, Pins, PinsError, Summary};
+use gateway_agent_kernel::{Kernel, OpenError, Options, Pins, PinsError, Summary, one_line};
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Agent;
 use super::hooks::Hooks;
@@ -120,8 +121,9 @@ impl Agent {
     /// Opens the kernel; from here on this agent reports for the node and answers successors.
     pub(super) fn take_office(&mut self) -> Result<(), Failure> {
         let office = &mut self.office;
-        self.kernel = Some(Kernel::open(&office.terms.options)?);
-        tell_take_over(office.pin())?;
+        let kernel = Kernel::open(&office.terms.options)?;
+        tell_take_over(office.pin(), kernel.set_aside())?;
+        self.kernel = Some(kernel);
         office.duties = Some(office.terms.begin()?);
         office.place = Place::Active;
         office.vacancy = None;
@@ -139,6 +141,29 @@ impl Agent {
         self.serve();
         self.note_problems();
         Ok(())
+    }
+
+    /// Programs are attached: what was set aside keeps its flows, for a while.
+    pub(super) fn drain_former(&self) {
+        let Some(kernel) = &self.kernel else { return };
+        let Some(age) = kernel.former_age() else { return };
+        let done = if age < DRAIN { kernel.take_newcomers() } else { kernel.give_up_former() };
+        match done {
+            Ok(()) if age >= DRAIN => {
+                info!(
+                    event = "drained",
+                    "gave up the tables and flows of an earlier agent that were set aside"
+                );
+            }
+            Ok(()) => {}
+            Err(error) => warn!("what an earlier agent left: {}; it is tried again", one_line(&error)),
+        }
+    }
+
+    /// Seconds for which flows of an earlier agent go on whose maps could not be taken over.
+    pub(super) fn draining(&self) -> Option<u64> {
+        let age = self.kernel.as_ref()?.former_age()?;
+        Some(DRAIN.saturating_sub(age).as_secs())
     }
 
     /// Lets go of the kernel for a successor that asks for it. Its objects are followed on.
@@ -174,7 +199,17 @@ impl Agent {
 }
 
 /// What the kernel holds from earlier agents, before the first tables are applied.
-fn tell_take_over(pin: &Path) -> Result<(), PinsError> {
+fn tell_take_over(pin: &Path, set_aside: Option<&str>) -> Result<(), PinsError> {
+    if let Some(why) = set_aside {
+        let pin = pin.display();
+        let minutes = DRAIN.as_secs() / 60;
+        warn!(
+            event = "set-aside",
+            "what an earlier agent left in {pin} can't be taken over, since {why}; its flows go on for {minutes} minutes, \
+             newcomers meet new tables"
+        );
+        return Ok(());
+    }
     let Summary { generation, flows, links, .. } = Pins::open(pin)?.summary()?;
     if generation == FIRST_GENERATION {
         info!(event = "started", "nothing to take over in {}: new tables", pin.display());
@@ -191,6 +226,10 @@ fn tell_take_over(pin: &Path) -> Result<(), PinsError> {
     );
     Ok(())
 }
+
+/// How long flows go on whose maps could not be taken over. Their programs don't hear of endpoints that are gone, and
+/// their maps take memory; most connections are shorter.
+const DRAIN: Duration = Duration::from_hours(1);
 
 /// No agent before this one has loaded programs ([`Summary::generation`]).
 const FIRST_GENERATION: u32 = 1;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use gateway_agent_api::own::gateway_node::RemoteDelivery;
 use gateway_agent_api::{GatewayNode, Kind, ObjectRef, Secret};
 use gateway_agent_kernel::{Kernel, OBJECT, one_line};
 use gateway_agent_routing::Snapshot;
@@ -101,6 +102,15 @@ impl Pool {
 
     pub fn problems(&self) -> impl Iterator<Item = String> {
         self.news.problems.iter().cloned().chain(self.problem.clone())
+    }
+
+    /// How other nodes get packets for their endpoints; none: there are none.
+    pub fn delivery(&self) -> Option<RemoteDelivery> {
+        self.announcer.as_ref()?;
+        let shares_link = |node: &String| self.news.links.contains_key(node);
+        let way = |node| if shares_link(node) { RemoteDelivery::HandOn } else { RemoteDelivery::Snat };
+        let ways = self.peers.addresses.keys().map(way);
+        ways.reduce(|one, other| if one == other { one } else { RemoteDelivery::Mixed })
     }
 
     pub fn as_report(&self) -> Value {

@@ -37,15 +37,22 @@ fn as_text(report: &Value) -> String {
     // Writing to a String can't fail; nor below.
     let _ = write!(
         lines,
-        "node        {} ({})\nversion     {}\nplace       {}\npins        {}\ngeneration  {}, applied {}\n",
+        "node        {} ({})\nnetwork     {}; to endpoints here: {}, elsewhere: {}\nversion     {}\nplace       {}\npins        {}\ngeneration  {}, applied {}\n",
         text("/node/name"),
         text("/node/addresses"),
+        text("/node/cni"),
+        text("/node/delivery/local"),
+        text("/node/delivery/remote"),
         text("/version"),
         text("/place"),
         text("/pin"),
         text("/generation"),
         text("/appliedAt"),
     );
+    if let Some(seconds) = report["drainingSeconds"].as_u64() {
+        let _ =
+            writeln!(lines, "draining    flows of an earlier agent with other maps, for {seconds} s more");
+    }
     let objects = report["objects"].as_object().into_iter().flatten();
     let objects: Vec<_> = objects.map(|(kind, number)| format!("{number} {kind}")).collect();
     let _ = writeln!(lines, "objects     {}", objects.join(", "));

@@ -13,15 +13,16 @@ use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo
 /// A device as the kernel lists it.
 #[derive(Clone, Debug, Default)]
 pub struct Link {
-    index: u32,
-    name: String,
-    mac: [u8; 6],
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) mac: [u8; 6],
     /// The bridge, bond or VRF that it is a port of.
-    master: Option<u32>,
-    kind: Option<InfoKind>,
-    loopback: bool,
+    pub(super) master: Option<u32>,
+    pub(super) kind: Option<InfoKind>,
+    pub(super) up: bool,
+    pub(super) loopback: bool,
     /// The other end is in another network namespace.
-    peer_elsewhere: bool,
+    pub(super) peer_elsewhere: bool,
 }
 
 /// An address as the kernel lists it; only those that packets may carry beyond their link.
@@ -49,7 +50,7 @@ pub struct Attachable {
 /// Devices that match a pattern, in order of their index. The loopback device and bridges themselves never do: a
 /// bridge's packets are seen at its ports.
 pub fn attachable(links: &[Link], addresses: &[Address], patterns: &[Pattern]) -> Vec<Attachable> {
-    let by_index: BTreeMap<u32, &Link> = links.iter().map(|link| (link.index, link)).collect();
+    let by_index = by_index(links);
     let matching = |link: &&Link| {
         !link.loopback
             && link.kind != Some(InfoKind::Bridge)
@@ -90,10 +91,19 @@ fn describe(link: &Link, by_index: &BTreeMap<u32, &Link>, addresses: &[Address])
     }
 }
 
+/// What a device among these is.
+pub(super) fn kind_in(link: &Link, links: &[Link], addresses: &[Address]) -> DeviceKind {
+    kind(link, routed_device(link, &by_index(links)), addresses)
+}
+
+fn by_index(links: &[Link]) -> BTreeMap<u32, &Link> {
+    links.iter().map(|link| (link.index, link)).collect()
+}
+
 /// A pod is behind a veth without a subnet of its own, or behind one that is a bridge's port. An uplink may be a veth,
 /// too: a node in a container.
 fn kind(link: &Link, l3: &Link, addresses: &[Address]) -> DeviceKind {
-    let is_veth = link.kind == Some(InfoKind::Veth) && link.peer_elsewhere;
+    let is_veth = link.is_veth_elsewhere();
     let has_subnet = addresses.iter().any(|address| address.link == l3.index && address.subnet);
     match (is_veth, link.master.is_some(), has_subnet) {
         (true, true, _) | (false, _, false) => DeviceKind::Ordinary,
@@ -123,10 +133,18 @@ fn source<A>(link: u32, addresses: &[Address], of_family: impl Fn(IpAddr) -> Opt
     own.or_else(|| preferred().find_map(|a| of_family(a.ip)))
 }
 
+impl Link {
+    /// Such as a pod's, or the uplink of a node in a container.
+    pub(super) fn is_veth_elsewhere(&self) -> bool {
+        self.kind == Some(InfoKind::Veth) && self.peer_elsewhere
+    }
+}
+
 impl From<LinkMessage> for Link {
     fn from(message: LinkMessage) -> Self {
         let mut link = Self {
             index: message.header.index,
+            up: message.header.flags.contains(LinkFlags::Up),
             loopback: message.header.flags.contains(LinkFlags::Loopback),
             ..Self::default()
         };
@@ -150,6 +168,11 @@ impl From<LinkMessage> for Link {
 }
 
 impl Address {
+    #[cfg(test)]
+    pub(super) fn of_subnet(link: u32, ip: IpAddr) -> Self {
+        Self { link, ip, subnet: true, preferred: true }
+    }
+
     /// None for addresses of the host, of a link, and unusable ones.
     pub fn parse(message: AddressMessage) -> Option<Self> {
         if message.header.scope != AddressScope::Universe {

@@ -29,6 +29,8 @@ use super::gateway_config::GatewayConfigSpec;
     printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
     printcolumn(name = "Kernel", type_ = "string", json_path = ".status.kernel"),
     printcolumn(name = "CNI", type_ = "string", json_path = ".status.cni", priority = 1),
+    printcolumn(name = "Local", type_ = "string", json_path = ".status.delivery.local", priority = 1),
+    printcolumn(name = "Remote", type_ = "string", json_path = ".status.delivery.remote", priority = 1),
     printcolumn(name = "Heartbeat", type_ = "date", json_path = ".status.lastHeartbeatTime", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -53,9 +55,13 @@ pub struct GatewayNodeStatus {
     /// Release of the kernel, as uname -r prints it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
-    /// The network plugin, as far as the agent recognises it.
+    /// The network plugin, as far as its devices tell, or unknown. In brackets: what pods of this node are behind, and
+    /// tunnels to other nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cni: Option<String>,
+    /// How packets of TCP and UDP get to endpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
     /// The node's addresses that Gateways can have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -79,6 +85,41 @@ pub struct GatewayNodeStatus {
     /// The settings in effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<GatewayConfigSpec>,
+}
+
+/// How packets of TCP and UDP get to endpoints. Those of other protocols end in the proxy, whose own connections the node
+/// routes.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    /// To endpoints of this node; none: it has no pod. RedirectPeer: through the pod's veth, straight into its network
+    /// namespace. Bridge: to the bridge that the pod is a port of. RedirectNeigh: to the device that the node's routing
+    /// table names. Mixed: some of them so, some otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<LocalDelivery>,
+    /// From addresses of pools to endpoints of other nodes; none: there is no other node, or no such address. HandOn: as
+    /// the packet is, to the endpoint's node, which shares a link. SNAT: by the routing table, from this node's address;
+    /// so it is from nodes' addresses always. Mixed: some nodes share a link, some don't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteDelivery>,
+}
+
+/// To endpoints of the same node.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalDelivery {
+    RedirectPeer,
+    Bridge,
+    RedirectNeigh,
+    Mixed,
+}
+
+/// To endpoints of other nodes.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoteDelivery {
+    HandOn,
+    #[serde(rename = "SNAT")]
+    Snat,
+    Mixed,
 }
 
 /// A place in the kernel where programs are attached.

@@ -118,7 +118,7 @@ fn trim(kind: Kind, document: &mut Value, role: Role) {
 /// controller.
 fn trim_report(status: Option<&mut Value>, role: Role) {
     let Some(status) = status else { return };
-    for field in ["lastHeartbeatTime", "kernel", "cni", "hooks", "settings"] {
+    for field in ["lastHeartbeatTime", "kernel", "cni", "delivery", "hooks", "settings"] {
         take(status, field);
     }
     if role == Role::Agent {
