@@ -19,8 +19,8 @@ pub(crate) struct Options {
 enum Soak {
     /// Upgrades and outages of an installed agent, its nodes and its API server, under load; some minutes
     Cluster {
-        /// Names of stories, such as `rolling-upgrade` or `node-dead`: only these. --keep leaves the cluster as it is if
-        /// one goes wrong
+        /// Names of stories, such as `rolling-upgrade` or `node-dead`: only these. --ipv6 has clients use IPv6, --keep leaves
+        /// the cluster as it is if one goes wrong
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

@@ -174,30 +174,37 @@ impl Cluster {
     /// Everything that exists before the first program of Kubernetes starts.
     fn create(plan: Plan) -> Result<Self, ClusterError> {
         let network = Network::create(&plan.spec)?;
-        let machine = |namespace: &Namespace| {
-            let machine = Machine::start(namespace, cgroup(&plan.spec, namespace)?, &plan.programs.pause())?;
-            mounts::separate(&machine)?;
-            Ok(machine)
-        };
+        let machine = |namespace| machine(&plan, namespace);
         let control = machine(&network.control)?;
         let nodes = network.nodes.iter().map(machine).collect::<Result<_, ClusterError>>()?;
         Ok(Self { plan, network, control, nodes })
+    }
+
+    /// Puts a machine without processes in the place of one that died.
+    pub(crate) fn replace(&mut self, place: &NodeSpec) -> Result<(), ClusterError> {
+        self.network.renew(&self.plan.spec, place)?;
+        let index = usize::from(place.number) - 1;
+        self.nodes[index] = machine(&self.plan, &self.network.nodes[index])?;
+        Ok(())
+    }
+
+    /// A node's programs, and where they are.
+    pub(crate) fn programs_of(&self, place: NodeSpec) -> Result<Node<'_>, ClusterError> {
+        let machine = self.machine(&place.name)?;
+        let folder = self.plan.folder().folder(&place.name)?;
+        Ok(Node { machine, plan: &self.plan, place, folder })
     }
 
     /// Starts all programs; what needs nothing from each other at the same time.
     fn start(&self) -> Result<(), ClusterError> {
         let begun = Instant::now();
         let reached = |what: &str| eprintln!("    {what} after {:.1?}", begun.elapsed());
-        let (plan, folder, kubectl) = (&self.plan, self.plan.folder(), self.kubectl());
-        folder.folder("logs")?;
+        let (plan, kubectl) = (&self.plan, self.kubectl());
+        plan.folder().folder("logs")?;
         plan.pki().create(&plan.spec)?;
         let control = self.control_plane()?;
-        let node = |(machine, place): (_, NodeSpec)| {
-            let folder = folder.folder(&place.name)?;
-            Ok(Node { machine, plan, place, folder })
-        };
-        let nodes = self.nodes.iter().zip(plan.spec.nodes()).map(node);
-        let nodes: Vec<Node<'_>> = nodes.collect::<Result<_, ClusterError>>()?;
+        let nodes: Vec<Node<'_>> =
+            plan.spec.nodes().map(|place| self.programs_of(place)).collect::<Result<_, ClusterError>>()?;
 
         control.start_server()?;
         thread::scope(|scope| {
@@ -229,6 +236,13 @@ impl Cluster {
         kubectl.run(&["apply", "--server-side", &channel])?;
         kubectl.run(&["wait", "--for=condition=Established", "crd", "--all", PATIENCE]).map(drop)
     }
+}
+
+/// A machine with file systems of its own, and no process but its first.
+fn machine(plan: &Plan, namespace: &Namespace) -> Result<Machine, ClusterError> {
+    let machine = Machine::start(namespace, cgroup(&plan.spec, namespace)?, &plan.programs.pause())?;
+    mounts::separate(&machine)?;
+    Ok(machine)
 }
 
 fn cgroup(spec: &Spec, namespace: &Namespace) -> Result<Cgroup, ClusterError> {

@@ -215,7 +215,10 @@ pub(crate) fn architecture() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
     use std::io::Read as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::{Duration, UNIX_EPOCH};
 
     fn entries(bytes: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
         let mut archive = tar::Archive::new(bytes);
@@ -283,5 +286,29 @@ mod tests {
                 ("usr/local/bin/hello", 0o755),
             ]
         );
+    }
+
+    #[test]
+    fn an_image_has_no_trace_of_where_its_files_were() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pack = |place: &str, seconds: u64, mode: u32| {
+            let place = folder.path().join(place);
+            fs::create_dir_all(&place).expect("a folder");
+            let program = place.join("hello");
+            fs::write(&program, b"hello").expect("a program");
+            let file = File::options().write(true).open(&program).expect("it is there");
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).expect("a time");
+            file.set_permissions(Permissions::from_mode(mode)).expect("a mode");
+            let image = Image {
+                names: vec!["rig.local/a:1".into()],
+                files: vec![ImageFile::program("/usr/bin/hello", &program)],
+                ..Image::default()
+            };
+            let archive = place.join("image.tar");
+            image.write(&archive).expect("the image is written");
+            digest(&fs::read(archive).expect("the image is there"))
+        };
+        let once = pack("here", 1, 0o700);
+        assert_eq!(once, pack("somewhere/else", 1_000_000_000, 0o755));
     }
 }

@@ -40,15 +40,46 @@ impl Network {
         forward(&network.control)?;
         network.join(&network.client, "client", spec.client())?;
         for (node, namespace) in spec.nodes().zip(&network.nodes) {
-            network.join(namespace, &node.name, node.address)?;
-            // kubelet and kube-proxy want a default route. It ends in a namespace with no way out.
-            for router in spec.control().all() {
-                namespace.route(&format!("default via {router}"))?;
+            network.connect(spec, &node, namespace)?;
+            if spec.cni != Cni::Vxlan {
+                // As if the network's routers knew pods. Those of an overlay are known to nobody else.
+                route(&network.control, &node)?;
+                route(&network.client, &node)?;
             }
-            forward(namespace)?;
         }
-        network.route_pods(spec)?;
         Ok(network)
+    }
+
+    /// Makes the namespace of a node anew, as it was at first, with the same link address: the node was off.
+    pub(crate) fn renew(&mut self, spec: &Spec, node: &NodeSpec) -> Result<(), ClusterError> {
+        let place = usize::from(node.number) - 1;
+        let mac = self.nodes[place].mac("eth0")?;
+        self.control.ip(&format!("link del {}\n", node.name))?;
+        Namespace::remove(&self.nodes[place].path());
+        let namespace = Namespace::create(&node.name, &spec.namespace(&node.name))?;
+        self.connect(spec, node, &namespace)?;
+        namespace.ip(&format!("link set eth0 address {mac}\n"))?;
+        self.nodes[place] = namespace;
+        Ok(())
+    }
+
+    /// Gives a node its address, and the ways to everybody else.
+    fn connect(&self, spec: &Spec, node: &NodeSpec, namespace: &Namespace) -> Result<(), ClusterError> {
+        self.join(namespace, &node.name, node.address)?;
+        // kubelet and kube-proxy want a default route. It ends in a namespace with no way out.
+        for router in spec.control().all() {
+            namespace.route(&format!("default via {router}"))?;
+        }
+        forward(namespace)?;
+        let overlay = spec.cni == Cni::Vxlan;
+        if overlay {
+            Overlay(node).create(namespace)?;
+            masquerade(namespace, spec)?;
+        }
+        for other in spec.nodes().filter(|other| other.number != node.number) {
+            if overlay { Overlay(&other).reach_from(namespace)? } else { route(namespace, &other)? }
+        }
+        Ok(())
     }
 
     /// That of a cluster that runs.
@@ -63,25 +94,6 @@ impl Network {
         lab::link(namespace, "eth0", &self.control, port)?;
         self.control.bridge_port("br0", port)?;
         addresses(namespace, "eth0", address)
-    }
-
-    fn route_pods(&self, spec: &Spec) -> Result<(), ClusterError> {
-        let overlay = spec.cni == Cni::Vxlan;
-        for (node, namespace) in spec.nodes().zip(&self.nodes) {
-            if overlay {
-                Overlay(&node).create(namespace)?;
-                masquerade(namespace, spec)?;
-            }
-            for other in spec.nodes().filter(|other| other.number != node.number) {
-                if overlay { Overlay(&other).reach_from(namespace)? } else { route(namespace, &other)? }
-            }
-            // As if the network's routers knew pods. Those of an overlay are known to nobody else.
-            if !overlay {
-                route(&self.control, &node)?;
-                route(&self.client, &node)?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -25,11 +25,22 @@ impl Cluster {
         self.set_cable(node, "up")
     }
 
-    /// Ends a node as when its power fails: from one moment to the next, and for good.
+    /// Ends a node as when its power fails: from one moment to the next.
     pub fn kill_node(&self, node: &str) -> Result<(), ClusterError> {
         self.cut_off(node)?;
         let init = self.machine(node)?.init();
         kill(init, Signal::SIGKILL).map_err(|error| ClusterError::system("kill a node")(error.into()))
+    }
+
+    /// Starts a node that was killed: with its disk, and nothing else of what it had. Its kubelet has yet to tell the API
+    /// server, and to start its pods.
+    pub fn start_node(&mut self, node: &str) -> Result<(), ClusterError> {
+        let place = self.spec().nodes().find(|place| place.name == node);
+        let place = place.ok_or_else(|| ClusterError::Invalid(format!("there is no node {node}")))?;
+        self.replace(&place)?;
+        let programs = self.programs_of(place)?;
+        programs.start_runtime()?;
+        programs.start_kubelet()
     }
 
     /// Kills the processes of a node, and of its pods, whose command lines begin with these words.

@@ -11,7 +11,7 @@ use std::process::Command;
 use cluster::ClusterError;
 use cluster::go::{self, Kind, Module, Program};
 
-pub use release::{for_suite, install};
+pub use release::{apply, for_suite, install};
 
 const HELM: Module = Module {
     folder: "helm",

@@ -21,6 +21,11 @@ pub fn install(
     settings: &[String],
 ) -> Result<(), InstallError> {
     cluster.load_images(&[image])?;
+    apply(cluster, chart, settings)
+}
+
+/// Applies the chart with these settings, all of whose images are there. Pods are ready afterwards, and new ones.
+pub fn apply(cluster: &Cluster, chart: &Chart, settings: &[String]) -> Result<(), InstallError> {
     let kubectl = cluster.kubectl();
     // A GatewayConfig can't be made in the same breath as its kind.
     let crds = checkout("deploy/crds").display().to_string();

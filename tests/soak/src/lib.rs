@@ -21,9 +21,12 @@ pub use story::Story;
 pub const NEXT: &str = "0.1.1";
 
 /// Lets stories happen one after the other, each on what the one before it has left.
-pub fn run(stories: &[Story], keep: bool) -> Result<()> {
-    let spec = Spec { nodes: "3".parse()?, ..Spec::new("soak".parse()?) };
+pub fn run(stories: &[Story], ipv6: bool, keep: bool) -> Result<()> {
+    let spec = Spec { nodes: "3".parse()?, dual_stack: true, ..Spec::new("soak".parse()?) };
     let mut stage = Stage::set(&spec)?;
+    if ipv6 {
+        stage.prefer_v6();
+    }
     for story in stories {
         if let Err(error) = stage.until_well().and_then(|()| story.happen(&mut stage)) {
             if keep {

@@ -18,6 +18,9 @@ enum Command {
         /// Only these stories
         #[arg(value_enum)]
         stories: Vec<Story>,
+        /// Have clients use IPv6; the cluster has both families in any case
+        #[arg(long)]
+        ipv6: bool,
         /// Leave the cluster as it is if a story goes wrong
         #[arg(long)]
         keep: bool,
@@ -53,9 +56,9 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Cluster { stories, keep } => {
+        Command::Cluster { stories, ipv6, keep } => {
             let all = Story::ALL.to_vec();
-            soak::run(if stories.is_empty() { &all } else { &stories }, keep)
+            soak::run(if stories.is_empty() { &all } else { &stories }, ipv6, keep)
         }
         Command::Matrix { kube_proxy, cni, keep } => soak::matrix::run(kube_proxy, cni, keep),
         Command::Serve { name } => {

@@ -15,8 +15,8 @@ use crate::stage::{By, PORT};
 
 /// As docs/NETWORKS.md has it.
 const HEAD: &str = "\
-| kube-proxy | CNI | TCP, UDP and HTTP | endpoints see the client | a rule in the nodes' forward hook |
-|---|---|---|---|---|";
+| kube-proxy | CNI | TCP, UDP and HTTP | endpoints see the client | a rule in the nodes' forward hook | GatewayNodes say |
+|---|---|---|---|---|---|";
 
 /// What an engine for `NetworkPolicy` that works with netfilter on the node might say: nothing gets to the servers.
 const POLICY: &str = "add table inet rules
@@ -65,6 +65,8 @@ struct Seen {
     clients: [bool; 3],
     /// A rule against it doesn't stop a Gateway's traffic.
     passes_policy: bool,
+    /// What all nodes' agents take the network for.
+    reported: String,
 }
 
 /// Addresses: of a pool, of an endpoint's own node, of others.
@@ -82,6 +84,7 @@ fn look(stage: &Stage) -> Result<Seen> {
             stage.until_served(by, *address, stage.living())?;
         }
     }
+    let reported = reported(stage)?;
     let passes_policy = passes_policy(stage)?;
     let mut clients = [true; 3];
     for by in [By::Tcp, By::Udp] {
@@ -92,7 +95,22 @@ fn look(stage: &Stage) -> Result<Seen> {
             }
         }
     }
-    Ok(Seen { clients, passes_policy })
+    Ok(Seen { clients, passes_policy, reported })
+}
+
+/// The CNI, and the ways to endpoints of this node and of others. Plugins without a name leave none.
+fn reported(stage: &Stage) -> Result<String> {
+    let expected = match stage.cluster.spec().cni {
+        Cni::Ptp => "unknown (routed veths); RedirectPeer, HandOn",
+        Cni::Bridge => "unknown (bridge cni0); Bridge, HandOn",
+        Cni::Vxlan => "unknown (routed veths, vxlan vxlan0); RedirectPeer, HandOn",
+    };
+    let networks = stage.networks()?;
+    ensure!(networks.len() == stage.living().len(), "not all nodes report: {networks:?}");
+    for (node, reported) in &networks {
+        ensure!(reported == expected, "{node} reports {reported}, and not {expected}");
+    }
+    Ok(expected.to_owned())
 }
 
 /// Nobody else's traffic gets past the rule; that is looked at, too.
@@ -123,13 +141,13 @@ impl fmt::Display for Row {
         let [kube_proxy, cni] = [format!("{:?}", self.kube_proxy), format!("{:?}", self.cni)];
         write!(f, "| {} | {} | ", kube_proxy.to_lowercase(), cni.to_lowercase())?;
         match &self.seen {
-            Ok(Seen { clients, passes_policy }) => {
+            Ok(Seen { clients, passes_policy, reported }) => {
                 let seen = WHOSE.iter().zip(clients);
                 let seen = seen.map(|(whose, sees)| format!("{whose}: {}", if *sees { "yes" } else { "no" }));
                 let policy = if *passes_policy { "passed by" } else { "counts" };
-                write!(f, "served | {} | {policy} |", seen.collect::<Vec<_>>().join(", "))
+                write!(f, "served | {} | {policy} | {reported} |", seen.collect::<Vec<_>>().join(", "))
             }
-            Err(error) => write!(f, "{error:#} | | |"),
+            Err(error) => write!(f, "{error:#} | | | |"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What nodes' kernels and the client's neighbours say, with the API server away too.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use lab::traffic::Volley;
@@ -16,6 +16,13 @@ const PINS: &str = "/sys/fs/bpf/gateway-agent";
 
 /// Agents have to start, to find each other, and to agree.
 const AGREE: Duration = Duration::from_mins(1);
+
+/// Asks the agent of a node without its kubelet, which would ask the API server whether we may.
+const STATUS: &str = "nsenter --target $(pgrep --oldest --full '^/usr/bin/gateway-agent run') --mount \
+                      /usr/bin/gateway-agent status --output=json";
+
+/// Agents that disagree do so several times a second.
+const CALM: Duration = Duration::from_secs(3);
 
 impl Stage {
     /// The node whose device the pool's address leads to, for who asks anew.
@@ -41,6 +48,46 @@ impl Stage {
         Ok(wait_until(&format!("{node} to announce the address"), AGREE, announced)?)
     }
 
+    /// Who announces the address from now on, one after the other, until it was this node for a while.
+    pub(crate) fn announcers_until(&self, node: &str) -> Result<Vec<String>> {
+        let mut seen: Vec<String> = Vec::new();
+        let mut since = Instant::now();
+        let settled = || {
+            // Nobody, for a moment, is no announcer.
+            if let Ok(announcer) = self.announcer()
+                && seen.last() != Some(&announcer)
+            {
+                seen.push(announcer);
+                since = Instant::now();
+            }
+            seen.last().is_some_and(|last| last == node) && since.elapsed() > CALM
+        };
+        wait_until(&format!("{node} to announce the address, and nobody else after it"), AGREE, settled)?;
+        Ok(seen)
+    }
+
+    /// Waits until every node reports, all Gateways are programmed on all of them, and newcomers are served by all.
+    pub(crate) fn until_settled(&self) -> Result<()> {
+        self.in_namespace(&["rollout", "status", "deployment/server", "--timeout=120s"])?;
+        self.until_well()?;
+        let of_all = format!("{} of {}", self.living().len(), self.living().len());
+        let path = "--output=jsonpath={.items[*].status.conditions[?(@.type==\"Programmed\")].message}";
+        let mut said = String::new();
+        let settled = || {
+            said = self.in_namespace(&["get", "gateways", path]).unwrap_or_default();
+            self.versions().is_ok_and(|versions| versions.keys().eq(self.living())) && said.contains(&of_all)
+        };
+        wait_until("statuses of all nodes", AGREE, settled).with_context(|| format!("Gateways say: {said}"))
+    }
+
+    /// What a node's agent says is wrong.
+    pub(crate) fn problems(&self, node: &str) -> Result<Vec<String>> {
+        let shown = self.cluster.run_on_node(node, &["sh", "-c", STATUS])?;
+        let shown: Value = serde_json::from_str(&shown)?;
+        let problems = shown["problems"].as_array().into_iter().flatten();
+        Ok(problems.map(|problem| text(&problem["message"])).collect())
+    }
+
     /// Ids of the programs that a node's packets meet, by those of the links that hold them.
     pub(crate) fn programs(&self, node: &str) -> Result<BTreeMap<u64, u64>> {
         let script =
@@ -56,10 +103,26 @@ impl Stage {
 
     /// What each node's agent says that it is.
     pub(crate) fn versions(&self) -> Result<BTreeMap<String, String>> {
+        self.reported(|status| text(&status["version"]))
+    }
+
+    /// What each node's agent takes its network for, and how packets get to endpoints there.
+    pub(crate) fn networks(&self) -> Result<BTreeMap<String, String>> {
+        self.reported(|status| {
+            let [cni, local, remote] = ["/cni", "/delivery/local", "/delivery/remote"]
+                .map(|field| status.pointer(field).map(text).unwrap_or_default());
+            format!("{cni}; {local}, {remote}")
+        })
+    }
+
+    fn reported(&self, said: impl Fn(&Value) -> String) -> Result<BTreeMap<String, String>> {
         let shown = self.kubectl().run(&["get", "gatewaynodes", "--output=json"])?;
         let shown: Value = serde_json::from_str(&shown)?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let nodes = shown["items"].as_array().into_iter().flatten();
-        Ok(nodes.map(|node| (text(&node["metadata"]["name"]), text(&node["status"]["version"]))).collect())
+        Ok(nodes.map(|node| (text(&node["metadata"]["name"]), said(&node["status"]))).collect())
     }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }

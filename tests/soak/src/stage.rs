@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use cluster::{Cluster, Kubectl, Lock, Name, Programs, Spec, go};
-use install::{Chart, image, install};
+use install::{Chart, apply, image, install};
 use lab::traffic::{self, Tally, Volley};
 use lab::{Namespace, wait_until};
 use tempfile::TempDir;
@@ -40,6 +40,8 @@ pub struct Stage {
     /// Nodes that haven't died.
     living: Vec<String>,
     name: Name,
+    /// Stories are about IPv6.
+    by_v6: bool,
     /// Whether it outlives this value.
     stays: bool,
     /// Another checkout may run the same stories.
@@ -78,9 +80,15 @@ impl Stage {
             living: cluster.spec().nodes().map(|node| node.name).collect(),
             cluster,
             name,
+            by_v6: false,
             stays: false,
             _lock: lock,
         })
+    }
+
+    /// Stories are about IPv6 from now on, if the cluster has it.
+    pub(crate) fn prefer_v6(&mut self) {
+        self.by_v6 = true;
     }
 
     /// The cluster stays as it is, under this name.
@@ -117,10 +125,15 @@ impl Stage {
     }
 
     /// Replaces gateway-agent by its next release, as `kubectl apply` does it. All pods are ready afterwards.
-    pub(crate) fn upgrade(&self, next: &Path) -> Result<()> {
-        let mut settings = self.settings.clone();
-        settings.push(format!("image.tag={NEXT}"));
-        Ok(install(&self.cluster, &self.chart, next, &settings)?)
+    pub(crate) fn upgrade(&mut self, next: &Path) -> Result<()> {
+        self.settings.push(format!("image.tag={NEXT}"));
+        Ok(install(&self.cluster, &self.chart, next, &self.settings)?)
+    }
+
+    /// Changes settings of the chart, as `kubectl apply` does it. All pods are ready afterwards.
+    pub(crate) fn set_up_anew(&mut self, setting: &str) -> Result<()> {
+        self.settings.push(setting.to_owned());
+        Ok(apply(&self.cluster, &self.chart, &self.settings)?)
     }
 
     pub(crate) fn client(&self) -> &Namespace {
@@ -149,9 +162,23 @@ impl Stage {
         self.living.retain(|name| name != node);
     }
 
-    /// Of the Gateway with an address of a pool.
+    /// Starts a node that had died.
+    pub(crate) fn raise(&mut self, node: &str) -> Result<()> {
+        self.cluster.start_node(node)?;
+        self.living.push(node.to_owned());
+        self.living.sort_unstable();
+        Ok(())
+    }
+
+    /// Of the Gateway with an address of a pool: that of the family that stories are about.
     pub(crate) fn pool(&self) -> IpAddr {
-        self.cluster.spec().on_link(POOL_HOST).v4.into()
+        let address = self.cluster.spec().on_link(POOL_HOST);
+        address.v6.filter(|_| self.by_v6).map_or(address.v4.into(), IpAddr::from)
+    }
+
+    /// All of its addresses.
+    pub(crate) fn pools(&self) -> Vec<IpAddr> {
+        self.cluster.spec().on_link(POOL_HOST).all().collect()
     }
 
     /// Answers at an address, each from whoever the gateway chooses.
@@ -170,7 +197,7 @@ impl Stage {
         let volley =
             Volley { count: 20 * nodes.len(), patience: Duration::from_millis(500), ..Volley::of(0) };
         let own: Vec<IpAddr> = self.cluster.spec().client().all().collect();
-        let hides_client = by == By::Http || address != self.pool();
+        let hides_client = by == By::Http || !self.pools().contains(&address);
         let mut last = Tally::default();
         let waited = wait_until(&format!("answers by {by} at {address}"), PATIENCE, || {
             last = self.ask(by, address, volley);
@@ -205,19 +232,21 @@ impl Stage {
         shown.lines().map(pod).collect()
     }
 
-    /// The time from now until the pool's address answers a newcomer, if not all of them: endpoints may be dead.
+    /// The time from now until all the pool's addresses answer a newcomer, if not all of them: endpoints may be dead.
     pub(crate) fn answers_after(&self) -> Result<Duration> {
         let begun = Instant::now();
         let short = Volley { count: 8, parallel: 8, patience: Duration::from_millis(50) };
-        wait_until("an answer", PATIENCE, || self.ask(By::Udp, self.pool(), short).answered() > 0)?;
+        for address in self.pools() {
+            wait_until("an answer", PATIENCE, || self.ask(By::Udp, address, short).answered() > 0)?;
+        }
         Ok(begun.elapsed())
     }
 
-    /// Waits until newcomers are answered by all ways, and by all living nodes' servers.
+    /// Waits until newcomers are answered by all ways, in all families, and by all living nodes' servers.
     pub fn until_well(&self) -> Result<()> {
-        [By::Tcp, By::Udp, By::Http]
-            .into_iter()
-            .try_for_each(|by| self.until_served(by, self.pool(), &self.living))
+        let ways = |address| [By::Tcp, By::Udp, By::Http].map(|by| (by, address));
+        let mut ways = self.pools().into_iter().flat_map(ways);
+        ways.try_for_each(|(by, address)| self.until_served(by, address, &self.living))
     }
 
     fn load(&self, archive: &Path) -> Result<()> {
@@ -248,12 +277,16 @@ impl fmt::Display for By {
 /// Of the chart.
 fn settings(spec: &Spec) -> Vec<String> {
     let pool = |key: &str, value: &str| format!("gatewayConfig.addresses.{key}={value}");
-    let address = spec.on_link(POOL_HOST).v4.to_string();
-    vec![
+    let addresses = spec.on_link(POOL_HOST);
+    let ranges = addresses
+        .all()
+        .enumerate()
+        .map(|(n, address)| pool(&format!("pools[0].ranges[{n}]"), &address.to_string()));
+    let settings = [
         pool("mode", "Pool"),
         pool("pools[0].name", "soak"),
-        pool("pools[0].ranges[0]", &address),
         // As where nothing translates Services on the nodes.
         format!("apiServer.host={}", spec.control().v4),
-    ]
+    ];
+    settings.into_iter().chain(ranges).collect()
 }

@@ -2,4 +2,5 @@
 
 pub(crate) mod agents;
 pub(crate) mod nodes;
+pub(crate) mod partitions;
 pub(crate) mod upgrade;

@@ -59,6 +59,22 @@ pub(crate) fn dead_without_api_server(stage: &mut Stage) -> Result<()> {
     died
 }
 
+/// It takes its address back, once, and nothing is said of its death any more.
+pub(crate) fn returns(stage: &mut Stage) -> Result<()> {
+    let node = stage.announcer()?;
+    dies(stage, &node)?;
+    let successor = stage.announcer()?;
+    let load = Load::start(stage, FEW)?;
+    stage.raise(&node)?;
+    let announcers = stage.announcers_until(&node)?;
+    stage.until_settled()?;
+    load.sort_out()?;
+    load.finish().staying_unharmed(|_| true)?;
+    println!("    the address was announced by {}", announcers.join(", then by "));
+    ensure!(announcers == [successor, node], "the address went back and forth: {announcers:?}");
+    Ok(())
+}
+
 fn dies(stage: &mut Stage, node: &str) -> Result<()> {
     let load = Load::start(stage, FEW)?;
     stage.cluster.kill_node(node)?;

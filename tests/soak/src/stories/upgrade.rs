@@ -8,7 +8,7 @@ use crate::load::{Load, NEWCOMERS};
 use crate::{NEXT, Stage};
 
 /// Links stay where they are in the kernel, and each of them gets the new build's program.
-pub(crate) fn to_another_build(stage: &Stage) -> Result<()> {
+pub(crate) fn to_another_build(stage: &mut Stage) -> Result<()> {
     let (next, before) = (stage.next()?, programs(stage)?);
     let load = Load::start(stage, NEWCOMERS)?;
     load.go_on(2)?;
@@ -29,6 +29,28 @@ pub(crate) fn to_another_build(stage: &Stage) -> Result<()> {
             "    {node}: {} links kept, with {} new programs",
             kept.len(),
             after.values().collect::<BTreeSet<_>>().len()
+        );
+    }
+    Ok(())
+}
+
+/// Former programs go on with the flows that they have, in front of the new ones, which get all newcomers.
+pub(crate) fn to_other_maps(stage: &mut Stage) -> Result<()> {
+    let before = programs(stage)?;
+    let load = Load::start(stage, NEWCOMERS)?;
+    load.go_on(2)?;
+    let changed = stage.set_up_anew("agent.arguments={--flows=40000}");
+    load.go_on(2)?;
+    load.finish().unharmed()?;
+    changed?;
+    for (node, links) in programs(stage)? {
+        let kept: Vec<_> = links.keys().filter(|link| before[&node].contains_key(link)).collect();
+        ensure!(kept.is_empty(), "{node} has taken over {kept:?}, whose maps are others");
+        let former = stage.cluster.run_on_node(&node, &["ls", "/sys/fs/bpf/gateway-agent/former/links"])?;
+        ensure!(
+            former.split_whitespace().count() == before[&node].len(),
+            "{node} set aside {former:?}, and had {:?}",
+            before[&node]
         );
     }
     Ok(())
