@@ -84,6 +84,52 @@ pub(crate) fn take_precedence() -> Result<()> {
 }
 const AUTOGROUP: &str = "/proc/self/autogroup";
 
+/// Processes that run as soon as they have work, whatever else does. As long as this value lives; then they share
+/// processors by precedence again.
+///
+/// Precedence alone gives somebody the larger part of a processor, not the next moment of it, and what a rare request
+/// waits for then is others' work. Only for those that sleep most of the time: what never sleeps would keep the kernel's
+/// own threads from it.
+#[derive(Debug)]
+pub(crate) struct RealTime(Vec<u32>);
+
+impl RealTime {
+    /// All threads of these processes, and those that they start.
+    pub(crate) fn of(processes: Vec<u32>) -> Result<Self> {
+        let real_time = Self(processes);
+        for &process in &real_time.0 {
+            schedule(process, libc::SCHED_RR, LOWEST_REAL_TIME).context("real time needs root")?;
+        }
+        Ok(real_time)
+    }
+}
+
+impl Drop for RealTime {
+    fn drop(&mut self) {
+        for &process in &self.0 {
+            // A process that has ended has nothing to give back.
+            let _ = schedule(process, libc::SCHED_OTHER, 0);
+        }
+    }
+}
+
+/// Above all that is not in real time (sched(7)).
+const LOWEST_REAL_TIME: i32 = 1;
+
+fn schedule(process: u32, policy: i32, sched_priority: i32) -> Result<()> {
+    let parameters = libc::sched_param { sched_priority };
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        let name = thread?.file_name();
+        let thread: i32 =
+            name.to_str().and_then(|name| name.parse().ok()).context("a thread without number")?;
+        // SAFETY: the parameters are read within the call.
+        if unsafe { libc::sched_setscheduler(thread, policy, &raw const parameters) } != 0 {
+            return Err(std::io::Error::last_os_error().into());
+        }
+    }
+    Ok(())
+}
+
 /// Ticks per second in /proc/stat, whatever the kernel's own HZ (time(7)).
 const USER_HZ: f64 = 100.0;
 

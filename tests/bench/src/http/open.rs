@@ -1,6 +1,9 @@
 //! An open loop: requests are due at fixed times, whether or not earlier ones were answered, and each one's latency
 //! counts from when it was due. A proxy that stalls is charged with all that had to wait meanwhile, which a closed loop
 //! omits.
+//!
+//! Whatever takes part runs in real time. A machine that does something else besides made every proxy's 99th percentile
+//! some milliseconds, in turn and by chance: the wait for a processor, which is no proxy's.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,6 +17,7 @@ use super::case::Seen;
 use super::closed::percentile;
 use super::origin;
 use super::subject::{HTTP1, Means, Subject, host, prefix, request};
+use crate::cpu::RealTime;
 
 /// Each has a connection; they take turns, so a request waits only if this many are under way.
 const CLIENTS: u32 = 32;
@@ -22,6 +26,7 @@ const CLIENTS: u32 = 32;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(subject: &Subject, means: &Means<'_>, per_second: u32, length: Duration) -> Result<Seen> {
+    let _real_time = RealTime::of(subject.participants()?)?;
     let pace = Duration::from_secs(1) / per_second;
     // Time to connect.
     let begin = Instant::now() + Duration::from_millis(300);

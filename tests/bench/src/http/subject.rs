@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::usage::Usage;
+use super::usage::{Usage, family};
 use super::{origin, ours, peers};
 use crate::cpu::Cpus;
 use crate::lane::{self, BACKEND, Lane};
@@ -139,6 +139,15 @@ impl Subject {
     /// What the proxy has used so far; None: there is none.
     pub(crate) fn usage(&self) -> Result<Option<Usage>> {
         self.processes.first().map(|proxy| Usage::of(proxy.id())).transpose()
+    }
+
+    /// Everything that takes part when it is loaded: this process, which has the clients and the servers, and the proxy.
+    pub(crate) fn participants(&self) -> Result<Vec<u32>> {
+        let mut all = vec![std::process::id()];
+        if let Some(proxy) = self.processes.first() {
+            all.extend(family(proxy.id())?);
+        }
+        Ok(all)
     }
 
     fn wait_until_it_forwards(&mut self) -> Result<()> {

@@ -26,7 +26,7 @@ impl Usage {
 }
 
 /// A process and those that it has started.
-fn family(process: u32) -> Result<Vec<u32>> {
+pub(crate) fn family(process: u32) -> Result<Vec<u32>> {
     let mut family = vec![process];
     for entry in fs::read_dir("/proc")? {
         let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
