@@ -25,7 +25,7 @@ pub struct Worker<C: Connect> {
     pub(crate) connector: C,
     pub(crate) buffers: Buffers,
     pub(crate) pool: RefCell<Pool<Wire<C::Socket>>>,
-    pub(crate) http2: h2::Connections<C>,
+    pub(crate) http2: h2::Connections,
     pub(crate) deadlines: Deadlines,
     /// Copies of requests that are under way.
     pub(crate) mirrors: Rc<Cell<usize>>,

@@ -1,5 +1,7 @@
 //! The chunked transfer coding (RFC 9112, 7.1), read byte by byte where it isn't data.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::fields::check_line_ends;
 use super::{Fault, HeadLimits};
 
@@ -125,27 +127,31 @@ impl Chunks {
         if !ends {
             return Ok(State::Trailers);
         }
-        self.check_trailers()?;
+        if let Some(kept) = permitted(&self.trailers, self.limits)? {
+            self.trailers = kept;
+        }
         self.trailers.truncate(self.trailers.len() - 2);
         Ok(State::End)
     }
+}
 
-    /// Leaves only fields that may come after a body (RFC 9110, 6.5.1).
-    fn check_trailers(&mut self) -> Result<(), Fault> {
-        let mut lines = [httparse::EMPTY_HEADER; HeadLimits::MAX_FIELDS];
-        let lines = &mut lines[..self.limits.fields.min(HeadLimits::MAX_FIELDS)];
-        let parsed = httparse::parse_headers(&self.trailers, lines).map_err(|_| Fault::Trailers)?;
-        let httparse::Status::Complete((_, lines)) = parsed else { return Err(Fault::Trailers) };
-        if lines.iter().any(|line| !may_trail(line.name)) {
-            let mut kept = Vec::new();
-            for line in lines.iter().filter(|line| may_trail(line.name)) {
-                super::fields::write_line(&mut kept, line.name, line.value);
-            }
-            kept.extend_from_slice(b"\r\n");
-            self.trailers = kept;
-        }
-        Ok(())
+/// What is left of trailers when fields are dropped that may not come after a body (RFC 9110, 6.5.1); None: all of it.
+fn permitted(trailers: &[u8], limits: HeadLimits) -> Result<Option<Vec<u8>>, Fault> {
+    // A line each: an array for as many as there may be would cost more than all the rest.
+    let lines = trailers.split_inclusive(|byte| *byte == b'\n').count();
+    let lines = lines.min(limits.fields).min(HeadLimits::MAX_FIELDS);
+    let mut lines: SmallVec<[_; 8]> = smallvec![httparse::EMPTY_HEADER; lines];
+    let parsed = httparse::parse_headers(trailers, &mut lines).map_err(|_| Fault::Trailers)?;
+    let httparse::Status::Complete((_, lines)) = parsed else { return Err(Fault::Trailers) };
+    if lines.iter().all(|line| may_trail(line.name)) {
+        return Ok(None);
     }
+    let mut kept = Vec::new();
+    for line in lines.iter().filter(|line| may_trail(line.name)) {
+        super::fields::write_line(&mut kept, line.name, line.value);
+    }
+    kept.extend_from_slice(b"\r\n");
+    Ok(Some(kept))
 }
 
 /// Whether a field may be a trailer: not if it frames, routes, authenticates or changes what the body means

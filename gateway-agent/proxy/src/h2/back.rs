@@ -1,130 +1,249 @@
 //! Endpoints that speak HTTP/2 (by prior knowledge: RFC 9113, 3.3).
+//!
+//! h2 without hyper around it: hyper's client passes each request through a channel to a task, and its body and its
+//! answer through two more, and flushes for each of them. Here a request is a [`Call`], which the task that forwards it
+//! reads and writes like a socket, and one task for each connection sends what all of them have written in a turn.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream, SendStream};
 use hashbrown::HashMap;
 use http::header::{CONTENT_LENGTH, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use hyper::body::{Body, Bytes, Frame, Incoming};
-use hyper::client::conn::http2::{self, SendRequest};
+use hyper::body::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-use super::io::{Flushing, Io};
-use super::pipe::{self, pipe};
-use super::{Local, message};
+use super::io::{Io, poll_turn};
+use super::message;
 use crate::h1::{
     BodyReader, BodyWriter, Ending, Framing, HeadLimits, Piece, RequestHead, write_response_head,
 };
-use crate::socket::Connect;
-use crate::stream::{Fed, Stream};
+use crate::held::{Held, Ledger};
+use crate::socket::{Connect, Socket};
+use crate::stream::Stream;
 use crate::worker::Worker;
 
+/// Bytes of one stream's answer that an endpoint may send before they are passed on, and of all streams': hyper's
+/// defaults, which keep a fast network busy.
+const STREAM_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 5 << 20;
+
+/// Bytes of an answer's head, and streams until an endpoint has said how many it takes: hyper's defaults, too.
+const HEAD: u32 = 16 << 10;
+const FIRST_STREAMS: usize = 100;
+
 /// The connections of one worker: one for each endpoint, with as many streams as the endpoint allows.
-pub(crate) struct Connections<C: Connect>(RefCell<HashMap<SocketAddr, SendRequest<Upload<C>>>>);
+#[derive(Debug, Default)]
+pub(crate) struct Connections(RefCell<HashMap<SocketAddr, Connection>>);
 
-impl<C: Connect> Default for Connections<C> {
-    fn default() -> Self {
-        Self(RefCell::default())
-    }
+/// A connection, for those who have requests. Its task ends when all of them are gone.
+#[derive(Clone, Debug)]
+struct Connection {
+    sender: SendRequest<Bytes>,
+    /// h2 doesn't tell the task that the last sender was dropped.
+    _used: Rc<oneshot::Sender<Infallible>>,
 }
 
-impl<C: Connect> std::fmt::Debug for Connections<C> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.borrow().keys()).finish()
-    }
-}
-
-impl<C: Connect> Connections<C> {
+impl Connections {
     /// Forgets what has closed, and what leads to endpoints that are no longer ready: streams that are open there end.
     pub(crate) fn sweep(&self, is_ready: impl Fn(SocketAddr) -> bool) {
-        self.0.borrow_mut().retain(|endpoint, sender| is_ready(*endpoint) && !sender.is_closed());
+        self.0.borrow_mut().retain(|endpoint, connection| is_ready(*endpoint) && connection.takes_requests());
     }
 }
 
-/// A pipe that takes one request in HTTP/1.1 for this endpoint, and gives the answer. The request is given up when the
-/// sender is dropped.
-pub(crate) async fn open<C: Connect>(
-    worker: &Rc<Worker<C>>,
-    endpoint: SocketAddr,
-) -> io::Result<(pipe::Pipe, oneshot::Sender<()>)> {
-    let known = worker.http2.0.borrow().get(&endpoint).filter(|sender| !sender.is_closed()).cloned();
-    let sender = match known {
-        Some(sender) => sender,
-        None => connect(worker, endpoint).await?,
-    };
-    let (ours, theirs) = pipe(worker.buffers.ledger());
-    let pipe = Rc::new(RefCell::new(Stream::new(theirs)));
-    let (alive, mut given_up) = oneshot::channel();
-    let mut carried = Box::pin(translate(Rc::clone(worker), pipe, sender));
-    spawn_local(poll_fn(move |cx| match Pin::new(&mut given_up).poll(cx) {
-        Poll::Ready(_) => Poll::Ready(()),
-        Poll::Pending => carried.as_mut().poll(cx),
-    }));
-    Ok((ours, alive))
+impl Connection {
+    /// False: it has closed, or is about to.
+    fn takes_requests(&mut self) -> bool {
+        !matches!(self.sender.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
+    }
 }
 
-async fn connect<C: Connect>(
-    worker: &Rc<Worker<C>>,
-    endpoint: SocketAddr,
-) -> io::Result<SendRequest<Upload<C>>> {
+/// A way to this endpoint for one request in HTTP/1.1. The request is given up when the call is dropped.
+pub(crate) async fn open<C: Connect>(worker: &Rc<Worker<C>>, endpoint: SocketAddr) -> io::Result<Call> {
+    let known = worker.http2.0.borrow().get(&endpoint).cloned();
+    let connection = match known.map(|mut known| (known.takes_requests(), known)) {
+        Some((true, known)) => known,
+        _ => connect(worker, endpoint).await?,
+    };
+    Ok(Call {
+        connection,
+        upload: Upload::Head,
+        answer: Answer::Unasked,
+        translated: Vec::new(),
+        ledger: worker.buffers.ledger().clone(),
+        held: None,
+    })
+}
+
+async fn connect<C: Connect>(worker: &Rc<Worker<C>>, endpoint: SocketAddr) -> io::Result<Connection> {
     let socket = worker.connector.connect(endpoint).await?;
-    // hyper writes from a task of its own.
-    let (io, _) = Io::new(Stream::new(socket), Rc::clone(worker), Flushing::ByHyper);
-    let (sender, connection) = http2::handshake(Local, io).await.map_err(io::Error::other)?;
+    let (io, stream) = Io::new(Stream::new(socket), Rc::clone(worker));
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEAD)
+        // What comes for requests that clients have given up counts as mistakes of the endpoint, and the limit would end
+        // those of others.
+        .max_local_error_reset_streams(None)
+        .initial_max_send_streams(FIRST_STREAMS);
+    let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
+    let (used, unused) = oneshot::channel();
+    let worker_of_task = Rc::clone(worker);
     spawn_local(async move {
-        // Whoever has a request on it learns of the failure.
-        let _ = connection.await;
+        let (mut connection, mut unused) = (pin!(connection), Some(unused));
+        // Whoever has a request on it learns of a failure.
+        poll_fn(|cx| {
+            if unused.as_mut().is_some_and(|unused| Pin::new(unused).poll(cx).is_ready()) {
+                unused = None;
+            }
+            poll_turn(connection.as_mut(), &stream, &worker_of_task, cx).map(drop)
+        })
+        .await;
     });
-    worker.http2.0.borrow_mut().insert(endpoint, sender.clone());
-    Ok(sender)
+    let connection = Connection { sender, _used: Rc::new(used) };
+    worker.http2.0.borrow_mut().insert(endpoint, connection.clone());
+    Ok(connection)
 }
 
-type Pipe = Rc<RefCell<Stream<pipe::Pipe>>>;
-
-/// Carries one request and its answer. What fails ends the pipe, as an endpoint that closes its connection would.
-async fn translate<C: Connect>(worker: Rc<Worker<C>>, pipe: Pipe, mut sender: SendRequest<Upload<C>>) {
-    let Some((request, framing)) = read_head(&worker, &pipe).await else { return };
-    let to_head = request.method() == Method::HEAD;
-    // The body was checked where the client sent it.
-    let limits = HeadLimits::CARRIED;
-    let upload = Upload {
-        worker: Rc::clone(&worker),
-        pipe: Rc::clone(&pipe),
-        reader: Some(BodyReader::new(framing, limits)).filter(|reader| !reader.has_ended()),
-        trailers: None,
-    };
-    let answer = async {
-        let response = sender.send_request(request.map(|()| upload)).await.map_err(io::Error::other)?;
-        pass_back(&worker, &pipe, response, to_head).await
-    };
-    let _ = answer.await;
+/// One request of HTTP/2, which is written in HTTP/1.1, its head at once, and whose answer is read in HTTP/1.1. What fails
+/// ends the answer, as an endpoint that closes its connection would.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// Held to its end, so that the connection's task sees it.
+    connection: Connection,
+    upload: Upload,
+    answer: Answer,
+    /// Of the answer, in HTTP/1.1, and not read yet.
+    translated: Vec<u8>,
+    ledger: Ledger,
+    /// What h2 has of the request's body, as far as it is much.
+    held: Option<Held>,
 }
 
-async fn read_head<C: Connect>(worker: &Worker<C>, pipe: &Pipe) -> Option<(Request<()>, Framing)> {
-    poll_fn(|cx| {
-        loop {
-            let mut pipe = pipe.borrow_mut();
-            let fed = ready!(pipe.poll_feed(cx, &worker.buffers, |input, _| {
-                let received = *input;
-                let head = RequestHead::parse(received, HeadLimits::CARRIED).ok()??;
-                *input = &received[head.len..];
-                Some((converted(&head)?, head.framing))
-            }));
-            match fed {
-                Ok(Fed::Some(Some(request))) => return Poll::Ready(Some(request)),
-                Ok(Fed::Some(None)) => {}
-                Ok(Fed::End) | Err(_) => return Poll::Ready(None),
+/// How far the request is.
+#[derive(Debug)]
+enum Upload {
+    Head,
+    Body(SendStream<Bytes>, BodyReader),
+    /// The endpoint has it, or takes no more.
+    Done,
+}
+
+/// How far the answer is.
+#[derive(Debug)]
+enum Answer {
+    Unasked,
+    Head(ResponseFuture, Asked),
+    Body(RecvStream, BodyWriter),
+    Ended,
+    Failed,
+}
+
+/// What of a request decides how its answer is written.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    to_head: bool,
+    takes_trailers: bool,
+}
+
+impl Call {
+    /// Sends a head, and what follows it.
+    fn begin(&mut self, written: &[u8]) -> io::Result<()> {
+        // The head was checked where the client sent it.
+        let limits = HeadLimits::CARRIED;
+        let head = RequestHead::parse(written, limits).ok().flatten().ok_or(io::ErrorKind::InvalidInput)?;
+        let request = converted(&head).ok_or(io::ErrorKind::InvalidInput)?;
+        let reader = BodyReader::new(head.framing, limits);
+        let sent = self.connection.sender.send_request(request, reader.has_ended());
+        let (response, stream) = sent.map_err(io::Error::other)?;
+        let asked = Asked { to_head: head.method == Method::HEAD, takes_trailers: head.takes_trailers };
+        self.answer = Answer::Head(response, asked);
+        self.upload = if reader.has_ended() { Upload::Done } else { Upload::Body(stream, reader) };
+        match &written[head.len..] {
+            [] => Ok(()),
+            body => self.send(body),
+        }
+    }
+
+    /// Gives h2 what comes of the body.
+    fn send(&mut self, mut written: &[u8]) -> io::Result<()> {
+        let Upload::Body(stream, reader) = &mut self.upload else { return Ok(()) };
+        let mut data = Vec::with_capacity(written.len());
+        while let Piece::Data(piece) = reader.next(&mut written).map_err(io::Error::other)? {
+            data.extend_from_slice(piece);
+        }
+        self.held = self.ledger.hold(data.len());
+        let ends = reader.has_ended();
+        let trailers = if ends { message::trailers(reader.trailers()) } else { HeaderMap::new() };
+        if !data.is_empty() || (ends && trailers.is_empty()) {
+            stream.send_data(data.into(), ends && trailers.is_empty()).map_err(io::Error::other)?;
+        }
+        if !trailers.is_empty() {
+            stream.send_trailers(trailers).map_err(io::Error::other)?;
+        }
+        if ends {
+            self.upload = Upload::Done;
+        }
+        Ok(())
+    }
+
+    /// Waits until h2 has sent what it was given, and has room for more.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Upload::Body(stream, _) = &mut self.upload else { return Poll::Ready(Ok(())) };
+        stream.reserve_capacity(1);
+        while stream.capacity() == 0 {
+            match ready!(stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             }
         }
-    })
-    .await
+        self.held = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes the next part of the answer; ready without one when there is no more.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        match &mut self.answer {
+            Answer::Head(response, asked) => {
+                let (response, asked) = (ready!(Pin::new(response).poll(cx))?, *asked);
+                self.answer = begin_answer(response, asked, &mut self.translated);
+            }
+            Answer::Body(stream, writer) => match ready!(stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    stream.flow_control().release_capacity(data.len())?;
+                    if !data.is_empty() {
+                        writer.frame(&data, &mut self.translated);
+                    }
+                }
+                // It has answered, and wants no more of the request (RFC 9113, 8.1).
+                Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => {
+                    writer.finish(&[], &mut self.translated);
+                    self.answer = Answer::Ended;
+                }
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => {
+                    let trailers = ready!(stream.poll_trailers(cx))?.unwrap_or_default();
+                    writer.finish(&message::lines(&trailers), &mut self.translated);
+                    self.answer = Answer::Ended;
+                }
+            },
+            Answer::Unasked | Answer::Ended | Answer::Failed => {}
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 fn converted(head: &RequestHead<'_>) -> Option<Request<()>> {
@@ -145,17 +264,15 @@ fn converted(head: &RequestHead<'_>) -> Option<Request<()>> {
     Some(request)
 }
 
-async fn pass_back<C: Connect>(
-    worker: &Worker<C>,
-    pipe: &Pipe,
-    response: Response<Incoming>,
-    to_head: bool,
-) -> io::Result<()> {
-    let (parts, mut body) = response.into_parts();
-    let bodiless = to_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+/// Writes the head of an answer.
+fn begin_answer(response: Response<RecvStream>, asked: Asked, out: &mut Vec<u8>) -> Answer {
+    let (parts, body) = response.into_parts();
+    let bodiless = asked.to_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = message::content_length(&parts.headers);
     let framing = match length {
         _ if bodiless => Framing::None,
+        // HTTP/1.1 has no place for trailers behind a body whose length it tells.
+        Some(_) if asked.takes_trailers && !body.is_end_stream() => Framing::Chunked,
         Some(length) => Framing::Length(length),
         None if body.is_end_stream() => Framing::Length(0),
         None => Framing::Chunked,
@@ -163,75 +280,62 @@ async fn pass_back<C: Connect>(
     let would_be = length.filter(|_| bodiless && parts.status != StatusCode::NO_CONTENT);
     let fields = message::fields(&parts.headers, None);
     let reason = parts.status.canonical_reason().unwrap_or_default();
-    let line = (parts.status.as_u16(), reason);
-    let out = |f: &mut dyn FnMut(&mut Vec<u8>)| f(pipe.borrow_mut().waiting(&worker.buffers));
-    out(&mut |out| write_response_head(out, line, &fields, framing, would_be, Ending::Close));
-    let writer = if framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain };
-    loop {
-        poll_fn(|cx| pipe.borrow_mut().poll_flush(cx)).await?;
-        let frame = match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            Some(frame) => frame.map_err(io::Error::other)?,
-            None => Frame::trailers(HeaderMap::new()),
+    write_response_head(out, (parts.status.as_u16(), reason), &fields, framing, would_be, Ending::Close);
+    Answer::Body(body, if framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain })
+}
+
+impl Socket for Call {
+    /// It serves one exchange and is never used again.
+    fn is_quiet(&mut self) -> bool {
+        false
+    }
+}
+
+impl AsyncRead for Call {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        // A small answer is read at once: head, body and trailers.
+        while this.translated.len() < into.remaining() {
+            if matches!(this.answer, Answer::Unasked | Answer::Ended | Answer::Failed) {
+                break;
+            }
+            match this.poll_answer(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => this.answer = Answer::Failed,
+                Poll::Pending if this.translated.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        if this.translated.is_empty() && !matches!(this.answer, Answer::Ended) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let len = this.translated.len().min(into.remaining());
+        into.put_slice(&this.translated[..len]);
+        this.translated.drain(..len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Call {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = match &this.upload {
+            Upload::Head => this.begin(data),
+            Upload::Body(..) => ready!(this.poll_room(cx)).and_then(|()| this.send(data)),
+            Upload::Done => Err(io::ErrorKind::BrokenPipe.into()),
         };
-        match frame.into_data() {
-            Ok(data) if data.is_empty() => {}
-            Ok(data) => out(&mut |out| writer.frame(&data, out)),
-            Err(frame) => {
-                let trailers = message::lines(&frame.into_trailers().unwrap_or_default());
-                out(&mut |out| writer.finish(&trailers, out));
-                return poll_fn(|cx| pipe.borrow_mut().poll_flush(cx)).await;
-            }
+        if written.is_err() {
+            this.upload = Upload::Done;
         }
-    }
-}
-
-/// The body of a request, read from the pipe.
-pub(crate) struct Upload<C: Connect> {
-    worker: Rc<Worker<C>>,
-    pipe: Pipe,
-    /// None: it has ended.
-    reader: Option<BodyReader>,
-    trailers: Option<HeaderMap>,
-}
-
-impl<C: Connect> Body for Upload<C> {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let Self { worker, pipe, reader, trailers } = &mut *self;
-        loop {
-            let Some(body) = reader else {
-                return Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
-            };
-            let mut pipe = pipe.borrow_mut();
-            let mut take = |input: &mut &[u8]| {
-                let mut data = Vec::new();
-                while let Piece::Data(piece) = body.next(input)? {
-                    data.extend_from_slice(piece);
-                }
-                Ok::<_, crate::h1::Fault>(data)
-            };
-            let fed = match pipe.feed_received(&mut take) {
-                Some(data) => Fed::Some(data),
-                None => ready!(pipe.poll_feed(cx, &worker.buffers, |input, _| take(input)))?,
-            };
-            let data = match fed {
-                Fed::Some(data) => data.map_err(io::Error::other)?,
-                Fed::End => return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
-            };
-            if body.has_ended() {
-                let found = message::trailers(body.trailers());
-                *trailers = (!found.is_empty()).then_some(found);
-                *reader = None;
-            }
-            if !data.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(data.into()))));
-            }
-        }
+        Poll::Ready(written.map(|()| data.len()))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.reader.is_none() && self.trailers.is_none()
+    /// The connection's task sends it.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

@@ -15,10 +15,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
 
 use super::flood::Credit;
-use super::io::{Flushing, Io, poll_turn};
+use super::io::{Io, poll_turn};
 use super::pipe::{Pipe, pipe};
 use super::{Local, message};
 use crate::connection;
@@ -55,14 +56,14 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, client: 
     let (deadline, limits) = (worker.deadlines.add(), *peers.place.limits());
     let open: Rc<Cell<usize>> = Rc::default();
     let credit = Rc::new(Credit::new(worker.deadlines.now()));
-    let (io, client) = Io::new(client, Rc::clone(&worker), Flushing::ByTurn);
+    let (io, client) = Io::new(client, Rc::clone(&worker));
     let io = io.with_credit(Rc::clone(&credit));
     let peers = Rc::new(Peers { is_http2: true, ..(*peers).clone() });
     let service = service_fn(|request| {
         deadline.set(limits.idle_timeout);
         handle(Rc::clone(&worker), Rc::clone(&peers), request, Open::of(&open), Rc::clone(&credit))
     });
-    let mut connection = pin!(builder(&limits).serve_connection(io, service));
+    let mut connection = pin!(builder(&limits).serve_connection(TokioIo::new(io), service));
     deadline.set(limits.idle_timeout);
     let mut ends = false;
     let end = poll_fn(|cx| {

@@ -1,5 +1,5 @@
-//! A socket as hyper wants it. It gathers what it is given: hyper flushes after each frame with data, and a system call
-//! per frame would cost more than all the rest.
+//! A socket as h2 wants it. It gathers what it is given: h2 flushes after each frame with data, and a system call per
+//! frame would cost more than all the rest.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::PREFACE;
 use super::flood::{Credit, Frames};
@@ -15,34 +15,24 @@ use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
 use crate::worker::Worker;
 
-/// hyper's end of a connection.
+/// h2's end of a connection. What was gathered is sent at the end of each [`poll_turn`].
 pub(super) struct Io<S, C: Connect> {
     stream: Shared<S>,
     worker: Rc<Worker<C>>,
-    flushing: Flushing,
     /// None: an endpoint, whose frames are taken as they come.
     guard: Option<(Rc<Credit>, Frames)>,
 }
 
-/// The socket, for hyper and for whoever drives the connection.
+/// The socket, for h2 and for whoever drives the connection.
 pub(super) type Shared<S> = Rc<RefCell<Stream<S>>>;
-
-/// When what was gathered is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flushing {
-    /// When hyper says so.
-    ByHyper,
-    /// At the end of each [`poll_turn`]: for connections whose one future does all that there is to do.
-    ByTurn,
-}
 
 /// Bytes from which on nothing more is gathered before they are sent: what one write of a large body takes.
 const MOST: usize = 64 << 10;
 
 impl<S, C: Connect> Io<S, C> {
-    pub(super) fn new(stream: Stream<S>, worker: Rc<Worker<C>>, flushing: Flushing) -> (Self, Shared<S>) {
+    pub(super) fn new(stream: Stream<S>, worker: Rc<Worker<C>>) -> (Self, Shared<S>) {
         let stream = Rc::new(RefCell::new(stream));
-        (Self { stream: Rc::clone(&stream), worker, flushing, guard: None }, stream)
+        (Self { stream: Rc::clone(&stream), worker, guard: None }, stream)
     }
 
     /// Ends the connection when the client's credit does.
@@ -51,7 +41,7 @@ impl<S, C: Connect> Io<S, C> {
     }
 }
 
-/// Polls a connection of hyper's, and sends what it has written; ready when it has ended (with how it did) or the socket
+/// Polls a connection of hyper's or h2's, and sends what it has written; ready when it has ended (with how it did) or the socket
 /// has failed.
 pub(super) fn poll_turn<S: Socket, C: Connect, T>(
     connection: Pin<&mut impl Future<Output = T>>,
@@ -74,12 +64,8 @@ pub(super) fn poll_turn<S: Socket, C: Connect, T>(
     }
 }
 
-impl<S: Socket, C: Connect> Read for Io<S, C> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut into: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
+impl<S: Socket, C: Connect> AsyncRead for Io<S, C> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { stream, worker, guard, .. } = self.get_mut();
         let mut take = |input: &mut &[u8]| {
             let (taken, left) = input.split_at(input.len().min(into.remaining()));
@@ -101,21 +87,13 @@ impl<S: Socket, C: Connect> Read for Io<S, C> {
     }
 }
 
-impl<S: Socket, C: Connect> Write for Io<S, C> {
+impl<S: Socket, C: Connect> AsyncWrite for Io<S, C> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(data)])
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.flushing {
-            Flushing::ByTurn => Poll::Ready(Ok(())),
-            Flushing::ByHyper => {
-                let mut stream = self.stream.borrow_mut();
-                ready!(stream.poll_flush(cx))?;
-                stream.rest(&self.worker.buffers);
-                Poll::Ready(Ok(()))
-            }
-        }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 
 use gateway_agent_tables::http::BackendProtocol;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::oneshot;
 
 use crate::h2;
 use crate::socket::{Connect, Socket};
@@ -19,8 +18,8 @@ use crate::worker::Worker;
 pub(crate) enum Wire<S> {
     /// The endpoint speaks it.
     Socket(S),
-    /// A stream of HTTP/2 that ends when the other half of the channel is dropped.
-    Http2(h2::Pipe, #[expect(dead_code, reason = "the other half waits for its end")] oneshot::Sender<()>),
+    /// It speaks HTTP/2. Apart: connections that are kept, which are all of the other kind, have no room for it.
+    Http2(Box<h2::Call>),
 }
 
 /// A new way to an endpoint.
@@ -33,10 +32,7 @@ pub(crate) async fn connect<C: Connect>(
         BackendProtocol::Http1 | BackendProtocol::WebSocket => {
             Ok(Wire::Socket(worker.connector.connect(endpoint).await?))
         }
-        BackendProtocol::Http2 => {
-            let (pipe, alive) = h2::open(worker, endpoint).await?;
-            Ok(Wire::Http2(pipe, alive))
-        }
+        BackendProtocol::Http2 => Ok(Wire::Http2(Box::new(h2::open(worker, endpoint).await?))),
     }
 }
 
@@ -44,7 +40,7 @@ impl<S: Socket> Socket for Wire<S> {
     fn is_quiet(&mut self) -> bool {
         match self {
             Self::Socket(socket) => socket.is_quiet(),
-            Self::Http2(pipe, _) => pipe.is_quiet(),
+            Self::Http2(call) => call.is_quiet(),
         }
     }
 }
@@ -53,7 +49,7 @@ impl<S: Socket> AsyncRead for Wire<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Socket(socket) => Pin::new(socket).poll_read(cx, into),
-            Self::Http2(pipe, _) => Pin::new(pipe).poll_read(cx, into),
+            Self::Http2(call) => Pin::new(&mut **call).poll_read(cx, into),
         }
     }
 }
@@ -62,7 +58,7 @@ impl<S: Socket> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Socket(socket) => Pin::new(socket).poll_write(cx, data),
-            Self::Http2(pipe, _) => Pin::new(pipe).poll_write(cx, data),
+            Self::Http2(call) => Pin::new(&mut **call).poll_write(cx, data),
         }
     }
 
@@ -73,21 +69,21 @@ impl<S: Socket> AsyncWrite for Wire<S> {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Socket(socket) => Pin::new(socket).poll_write_vectored(cx, parts),
-            Self::Http2(pipe, _) => Pin::new(pipe).poll_write_vectored(cx, parts),
+            Self::Http2(call) => Pin::new(&mut **call).poll_write_vectored(cx, parts),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Socket(socket) => Pin::new(socket).poll_flush(cx),
-            Self::Http2(pipe, _) => Pin::new(pipe).poll_flush(cx),
+            Self::Http2(call) => Pin::new(&mut **call).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Socket(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Http2(pipe, _) => Pin::new(pipe).poll_shutdown(cx),
+            Self::Http2(call) => Pin::new(&mut **call).poll_shutdown(cx),
         }
     }
 }

@@ -110,7 +110,7 @@ impl Drop for Open {
     }
 }
 
-/// Sends the body back, or for `/silence` nothing at all.
+/// Sends the body back, for `/length` with its length in the head, or for `/silence` nothing at all.
 async fn answer(
     request: Request<Incoming>,
     seen: Rc<RefCell<Vec<http::request::Parts>>>,
@@ -118,11 +118,16 @@ async fn answer(
 ) -> Result<Response<Channel<Bytes, Infallible>>, Infallible> {
     let (parts, body) = request.into_parts();
     let silent = parts.uri.path() == "/silence";
+    let length = parts.headers.get("content-length").filter(|_| parts.uri.path() == "/length").cloned();
     seen.borrow_mut().push(parts);
     if silent {
         std::future::pending::<()>().await;
     }
-    Ok(Response::new(echo(body, open)))
+    let mut response = Response::new(echo(body, open));
+    if let Some(length) = length {
+        response.headers_mut().insert("content-length", length);
+    }
+    Ok(response)
 }
 
 fn echo(mut body: Incoming, open: Open) -> Channel<Bytes, Infallible> {
@@ -304,6 +309,20 @@ fn grpc_tables(address: SocketAddr) -> HttpTables {
     }
     tables.grpc_routes = BTreeMap::from([(object, Arc::new(route))]);
     tables
+}
+
+/// HTTP/1.1 stands between the two, where an answer has either a length or trailers.
+#[test]
+fn trailers_follow_an_answer_that_names_its_length() {
+    run(async {
+        let echo = Echo::start().await;
+        let proxy = Proxy::with(speaking(BackendProtocol::Http2), &[echo.address]).await;
+        let mut client = client(&proxy).await;
+        let asked = request(Method::POST, "/length", full("hello"));
+        let (code, _, body, trailers) = text(client.send_request(asked).await.expect("an answer")).await;
+        assert_eq!((code, body.as_str()), (200, "hello"));
+        assert_eq!(trailers.expect("trailers")["grpc-status"], "0");
+    });
 }
 
 #[test]
