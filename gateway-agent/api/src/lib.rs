@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod endpoint_slice;
 mod generated;
 mod object;
 mod older;
@@ -21,6 +22,7 @@ pub use generated::{
 pub use object::{DecodeError, Kind, Object, ObjectRef, Typed};
 
 pub use backend_tls_policy::BackendTlsPolicy;
+pub use endpoint_slice::EndpointSlice;
 pub use gateway::Gateway;
 pub use gateway_class::GatewayClass;
 pub use grpc_route::GrpcRoute;
@@ -28,7 +30,6 @@ pub use http_route::HttpRoute;
 // One type for all versions: they differ in name only.
 pub use k8s_openapi::api::certificates::v1beta1::ClusterTrustBundle;
 pub use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Secret, Service};
-pub use k8s_openapi::api::discovery::v1::EndpointSlice;
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 pub use listener_set::ListenerSet;
 pub use own::gateway_config::GatewayConfig;

@@ -181,7 +181,10 @@ fn decode<T: serde::de::DeserializeOwned>(
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(json, &mut track);
     let mut note = |path: serde_ignored::Path<'_>| unknown(spell(&path));
-    serde_ignored::deserialize::<_, _, T>(tracked, &mut note)
+    let noting = serde_ignored::Deserializer::new(tracked, &mut note);
+    // Each of these layers has code of its own for all that is decoded by it: 300 types if they weren't hidden.
+    let mut hidden = <dyn erased_serde::Deserializer<'_>>::erase(noting);
+    erased_serde::deserialize::<T>(&mut hidden)
         .map(Box::new)
         .map_err(|cause| DecodeError { path: track.path().to_string(), cause: cause.to_string() })
 }

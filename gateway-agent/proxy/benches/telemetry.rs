@@ -1,7 +1,7 @@
 //! What telemetry costs a request: `cargo bench -p gateway-agent-proxy`. Sockets are pipes in memory, so that nothing of
 //! the kernel is in the figures; all but the pipes is as in the real proxy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use gateway_agent_proxy::{Connect, Server, Settings, Socket, Worker};
 use gateway_agent_tables::http::{
     BackendProtocol, HostRoutes, HttpAction, HttpBackend, HttpEndpoints, HttpFrontend, HttpListener,
     HttpMatch, HttpRoute, HttpRouteKind, HttpRouteRule, HttpRule, HttpRuleName, HttpService, HttpSettings,
-    HttpSplit, HttpTables, HttpTarget, HttpTelemetry, RouteAge, Scheme, Timeouts, Upstream,
+    HttpSplit, HttpTables, HttpTarget, HttpTelemetry, Names, RouteAge, Scheme, Timeouts, Upstream,
 };
 use gateway_agent_tables::{Endpoint, FrontendKey, HostPattern, ListenerName, ObjectName, Protocol};
 use tokio::io::{
@@ -163,7 +163,7 @@ fn tables(access_log: Option<NonZeroU32>) -> HttpTables {
         session: None,
     });
     let rules = vec![HttpRouteRule { matches: vec![HttpMatch::any()], rule }];
-    let routes = HostRoutes { http: BTreeSet::from([object("web")]), grpc: BTreeSet::new() };
+    let routes = HostRoutes { http: vec![object("web")].into(), grpc: Names::default() };
     let telemetry = HttpTelemetry { access_log, ..HttpTelemetry::default() };
     let listener = HttpListener {
         scheme: Scheme::Http,

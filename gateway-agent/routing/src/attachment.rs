@@ -19,7 +19,7 @@ pub(crate) struct Verdict {
     via: Via,
     pub(crate) gateway: Arc<ObjectName>,
     /// Where the route attaches, or the Accepted condition that says why nowhere.
-    pub(crate) attached: Result<Vec<Attachment>, Condition>,
+    pub(crate) attached: Result<Box<[Attachment]>, Condition>,
 }
 
 /// What leads a route to a Gateway.
@@ -51,7 +51,7 @@ pub(crate) struct RouteHost {
 }
 
 /// What becomes of each parentRef that names a Gateway or ListenerSet of ours, and what is wrong with the others.
-pub(crate) fn judge(route: &Route<'_>, frame: &Frame, snapshot: &Snapshot) -> (Vec<Verdict>, Vec<Problem>) {
+pub(crate) fn judge(route: &Route<'_>, frame: &Frame, snapshot: &Snapshot) -> (Box<[Verdict]>, Vec<Problem>) {
     let (mut verdicts, mut problems) = (Vec::new(), Vec::new());
     // Parents of other kinds belong to other controllers.
     let named = route
@@ -82,7 +82,7 @@ pub(crate) fn judge(route: &Route<'_>, frame: &Frame, snapshot: &Snapshot) -> (V
         }
         DefaultScope::Unknown(scope) => problems.push(unknown_scope(route, scope)),
     }
-    (verdicts, problems)
+    (verdicts.into(), problems)
 }
 
 /// What becomes of the route at each default Gateway: the same as if it named each of them (GEP-3793).
@@ -105,7 +105,7 @@ fn attach(
     target: &Target,
     frame: &Frame,
     snapshot: &Snapshot,
-) -> Result<Vec<Attachment>, Condition> {
+) -> Result<Box<[Attachment]>, Condition> {
     let gateway = &frame.gateways[&*target.gateway];
     let set = target.set.map(|set| &gateway.sets[set]);
     let whole =
@@ -176,7 +176,7 @@ fn choose(
     route: &Route<'_>,
     whole: &str,
     snapshot: &Snapshot,
-) -> Result<Vec<Attachment>, Condition> {
+) -> Result<Box<[Attachment]>, Condition> {
     let meant: Vec<_> = listeners
         .iter()
         .filter(|(_, listener)| parent.section.is_none_or(|section| section == listener.section))
@@ -203,7 +203,7 @@ fn choose(
         }
     }
     if !attached.is_empty() {
-        return Ok(attached);
+        return Ok(attached.into());
     }
     if strangers.is_empty() {
         let message = format!("{} can't attach to {whole}: {}", route.object, refusals.join("; "));

@@ -17,7 +17,7 @@ use crate::precedence::Rank;
 #[derive(Debug, Default)]
 pub(crate) struct Bindings {
     pub(crate) frame: Frame,
-    pub(crate) routes: BTreeMap<Arc<ObjectRef>, Bound>,
+    pub(crate) routes: BTreeMap<Arc<ObjectRef>, Box<Bound>>,
     /// Those that have routes.
     places: BTreeMap<PlaceId, Attachments>,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Bindings {
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) rank: Rank,
-    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) verdicts: Box<[Verdict]>,
     /// About parents that don't exist.
     pub(crate) problems: Vec<Problem>,
     /// None: no parent is ours.
@@ -85,7 +85,7 @@ impl Bindings {
                 made.push((id, attached));
             }
         }
-        self.routes.insert(Arc::clone(&bound.rank.object), bound);
+        self.routes.insert(Arc::clone(&bound.rank.object), Box::new(bound));
         made
     }
 
@@ -103,7 +103,7 @@ impl Bindings {
                 left.push((id, attached));
             }
         }
-        Some((bound, left))
+        Some((*bound, left))
     }
 }
 

@@ -1,12 +1,13 @@
 //! EndpointSlices: who serves a Service's port now, and who may finish what it serves.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+use gateway_agent_api::endpoint_slice::Endpoint as SliceEndpoint;
 use gateway_agent_api::{EndpointSlice, Kind, ObjectRef, Typed};
 use gateway_agent_tables::http::HttpEndpoints;
 use gateway_agent_tables::{Endpoint, EndpointSet, Family, L4Delta, ObjectName, Protocol, ServicePort};
-use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointPort};
+use k8s_openapi::api::discovery::v1::EndpointPort;
 
 use crate::Snapshot;
 
@@ -26,7 +27,7 @@ pub(crate) struct Slices {
 #[derive(Debug)]
 struct Listed {
     service: ObjectName,
-    addresses: Vec<(Protocol, SocketAddr)>,
+    addresses: Box<[(Protocol, SocketAddr)]>,
 }
 
 impl Slices {
@@ -117,7 +118,7 @@ impl Slices {
                     if Family::of(address.ip()) == key.family {
                         let node: &mut Option<String> = class.entry(address).or_default();
                         // Slices may name an address twice while an endpoint moves between them.
-                        *node = node.take().max(endpoint.node_name.clone());
+                        *node = node.take().max(endpoint.node_name.as_deref().map(str::to_owned));
                     }
                 }
             }
@@ -159,10 +160,9 @@ enum Class {
 impl Class {
     fn of(endpoint: &SliceEndpoint) -> Self {
         // The API: an unknown ready counts as true, an unknown serving as ready, an unknown terminating as false.
-        let conditions = endpoint.conditions.as_ref();
-        let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
-        let serving = conditions.and_then(|conditions| conditions.serving).unwrap_or(ready);
-        let terminating = conditions.and_then(|conditions| conditions.terminating).unwrap_or(false);
+        let ready = endpoint.ready.unwrap_or(true);
+        let serving = endpoint.serving.unwrap_or(ready);
+        let terminating = endpoint.terminating.unwrap_or(false);
         if ready {
             Self::Ready
         } else if serving && terminating {
@@ -174,7 +174,7 @@ impl Class {
 }
 
 fn ports(slice: &EndpointSlice) -> impl Iterator<Item = &EndpointPort> {
-    slice.ports.iter().flatten()
+    slice.ports.iter()
 }
 
 /// The slice's endpoints with their address at this port; none if the port has another protocol.
@@ -188,11 +188,10 @@ fn addresses<'a>(
         .filter(|_| self::protocol(port.protocol.as_deref()) == Some(protocol))
         .and_then(|port| u16::try_from(port).ok())
         .filter(|port| *port != 0);
-    slice.endpoints.iter().filter_map(move |endpoint| {
-        // The API defines no meaning for further addresses of one endpoint.
-        let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
-        Some((endpoint, SocketAddr::new(address, number?)))
-    })
+    slice
+        .endpoints
+        .iter()
+        .filter_map(move |endpoint| Some((endpoint, SocketAddr::new(endpoint.address()?, number?))))
 }
 
 /// The protocol of a Service's or slice's port; None for those that no route forwards.

@@ -33,7 +33,7 @@ use findings::Findings;
 pub(crate) struct Compiled {
     pub(crate) rules: Rules,
     /// The ports of Services that the rules lead to, and their names in slices.
-    pub(crate) services: Vec<(HttpService, String)>,
+    pub(crate) services: Box<[(HttpService, String)]>,
 }
 
 #[derive(Debug)]

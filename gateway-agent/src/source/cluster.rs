@@ -1,9 +1,10 @@
 //! Objects from a cluster: follows every kind that the API server has, and tells what changes.
 //!
-//! `served` says which kinds there are, `follow` lists and watches one of them, `received` takes objects apart,
-//! `objects` knows what counts, `client` makes the connection.
+//! `served` says which kinds there are, `follow` lists and watches one of them, `document` is an object as it is listed,
+//! `received` takes objects apart, `objects` knows what counts, `client` makes the connection.
 
 mod client;
+mod document;
 mod follow;
 mod objects;
 mod received;

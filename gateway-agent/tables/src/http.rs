@@ -11,6 +11,7 @@ mod filter;
 mod matcher;
 mod matches;
 mod name;
+mod names;
 mod normal;
 mod path;
 mod pattern;
@@ -47,6 +48,7 @@ pub use matches::{
     ValueMatch,
 };
 pub use name::{HttpRouteKind, HttpRuleName};
+pub use names::Names;
 pub use normal::{DoubledSlashes, EncodedSlashes, PathFault, PathRules};
 pub use path::{Hostname, InvalidHostname, InvalidPath, Path};
 pub use pattern::{Pattern, PatternError};
@@ -106,9 +108,9 @@ pub struct HttpListener {
 /// The routes of one host name. A request that none of them matches goes on to the next, less specific host name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRoutes {
-    pub http: BTreeSet<ObjectName>,
+    pub http: Names,
     /// Tried first for gRPC requests, on all host names, and never for others.
-    pub grpc: BTreeSet<ObjectName>,
+    pub grpc: Names,
 }
 
 /// An HTTPRoute or GRPCRoute; `M` is what its rules match.

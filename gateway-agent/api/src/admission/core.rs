@@ -113,14 +113,14 @@ fn review_service(service: &Service, review: &mut Review) {
 }
 
 fn review_slice(slice: &EndpointSlice, review: &mut Review) {
-    for (index, port) in slice.ports.iter().flatten().enumerate() {
+    for (index, port) in slice.ports.iter().enumerate() {
         if let Some(number) = port.port {
             review_port(number, &format!("ports[{index}].port"), review);
         }
         review_protocol(port.protocol.as_deref(), &format!("ports[{index}].protocol"), review);
     }
     for (index, endpoint) in slice.endpoints.iter().enumerate() {
-        for (place, address) in endpoint.addresses.iter().enumerate() {
+        for (place, address) in endpoint.texts().iter().enumerate() {
             review_address(
                 &slice.address_type,
                 address,

@@ -1,7 +1,7 @@
 //! HTTP/2 in front, behind, and both; gRPC.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
@@ -304,7 +304,7 @@ fn grpc_tables(address: SocketAddr) -> HttpTables {
     let object = ObjectName { namespace: "shop".to_owned(), name: "cart".to_owned() };
     for listener in tables.listeners.values_mut() {
         for host in listener.hosts.values_mut() {
-            host.grpc = BTreeSet::from([object.clone()]);
+            host.grpc = vec![object.clone()].into();
         }
     }
     tables.grpc_routes = BTreeMap::from([(object, Arc::new(route))]);

@@ -1,7 +1,7 @@
 //! A proxy, endpoints and clients on real sockets, all in one thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use gateway_agent_proxy::{Server, Settings, Tcp, Worker};
 use gateway_agent_tables::http::{
     BackendProtocol, Filter, HostRoutes, HttpAction, HttpBackend, HttpEndpoints, HttpFrontend, HttpLimits,
     HttpListener, HttpMatch, HttpRoute, HttpRouteKind, HttpRouteRule, HttpRule, HttpRuleName, HttpService,
-    HttpSettings, HttpSplit, HttpTables, HttpTarget, HttpTelemetry, Path, PathMatch, RouteAge, Scheme,
+    HttpSettings, HttpSplit, HttpTables, HttpTarget, HttpTelemetry, Names, Path, PathMatch, RouteAge, Scheme,
     Timeouts, Upstream,
 };
 use gateway_agent_tables::{Endpoint, FrontendKey, HostPattern, ListenerName, ObjectName, Protocol};
@@ -85,7 +85,7 @@ pub(crate) fn tables(
         HttpRouteRule { matches: vec![HttpMatch { path, ..HttpMatch::any() }], rule: Arc::new(rule) }
     });
     let route = HttpRoute { age: RouteAge::default(), rules: rules.collect() };
-    let routes = HostRoutes { http: BTreeSet::from([object("web")]), grpc: BTreeSet::new() };
+    let routes = HostRoutes { http: vec![object("web")].into(), grpc: Names::default() };
     let services = services.iter().map(|(name, addresses)| {
         let ready = addresses.iter().map(|address| Endpoint { address: *address, node: None });
         (service(name), HttpEndpoints { ready: ready.collect(), ..HttpEndpoints::default() })

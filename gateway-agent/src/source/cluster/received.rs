@@ -76,6 +76,9 @@ pub fn is_of_gateway_api(kind: Kind) -> bool {
     kind.group().starts_with("gateway.networking.")
 }
 
+/// Which Service a slice belongs to, and which Gateway a Service stands for.
+const LABELS: [&str; 2] = ["kubernetes.io/service-name", "gateway.networking.k8s.io/gateway-name"];
+
 /// Drops what nobody reads, but a cluster has a lot of, and what changes all the time.
 fn trim(kind: Kind, document: &mut Value, role: Role) {
     if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -88,8 +91,18 @@ fn trim(kind: Kind, document: &mut Value, role: Role) {
         if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
             annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         }
+        if role == Role::Agent {
+            metadata.remove("annotations");
+            if matches!(kind, Kind::Service | Kind::EndpointSlice) {
+                keep(metadata.get_mut("labels"), &LABELS);
+            }
+        }
     }
     match kind {
+        // The others are what the controller makes for Gateways, and compares.
+        Kind::Service if role == Role::Agent => {
+            keep(document.get_mut("spec"), &["type", "ports", "externalIPs"]);
+        }
         Kind::EndpointSlice => {
             for endpoint in document.get_mut("endpoints").and_then(Value::as_array_mut).into_iter().flatten()
             {
@@ -218,6 +231,27 @@ mod tests {
         assert_eq!(seen(node("1", first), Role::Agent), seen(node("2", later), Role::Agent));
         let json = seen(node("1", first), Role::Agent).to_json().unwrap();
         assert_eq!(json["status"]["addresses"], json!(["10.0.0.1"]));
+    }
+
+    #[test]
+    fn an_agent_keeps_of_services_what_tables_are_made_of() {
+        let service = json!({
+            "metadata": {
+                "name": "s", "namespace": "n", "annotations": {"a": "b"},
+                "labels": {"app": "s", "gateway.networking.k8s.io/gateway-name": "g"},
+            },
+            "spec": {
+                "type": "NodePort", "clusterIP": "10.96.0.7", "selector": {"app": "s"},
+                "ports": [{"port": 80}], "externalIPs": ["192.0.2.1"],
+            },
+        });
+        let kept = |role| receive(Kind::Service, service.clone(), role).object.unwrap().to_json().unwrap();
+        let json = kept(Role::Agent);
+        let labels = json!({"gateway.networking.k8s.io/gateway-name": "g"});
+        assert_eq!(json["metadata"], json!({"name": "s", "namespace": "n", "labels": labels}));
+        let spec = json!({"type": "NodePort", "ports": [{"port": 80}], "externalIPs": ["192.0.2.1"]});
+        assert_eq!(json["spec"], spec);
+        assert_eq!(kept(Role::Controller)["spec"], service["spec"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::{
     GrpcMatch, HostRoutes, HttpListener, HttpMatch, HttpRoute, HttpRule, HttpSettings, HttpTables,
-    HttpTelemetry, Scheme,
+    HttpTelemetry, Names, Scheme,
 };
 use crate::persistent::PersistentMap;
 use crate::{FrontendKey, HostPattern, HttpDelta, ListenerName, ObjectName};
@@ -157,7 +157,7 @@ impl HttpMatcher {
 fn recompile<M: Matched, Index: MatchIndex<M>>(
     hosts: &mut HostMap<Arc<Host<M, Index>>>,
     place: &Place,
-    names: &BTreeSet<ObjectName>,
+    names: &Names,
     all: &BTreeMap<ObjectName, Arc<HttpRoute<M>>>,
     places: &mut Places,
 ) {
@@ -207,7 +207,7 @@ impl ListenerMatcher {
 
 impl<M: Matched, Index: MatchIndex<M>> Host<M, Index> {
     fn compile(
-        names: &BTreeSet<ObjectName>,
+        names: &Names,
         all: &BTreeMap<ObjectName, Arc<HttpRoute<M>>>,
         previous: Option<&Arc<Self>>,
     ) -> Arc<Self> {

@@ -45,7 +45,7 @@ const GATEWAY: &str = "crowd";
 /// An agent runs all the time, as in every cluster.
 pub(crate) async fn run(effort: Effort, rig: &Rig, api: &Api, report: &mut Report) -> Result<()> {
     api.create(SERVICES, &service(0)).await?;
-    let mut agent = rig.agent()?;
+    let (mut agent, _proxy) = rig.agent()?;
     agent.told("that it is ready", |line| line["event"] == "ready").await?;
     for round in 0..effort.rounds {
         eprintln!("  {ATTACH}, {DETACH}: round {} of {}", round + 1, effort.rounds);

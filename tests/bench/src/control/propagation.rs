@@ -32,6 +32,8 @@ const RSS: Metric = Metric { name: "rss_mb", unit: "MiB" };
 const CGROUP: Metric = Metric { name: "cgroup_mb", unit: "MiB" };
 /// Not in the figure before it.
 const MAPS: Metric = Metric { name: "maps_mb", unit: "MiB" };
+/// Of the process beside it, which is told the tables of HTTP.
+const PROXY: Metric = Metric { name: "proxy_mb", unit: "MiB" };
 const FIRST_SYNC: Metric = Metric { name: "first_sync_s", unit: "s" };
 
 /// Issue C, "Must show"; it asks the same of both cases.
@@ -71,7 +73,7 @@ pub(crate) async fn fill(rig: &Rig, api: &Api) -> Result<()> {
     for_all(objects::all(), |(path, object)| async move { api.create(&path, &object).await.map(drop) })
         .await?;
     let controller = rig.controller()?;
-    let agent = rig.agent()?;
+    let (agent, _proxy) = rig.agent()?;
     let settled = async {
         while !is_settled(api).await? {
             sleep(POLL).await;
@@ -133,7 +135,7 @@ async fn agent(
     api: &Api,
     report: &mut Report,
 ) -> Result<Vec<Delays>> {
-    let mut agent = rig.agent()?;
+    let (mut agent, proxy) = rig.agent()?;
     let ready = agent.told("that it is ready", |line| line["event"] == "ready").await?;
     ensure!(ready.fields["frontends"] == FRONTENDS, "the first tables lack frontends: {}", ready.fields);
     report.add(case, subject, FIRST_SYNC, ready.at.duration_since(agent.started).as_secs_f64());
@@ -150,6 +152,7 @@ async fn agent(
     report.add(case, subject, RSS, memory::resident(agent.pid())?);
     report.add(case, subject, CGROUP, memory::working_set(agent.cgroup()?)? - maps);
     report.add(case, subject, MAPS, maps);
+    report.add(case, subject, PROXY, memory::resident(proxy.pid())?);
     agent.terminate()?;
     Ok(delays)
 }

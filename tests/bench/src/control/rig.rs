@@ -11,7 +11,7 @@ use lab::{Lab, Namespace};
 use serde_json::{Value, json};
 
 use super::objects;
-use super::role::Role;
+use super::role::{MEMORY, Role};
 
 const NODE: &str = "node1";
 
@@ -72,23 +72,31 @@ impl Rig {
 
     pub(crate) fn controller(&self) -> Result<Role> {
         let mut command = Command::new(&self.agent);
-        command.args(["controller", "--namespace", SYSTEM, "--kubeconfig"]);
+        command.envs(MEMORY).args(["controller", "--namespace", SYSTEM, "--kubeconfig"]);
         command.arg(self.kubeconfig_of("gateway-agent-controller", &[])?);
         Role::start(self.cluster.client(), &command, None)
     }
 
-    /// On the node, with maps and a cgroup of its own: what an agent before it left is not charged to it.
-    pub(crate) fn agent(&self) -> Result<Role> {
+    /// On the node, with maps and a cgroup of its own: what an agent before it left is not charged to it. As in
+    /// deploy/chart its proxy is a container beside it, which comes second here.
+    pub(crate) fn agent(&self) -> Result<(Role, Role)> {
         let label = format!("agent{}", self.agents.fetch_add(1, Ordering::Relaxed));
+        let link = self.lab.dir().join(format!("{label}.proxy"));
         let pin = self.lab.bpffs(&label)?.join("gateway-agent");
         let binding = ["--bound-object-kind=Node", "--bound-object-name", NODE];
         let mut command = Command::new(&self.agent);
-        command.args(["run", "--node-name", NODE, "--namespace", SYSTEM, "--device", "eth0"]);
-        command.args(["--flows", FLOWS]).arg("--pin").arg(pin);
+        command.envs(MEMORY).args(["run", "--node-name", NODE, "--namespace", SYSTEM, "--device", "eth0"]);
+        command.args(["--flows", FLOWS]).arg("--pin").arg(pin).arg("--proxy-socket").arg(&link);
         command.arg("--socket").arg(self.lab.dir().join(format!("{label}.socket")));
         command.arg("--kubeconfig").arg(self.kubeconfig_of("gateway-agent", &binding)?);
+        let mut proxy = Command::new(&self.agent);
+        proxy.args(["proxy", "--socket"]).arg(&link);
         let node = self.cluster.node(NODE).context("the cluster's node")?;
-        Role::start(node, &command, Some(self.cluster.memory_cgroup(&label)?))
+        let cgroup = |label: &str| self.cluster.memory_cgroup(label).map(Some);
+        Ok((
+            Role::start(node, &command, cgroup(&label)?)?,
+            Role::start(node, &proxy, cgroup(&format!("{label}-proxy"))?)?,
+        ))
     }
 
     /// Of a service account of deploy/rbac: with the rights that it has in use.

@@ -17,8 +17,8 @@ use tokio::time::timeout;
 /// Far longer than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
-/// As deploy/chart has it for both roles.
-const MEMORY: [(&str, &str); 2] = [("MIMALLOC_PURGE_DELAY", "0"), ("MIMALLOC_ALLOW_THP", "0")];
+/// As deploy/chart has it for agents and controllers.
+pub(crate) const MEMORY: [(&str, &str); 2] = [("MIMALLOC_PURGE_DELAY", "0"), ("MIMALLOC_ALLOW_THP", "0")];
 
 /// Killed with it.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Role {
         command.arg(cgroup.as_ref().map(|cgroup| cgroup.join("cgroup.procs")).unwrap_or_default());
         command.arg(role.get_program()).args(role.get_args());
         command.args(["--log=json", "--log-level=info"]);
-        command.envs(MEMORY);
+        command.envs(role.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let started = Timestamp::now();
         let mut child = place.spawn(&mut command).context("starting gateway-agent")?;

@@ -4,7 +4,7 @@
 //! looked at, in the order in which a request is offered to them; a test holds the first that it meets to what is picked.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::candidate::{Matched, unmet_grpc, unmet_http};
@@ -12,7 +12,7 @@ use super::head::{RequestFields, RequestHead};
 use crate::http::precedence::AlphabeticalName;
 use crate::http::{
     GrpcMatch, HeaderMatch, HostRoutes, HttpListener, HttpMatch, HttpRoute, HttpRule, HttpTables, MatchPlace,
-    PathMatch, QueryMatch,
+    Names, PathMatch, QueryMatch,
 };
 use crate::{HostPattern, ObjectName};
 
@@ -86,7 +86,7 @@ pub fn explain<'t, F: RequestFields>(
 
 /// The matches of these routes, in order of precedence.
 fn ordered<'t, M: Matched>(
-    names: &'t BTreeSet<ObjectName>,
+    names: &'t Names,
     all: &'t BTreeMap<ObjectName, Arc<HttpRoute<M>>>,
 ) -> Vec<(&'t Arc<HttpRule>, usize, &'t M)> {
     let mut found = Vec::new();
