@@ -124,6 +124,9 @@ impl Compiler {
     /// Compiles what changed since the last time, and tells what of the outcome may be another. Addresses that are
     /// assigned for the first time are Gateways' own from then on.
     pub fn compile(&mut self) -> Changes {
+        if self.translation.is_new() {
+            self.snapshot.fill();
+        }
         let changes = self.translation.update(&self.snapshot, &std::mem::take(&mut self.changed));
         let assignments = &self.translation.outcome().assignments;
         if self.snapshot.assigner == Assigner::Here && self.snapshot.assignments != *assignments {

@@ -13,11 +13,17 @@ use crate::ObjectMeta;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "api::EndpointSlice", into = "api::EndpointSlice")]
 pub struct EndpointSlice {
+    /// Without the label that says `service`.
     pub metadata: ObjectMeta,
+    /// Whose endpoints they are.
+    pub service: Option<Box<str>>,
     pub address_type: String,
     pub endpoints: Box<[Endpoint]>,
     pub ports: Box<[api::EndpointPort]>,
 }
+
+/// Says which Service a slice belongs to.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
@@ -68,7 +74,11 @@ impl From<Vec<String>> for Addresses {
 }
 
 impl From<api::EndpointSlice> for EndpointSlice {
-    fn from(slice: api::EndpointSlice) -> Self {
+    fn from(mut slice: api::EndpointSlice) -> Self {
+        let labels = &mut slice.metadata.labels;
+        let service = labels.as_mut().and_then(|labels| labels.remove(SERVICE_NAME));
+        // A tree of one label takes 600 bytes, and most slices need no other.
+        *labels = labels.take().filter(|labels| !labels.is_empty());
         let mut nodes: Vec<Arc<str>> = Vec::new();
         let mut node = |name: String| {
             let known = nodes.iter().find(|known| ***known == *name).cloned();
@@ -89,6 +99,7 @@ impl From<api::EndpointSlice> for EndpointSlice {
         });
         Self {
             endpoints: endpoints.collect(),
+            service: service.map(Into::into),
             metadata: slice.metadata,
             address_type: slice.address_type,
             ports: slice.ports.unwrap_or_default().into(),
@@ -98,6 +109,10 @@ impl From<api::EndpointSlice> for EndpointSlice {
 
 impl From<EndpointSlice> for api::EndpointSlice {
     fn from(slice: EndpointSlice) -> Self {
+        let mut metadata = slice.metadata;
+        if let Some(service) = slice.service {
+            metadata.labels.get_or_insert_default().insert(SERVICE_NAME.to_owned(), service.into());
+        }
         let endpoints = slice.endpoints.iter().map(|endpoint| {
             let Endpoint { ready, serving, terminating, .. } = *endpoint;
             let conditions = api::EndpointConditions { ready, serving, terminating };
@@ -110,7 +125,7 @@ impl From<EndpointSlice> for api::EndpointSlice {
         });
         Self {
             endpoints: endpoints.collect(),
-            metadata: slice.metadata,
+            metadata,
             address_type: slice.address_type,
             ports: (!slice.ports.is_empty()).then(|| slice.ports.into_vec()),
         }

@@ -57,7 +57,7 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
     forward: &mut Forward,
 ) -> Outcome {
     let rule = Arc::clone(&forward.rule);
-    let mut attempts = Attempts::new(rule.retry.as_ref());
+    let mut attempts = Attempts::new(rule.retry.as_deref());
     let ends = forward.budget.request.map(|limit| Instant::now() + limit);
     let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
     let mut mirrors = Mirrors::start(worker, forward);

@@ -9,6 +9,7 @@ use gateway_agent_tables::ObjectName;
 use crate::Problem;
 use crate::attachment::{RouteHost, Verdict};
 use crate::content::{self, Content};
+use crate::fill::fill;
 use crate::frame::Frame;
 use crate::place::Place;
 use crate::precedence::Rank;
@@ -64,6 +65,11 @@ impl Bindings {
     pub(crate) fn attached(&self, place: &PlaceId) -> impl Iterator<Item = (&Arc<ObjectRef>, &Attached)> {
         let attachments = self.places.get(place).into_iter();
         attachments.flat_map(|it| &it.routes).map(|(rank, attached)| (&rank.object, attached))
+    }
+
+    pub(crate) fn fill(&mut self) {
+        fill(&mut self.routes);
+        self.places.values_mut().for_each(|it| fill(&mut it.routes));
     }
 
     /// How many accepted routes a listener has.

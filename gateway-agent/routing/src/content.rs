@@ -27,9 +27,9 @@ pub(crate) struct Verdict {
     /// ResolvedRefs.
     pub(crate) refs: Condition,
     /// Accepted False: no rule can be served. The route is attached all the same, and refuses what it matches.
-    pub(crate) refusal: Option<Condition>,
+    pub(crate) refusal: Option<Box<Condition>>,
     /// PartiallyInvalid: some rules are left out.
-    pub(crate) partial: Option<Condition>,
+    pub(crate) partial: Option<Box<Condition>>,
 }
 
 impl Content {

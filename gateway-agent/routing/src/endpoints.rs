@@ -11,9 +11,6 @@ use k8s_openapi::api::discovery::v1::EndpointPort;
 
 use crate::Snapshot;
 
-/// Says which Service a slice belongs to.
-const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
-
 /// Which slices each Service has, and what they list.
 #[derive(Debug, Default)]
 pub(crate) struct Slices {
@@ -135,7 +132,7 @@ impl Slices {
 impl Listed {
     /// None: a slice of no Service.
     fn of(slice: &EndpointSlice) -> Option<Self> {
-        let service = slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?;
+        let service = slice.service.as_deref()?;
         let namespace = slice.metadata.namespace.clone()?;
         let addresses = ports(slice).flat_map(|port| {
             [Protocol::Tcp, Protocol::Udp].into_iter().flat_map(move |protocol| {
@@ -143,7 +140,7 @@ impl Listed {
             })
         });
         Some(Self {
-            service: ObjectName { namespace, name: service.clone() },
+            service: ObjectName { namespace, name: service.to_owned() },
             addresses: addresses.collect(),
         })
     }

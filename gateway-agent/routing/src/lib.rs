@@ -17,6 +17,7 @@ mod duration;
 mod endpoints;
 mod facts;
 pub mod features;
+mod fill;
 mod frame;
 mod frontends;
 mod gateway;

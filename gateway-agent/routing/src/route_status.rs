@@ -68,10 +68,10 @@ impl Context<'_> {
         match &verdict.attached {
             Ok(attachments) => {
                 let shadows = self.shadows(&verdict.gateway, attachments);
-                let refusal = content.and_then(|content| content.refusal.clone());
+                let refusal = content.and_then(|content| content.refusal.as_deref().cloned());
                 let accepted = || self.accepted(&verdict.gateway, &whole, attachments, &shadows);
                 conditions.push(refusal.unwrap_or_else(accepted));
-                conditions.extend(content.and_then(|content| content.partial.clone()));
+                conditions.extend(content.and_then(|content| content.partial.as_deref().cloned()));
                 problems.extend(shadows.into_iter().map(|message| Problem {
                     object: object.clone(),
                     part: Some(part.clone()),

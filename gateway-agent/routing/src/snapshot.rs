@@ -10,6 +10,7 @@ use gateway_agent_tables::{FrontendKey, ListenerName};
 use crate::Minutes;
 use crate::address::Assignments;
 use crate::facts::{Fact, Facts, Looks};
+use crate::fill::fill;
 
 /// The state of the cluster, or of the files, as one node sees it.
 #[derive(Clone, Debug)]
@@ -148,6 +149,11 @@ impl Snapshot {
 
     pub fn remove(&mut self, object: &ObjectRef) -> Option<Object> {
         self.objects.get_mut(&object.kind)?.remove(object)
+    }
+
+    /// Gives back what trees have no use for, after many objects came: filled in order, they are half empty.
+    pub fn fill(&mut self) {
+        self.objects.values_mut().for_each(fill);
     }
 
     pub fn find(&self, object: &ObjectRef) -> Option<&Object> {

@@ -37,7 +37,7 @@ pub(crate) fn compile(route: &Route<'_>, backends: &Backends<'_>) -> (Rule, Verd
     let verdict = Verdict {
         refs: resolved_refs(resolved.iter().filter_map(|backend| backend.target.as_ref().err())),
         refusal: None,
-        partial: surplus_rules(route, rules.len()),
+        partial: surplus_rules(route, rules.len()).map(Box::new),
     };
     (Rule { kind, backends: resolved }, verdict)
 }

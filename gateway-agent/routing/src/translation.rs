@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gateway_agent_api::{Kind, ObjectRef};
-use gateway_agent_tables::{Delta, HostPattern, ObjectName};
+use gateway_agent_tables::{Delta, HostPattern, ObjectName, Tables};
 
 use crate::attachment;
 use crate::backend::Backends;
@@ -20,6 +20,7 @@ use crate::bindings::{Bindings, Bound, PlaceId};
 use crate::content::Content;
 use crate::endpoints::Slices;
 use crate::facts::{Fact, Facts, Readers};
+use crate::fill::fill;
 use crate::frame::Framed;
 use crate::grant::Grants;
 use crate::precedence::Rank;
@@ -84,6 +85,11 @@ impl Translation {
         Self { is_mute: true, ..Self::default() }
     }
 
+    /// [`Self::update`] was never called.
+    pub fn is_new(&self) -> bool {
+        self.surroundings.is_none()
+    }
+
     /// What follows from the snapshot that [`Self::update`] saw last.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
@@ -96,6 +102,7 @@ impl Translation {
     /// Follows a snapshot. `objects` must name all of its objects that were added, replaced or removed since the last
     /// call; the first time these are all that there are.
     pub fn update(&mut self, snapshot: &Snapshot, objects: &BTreeSet<ObjectRef>) -> Changes {
+        let is_first = self.is_new();
         let mut changes = Changes::default();
         let mut facts: Facts = objects.iter().flat_map(Fact::about).collect();
         let framed = self.frame(snapshot, &mut facts);
@@ -135,7 +142,21 @@ impl Translation {
         if has_references && !self.is_mute {
             self.copy(&mut changes);
         }
+        if is_first {
+            self.fill();
+        }
         changes
+    }
+
+    /// Gives back what trees have no use for, once nearly all came at the same time.
+    fn fill(&mut self) {
+        self.bindings.fill();
+        let Tables { l4, http, .. } = &mut self.outcome.tables;
+        l4.alive = std::mem::take(&mut l4.alive).into_iter().collect();
+        fill(&mut http.http_routes);
+        fill(&mut http.grpc_routes);
+        fill(&mut http.services);
+        http.listeners.values_mut().for_each(|listener| fill(&mut listener.hosts));
     }
 
     /// The Gateways, if they have to be compiled again; then also what is no longer as it was.

@@ -57,7 +57,7 @@ pub struct Cluster {
     complete: bool,
     /// Not told yet.
     changes: Vec<Change>,
-    /// Objects that were received, also if only their status is new.
+    /// Objects that a controller received, also if only their status is new.
     touched: Vec<ObjectRef>,
     /// Since when changes wait for kinds that are being listed again.
     unsettled: Option<Instant>,
@@ -173,7 +173,7 @@ impl Cluster {
         told.then(|| versions.map(|(kind, version)| (name(kind), version.to_owned())).collect())
     }
 
-    /// The objects that were received since the last call.
+    /// The objects that a controller received since the last call.
     pub fn touched(&mut self) -> Vec<ObjectRef> {
         std::mem::take(&mut self.touched)
     }
@@ -230,6 +230,8 @@ impl Cluster {
         // None: of a follower that was stopped.
         let Some((&kind, _)) = self.followers.iter().find(|(_, it)| it.number == number) else { return };
         match &news {
+            // An agent doesn't ask.
+            _ if self.role == Role::Agent => {}
             News::Put(object) | News::Removed(object) => self.touched.push(object.name.clone()),
             News::Listed(objects, _) => self.touched.extend(objects.iter().map(|object| object.name.clone())),
             _ => {}

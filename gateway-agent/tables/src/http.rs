@@ -137,9 +137,9 @@ pub struct HttpRule {
     pub action: HttpAction,
     pub timeouts: Timeouts,
     /// None: a failed request is not tried again.
-    pub retry: Option<Retry>,
+    pub retry: Option<Box<Retry>>,
     /// None: each request is given to any endpoint.
-    pub session: Option<SessionPersistence>,
+    pub session: Option<Box<SessionPersistence>>,
 }
 
 /// What becomes of a request after the rule's filters.

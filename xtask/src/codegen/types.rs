@@ -36,7 +36,7 @@ pub(super) fn generate(module: &Path, crds: &[Crd], to: &mut Output) -> Result<(
             let mut command = Command::new(&kopium);
             command.current_dir(module.join(crds::FOLDER)).arg("-f").arg(&crd.file).args(ARGUMENTS);
             let name = snake_case(crd.kind()?);
-            to.source(&name, formatted(&opened(&output(&mut command)?))?);
+            to.source(&name, formatted(&boxed(&opened(&output(&mut command)?)))?);
             // Writing to a String can't fail.
             let _ = writeln!(modules, "pub mod {name};");
         }
@@ -76,6 +76,18 @@ fn opened(source: &str) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Puts aside what few rules of routes have, for which each would else have room.
+fn boxed(source: &str) -> String {
+    const RARE: [&str; 3] = ["    pub retry: ", "    pub session_persistence: ", "    pub timeouts: "];
+    let line = |line: &str| match line.split_once("Option<").zip(line.strip_suffix(">,")) {
+        Some(((field, kind), _)) if RARE.contains(&field) => {
+            format!("{field}Option<Box<{}>>,\n", kind.trim_end_matches(">,"))
+        }
+        _ => format!("{line}\n"),
+    };
+    source.lines().map(line).collect()
 }
 
 /// By the checkout's rules, as `cargo fmt` would.
@@ -159,5 +171,12 @@ mod tests {
         let expected = "pub struct A {\n}\npub enum B {\n    C,\n    /// None of the above: from a later release.\n    \
                         #[serde(untagged)]\n    Unknown(String),\n}\npub struct D {\n}\n";
         assert_eq!(opened(source), expected);
+    }
+
+    #[test]
+    fn rare_fields_are_boxed() {
+        let source = "    pub retry: Option<Retry>,\n    pub name: Option<String>,\n}\n";
+        let expected = "    pub retry: Option<Box<Retry>>,\n    pub name: Option<String>,\n}\n";
+        assert_eq!(boxed(source), expected);
     }
 }

@@ -171,11 +171,11 @@ fn rules_retry_codes_and_failures() {
         ] {
             let mut rule = rule(split(vec![backend("web", 1, vec![])]));
             let codes = [500, 503].map(|code| RetryCode::new(code).expect("a code"));
-            rule.retry = Some(Retry {
+            rule.retry = Some(Box::new(Retry {
                 codes: BTreeSet::from(codes),
                 attempts: NonZeroU32::new(3).expect("not zero"),
                 backoff: Some(Duration::from_millis(5)),
-            });
+            }));
             rule.timeouts.backend_request = Timeout::After(Duration::from_millis(300));
             let origin = Origin::start(acts.clone()).await;
             let proxy = Proxy::with(rule, &[origin.address]).await;
@@ -192,7 +192,7 @@ fn a_requests_time_counts_its_tries() {
         let mut rule = rule(split(vec![backend("web", 1, vec![])]));
         let codes = BTreeSet::from([RetryCode::new(503).expect("a code")]);
         let attempts = NonZeroU32::new(1000).expect("not zero");
-        rule.retry = Some(Retry { codes, attempts, backoff: Some(Duration::from_millis(50)) });
+        rule.retry = Some(Box::new(Retry { codes, attempts, backoff: Some(Duration::from_millis(50)) }));
         rule.timeouts.request = Timeout::After(Duration::from_millis(400));
         let origin =
             Origin::start(vec![Act::Send("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n".to_owned())]).await;

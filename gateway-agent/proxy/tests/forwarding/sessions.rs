@@ -21,7 +21,7 @@ fn cookie(lifetime: CookieLifetime) -> SessionToken {
 fn persistent(token: SessionToken, backends: &[(&str, u32)]) -> HttpRule {
     let backends = backends.iter().map(|(name, weight)| backend(name, *weight, vec![])).collect();
     let session = SessionPersistence { token, key: KEY, absolute_timeout: Some(Duration::from_hours(1)) };
-    HttpRule { session: Some(session), ..rule(split(backends)) }
+    HttpRule { session: Some(Box::new(session)), ..rule(split(backends)) }
 }
 
 /// Endpoints that answer with their own addresses.

@@ -83,13 +83,13 @@ impl Findings {
             let (object, causes) = (&route.object, listed(faults.iter().map(|fault| fault.message.as_str())));
             if bad.len() == self.rules.len() {
                 let message = format!("no rule of {object} can be served: {causes}");
-                refusal = Some(Condition::no("Accepted", first.reason.name(), message));
+                refusal = Some(Box::new(Condition::no("Accepted", first.reason.name(), message)));
             } else {
                 // The API prescribes how this begins.
                 let indices = bad.iter().map(|rule| rule.index.to_string()).collect::<Vec<_>>().join(", ");
                 let message =
                     format!("Dropped Rule {indices} of {object}, what needs it is refused: {causes}");
-                partial = Some(Condition::yes("PartiallyInvalid", first.reason.name(), message));
+                partial = Some(Box::new(Condition::yes("PartiallyInvalid", first.reason.name(), message)));
             }
         }
         let services = self.rules.into_iter().flat_map(|rule| rule.services).collect();

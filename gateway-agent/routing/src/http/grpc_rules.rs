@@ -26,8 +26,8 @@ fn compile_rule(
     let namespace = &context.route.name.namespace;
     let name = context.rule_name(findings.index(), rule.name.as_deref());
     let matches = matches::grpc(rule.matches.as_deref().unwrap_or_default(), findings);
-    let session = rule.session_persistence.as_ref().map(action::alike);
-    let session = policy::session(session.as_ref(), context, &name, findings);
+    let session = rule.session_persistence.as_deref().map(action::alike);
+    let session = policy::session(session.as_ref(), context, &name, findings).map(Box::new);
     let backends = rule.backend_refs.iter().flatten().map(|backend| action::BackendSpec {
         reference: backend_ref!(backend, namespace),
         filters: backend.filters.iter().flatten().map(action::alike).collect(),

@@ -28,9 +28,10 @@ fn compile_rule(
     let namespace = &context.route.name.namespace;
     let name = context.rule_name(findings.index(), rule.name.as_deref());
     let matches = matches::http(rule.matches.as_deref().unwrap_or_default(), findings);
-    let timeouts = policy::timeouts(rule.timeouts.as_ref(), findings);
-    let retry = policy::retry(rule.retry.as_ref(), findings);
-    let session = policy::session(rule.session_persistence.as_ref(), context, &name, findings);
+    let timeouts = policy::timeouts(rule.timeouts.as_deref(), findings);
+    let retry = policy::retry(rule.retry.as_deref(), findings).map(Box::new);
+    let session =
+        policy::session(rule.session_persistence.as_deref(), context, &name, findings).map(Box::new);
     let prefix = only_prefix(&matches, rule.matches.as_ref().map_or(0, Vec::len));
     let backends = rule.backend_refs.iter().flatten().map(|backend| action::BackendSpec {
         reference: backend_ref!(backend, namespace),

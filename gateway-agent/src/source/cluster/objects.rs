@@ -176,6 +176,8 @@ impl Followed {
             let old = before.remove(&object.name);
             changes.extend(self.put(object, old));
         }
+        // A tree that was filled in order is half empty, one that is made of a whole is full.
+        self.records = mem::take(&mut self.records).into_iter().collect();
         let gone = before.into_iter().filter(|(_, record)| record.counts);
         changes.extend(gone.map(|(name, _)| Change::Remove(name)));
         changes
