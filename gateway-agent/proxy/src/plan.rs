@@ -361,7 +361,7 @@ impl Planner<'_> {
         };
         let list = forwarded.list(&head.fields);
         let trace = TraceParent::of(&head.fields, self.random);
-        record.trace(trace.trace_id());
+        record.trace(&trace);
         let cors = cors(rule).and_then(|cors| CorsAnswer::of(cors, &head.fields));
         let mut outgoing = Outgoing { host: head.host.into(), path, fields: head.fields };
         forwarded.apply(&mut outgoing.fields, list.as_deref());

@@ -1,7 +1,5 @@
 //! W3C Trace Context (levels 1 and 2): a request's trace goes on at its endpoint, with the proxy as the parent there.
 
-use std::array;
-
 use crate::h1::Fields;
 
 const TRACEPARENT: &str = "traceparent";
@@ -133,9 +131,27 @@ fn is_value(value: &[u8]) -> bool {
     (1..=256).contains(&value.len()) && value.iter().all(is_char) && !value.ends_with(b" ")
 }
 
-/// Eight digits.
+/// Eight digits, all at once: the half bytes are spread over the bytes of one word, and letters are what is above 9.
 fn write_hex(number: u32, to: &mut [u8]) {
-    let digits: [u8; 8] =
-        array::from_fn(|place| b"0123456789abcdef"[(number >> (28 - 4 * place) & 15) as usize]);
-    to.copy_from_slice(&digits);
+    let mut word = u64::from(number);
+    word = (word | word << 16) & 0x0000_ffff_0000_ffff;
+    word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
+    word = (word | word << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (word + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    let digits = word + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'9' - 1);
+    to.copy_from_slice(&digits.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_usual() {
+        for number in [0, 9, 10, 0x0123_4567, 0x89ab_cdef, 0xfedc_ba98, u32::MAX] {
+            let mut text = [0; 8];
+            write_hex(number, &mut text);
+            assert_eq!(text, *format!("{number:08x}").as_bytes());
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::figures::label;
 use super::line::{Ended, Line};
 use super::series::{Class, Series};
+use crate::filter::TraceParent;
 use crate::reply::{Reason, Reply};
 
 /// A request from its head to the end of its answer. It must be [finished](Record::finish); one that is dropped before,
@@ -81,9 +82,9 @@ impl Record {
     }
 
     /// The request is part of this trace.
-    pub(crate) fn trace(&mut self, id: &str) {
+    pub(crate) fn trace(&mut self, parent: &TraceParent) {
         if let Some(line) = &mut self.line {
-            line.trace(id);
+            line.trace(parent.trace_id());
         }
     }
 
