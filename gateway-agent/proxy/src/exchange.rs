@@ -20,6 +20,7 @@ use crate::plan::Forward;
 use crate::session;
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
+use crate::telemetry::GrpcStatus;
 use crate::upstream::Wire;
 use crate::worker::Worker;
 
@@ -264,6 +265,9 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
                         Piece::Data(data) => writer.frame(data, self.client.waiting(&self.worker.buffers)),
                         Piece::More => return Ok(()),
                         Piece::End => {
+                            if self.forward.is_grpc {
+                                self.forward.record.grpc(GrpcStatus::in_trailers(reader.trailers()));
+                            }
                             writer.finish(reader.trailers(), self.client.waiting(&self.worker.buffers));
                             *self.answer = Answer::Ended(*finished);
                         }
@@ -301,6 +305,9 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
             return Err(Broken::Retried(pause));
         }
         self.forward.record.answer(head.status);
+        if self.forward.is_grpc {
+            self.forward.record.grpc(GrpcStatus::in_head(&head.fields));
+        }
         let (framing, writer) = self.framing(&head);
         let until_close = framing == Framing::UntilClose;
         let may_stay = self.uploaded && !until_close && !self.worker.is_draining();

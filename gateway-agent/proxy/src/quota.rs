@@ -15,6 +15,8 @@ use crate::h1::HeadLimits;
 pub(crate) struct Quota {
     limits: HttpLimits,
     used: Arc<Used>,
+    /// Connections that are open, whatever the limits were when they came.
+    open: Arc<AtomicU32>,
 }
 
 /// What all connections of a Gateway use together; all workers count in it, so it has its cache lines to itself.
@@ -38,8 +40,14 @@ pub(crate) struct Place(Arc<Quota>);
 pub(crate) struct RequestPlace(Rc<Place>);
 
 impl Quota {
-    pub(crate) fn new(limits: HttpLimits, used: Arc<Used>) -> Self {
-        Self { limits, used }
+    /// What holds for the Gateway that has used so much, on an address and port that has so many connections open.
+    pub(crate) fn new(limits: HttpLimits, used: Arc<Used>, open: Arc<AtomicU32>) -> Self {
+        Self { limits, used, open }
+    }
+
+    /// Counts connections to the same address and port.
+    pub(crate) fn open(&self) -> &Arc<AtomicU32> {
+        &self.open
     }
 
     pub(crate) fn limits(&self) -> &HttpLimits {
@@ -76,7 +84,10 @@ impl Place {
     /// None: the Gateway has as many connections as it may have.
     pub(crate) fn take(quota: &Arc<Quota>) -> Option<Self> {
         let is_free = quota.used.add(Kind::Connection, quota.limits.connections);
-        is_free.then(|| Self(Arc::clone(quota)))
+        is_free.then(|| {
+            quota.open.fetch_add(1, Relaxed);
+            Self(Arc::clone(quota))
+        })
     }
 
     /// None: the Gateway has as many requests as it may have.
@@ -89,6 +100,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.used.remove(Kind::Connection);
+        self.open.fetch_sub(1, Relaxed);
     }
 }
 
@@ -122,15 +134,17 @@ mod tests {
     fn gateways_count_what_they_have() {
         let used = Arc::default();
         let limits = HttpLimits { connections: 1, requests: 2, ..HttpLimits::default() };
-        let quota = Arc::new(Quota::new(limits, Arc::clone(&used)));
+        let quota = Arc::new(Quota::new(limits, Arc::clone(&used), Arc::default()));
         let connection = Rc::new(Place::take(&quota).expect("the first"));
         assert!(Place::take(&quota).is_none());
         let requests = [connection.request(), connection.request()];
         assert!(requests.iter().all(Option::is_some) && connection.request().is_none());
         // Other limits of the same Gateway count the same.
-        let more = Arc::new(Quota::new(HttpLimits { connections: 2, ..limits }, used));
+        let more =
+            Arc::new(Quota::new(HttpLimits { connections: 2, ..limits }, used, Arc::clone(quota.open())));
         let second = Place::take(&more);
         assert!(second.is_some() && Place::take(&more).is_none());
+        assert_eq!(more.open().load(Relaxed), 2, "those that came under other limits, too");
         drop((requests, connection, second));
         assert!(Place::take(&quota).is_some());
     }

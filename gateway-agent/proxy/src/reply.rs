@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use crate::filter::{CorsAnswer, change_response};
 use crate::h1::{Ending, Fault, Fields, write_reply};
+use crate::telemetry::GrpcStatus;
 
 /// Why the proxy answers a request itself. Append-only: counters are indexed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +150,11 @@ impl Reply {
     /// The code that the client gets.
     pub(crate) fn status(&self) -> StatusCode {
         if self.is_grpc { StatusCode::OK } else { self.status }
+    }
+
+    /// None: the request calls nothing.
+    pub(crate) fn grpc_status(&self) -> Option<GrpcStatus> {
+        self.is_grpc.then(|| GrpcStatus::of(self.reason.grpc_status()))
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>, to_head: bool, ending: Ending<'_>) {

@@ -1,8 +1,10 @@
 //! The tables that requests are forwarded by, compiled.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use gateway_agent_tables as tables;
 use gateway_agent_tables::http::{
@@ -23,7 +25,8 @@ pub struct Routing {
     services: PersistentMap<HttpService, Service>,
     /// Every endpoint once, whatever Services it is of: its load counts for all of them.
     endpoints: PersistentMap<SocketAddr, Known>,
-    quotas: PersistentMap<FrontendKey, Arc<Quota>>,
+    /// Whose connections those to an address and port are, and what holds for them.
+    quotas: PersistentMap<FrontendKey, (ObjectName, Arc<Quota>)>,
     /// What each Gateway uses, whatever its limits are by now.
     used: PersistentMap<ObjectName, Arc<Used>>,
     /// For connections that come before the tables that say whose they are.
@@ -126,15 +129,27 @@ impl Routing {
             let (gateway, limits) = terms(frontend, tables)?;
             let limits = HttpLimits { connections: limits.connections.min(connections), ..limits };
             let used = self.used.get(gateway)?;
-            let known = self.quotas.get(key).filter(|quota| quota.is_of(&limits, used)).cloned();
-            Some(known.unwrap_or_else(|| Arc::new(Quota::new(limits, Arc::clone(used)))))
+            let known = self.quotas.get(key).map(|(_, quota)| quota);
+            let open = || known.map(|quota| Arc::clone(quota.open())).unwrap_or_default();
+            let same = known.filter(|quota| quota.is_of(&limits, used)).cloned();
+            let quota = same.unwrap_or_else(|| Arc::new(Quota::new(limits, Arc::clone(used), open())));
+            Some((gateway.clone(), quota))
         });
         self.quotas.put(*key, quota);
     }
 
-    /// Whose connections those to this address and port are, and what holds for them.
+    /// What holds for connections to this address and port.
     pub(crate) fn quota(&self, frontend: &FrontendKey) -> &Arc<Quota> {
-        self.quotas.get(frontend).unwrap_or(&self.unknown)
+        self.quotas.get(frontend).map_or(&self.unknown, |(_, quota)| quota)
+    }
+
+    /// Connections that are open, by the Gateway that they count for and their port.
+    pub(crate) fn connections(&self) -> BTreeMap<(&ObjectName, NonZeroU16), u64> {
+        let mut open = BTreeMap::new();
+        for (key, (gateway, quota)) in self.quotas.iter() {
+            *open.entry((gateway, key.port)).or_default() += u64::from(quota.open().load(Relaxed));
+        }
+        open
     }
 
     pub fn matcher(&self) -> &HttpMatcher {
@@ -175,9 +190,6 @@ fn find(endpoints: &Endpoints, address: SocketAddr) -> Option<&Arc<Endpoint>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::num::NonZeroU16;
-
     use gateway_agent_tables::http::{HttpListener, HttpSettings, HttpTelemetry, Scheme};
     use gateway_agent_tables::{HostPattern, Protocol};
     use proptest::prelude::*;

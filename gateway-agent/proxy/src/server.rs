@@ -67,7 +67,7 @@ impl Server {
 
     /// All that was counted, at this moment.
     pub fn figures(&self) -> Figures {
-        Figures::of(&self.registry, &self.counters, Instant::now())
+        Figures::of(&self.registry, &self.routing.load(), &self.counters, Instant::now())
     }
 
     /// Waits until what requests that have ended logged is written, at most so long.

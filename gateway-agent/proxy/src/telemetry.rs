@@ -7,6 +7,7 @@
 //! A request whose listener has an access log writes its line as it goes (`line`), and gives it away at its end (`log`).
 
 mod figures;
+mod grpc;
 mod histogram;
 mod line;
 mod log;
@@ -16,7 +17,8 @@ mod registry;
 mod series;
 mod subject;
 
-pub use figures::{Failures, Figures, ListenerFigures, RequestFigures};
+pub use figures::{ConnectionFigures, Failures, Figures, ListenerFigures, RequestFigures};
+pub(crate) use grpc::GrpcStatus;
 pub use histogram::{BOUNDS, Distribution};
 pub(crate) use line::LoggedHead;
 pub(crate) use log::AccessLog;

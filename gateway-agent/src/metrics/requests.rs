@@ -17,10 +17,19 @@ pub fn requests(figures: Option<&Figures>) -> Vec<Family> {
     let up = Family::value("proxy_up", "1 if a proxy accepts connections and answers the agent", is_up);
     let Some(figures) = figures else { return vec![up] };
     let mut families = vec![up];
+    families.push(connections(figures));
     families.extend(failures(figures));
     families.extend(of_listeners(figures));
     families.extend(of_subjects(figures));
     families
+}
+
+fn connections(figures: &Figures) -> Family {
+    let series = figures.connections.iter().map(|it| {
+        let labels = vec![("gateway", it.gateway.to_string()), ("port", it.port.to_string())];
+        (labels, float(it.open))
+    });
+    Family::gauge("http_connections_active", "Connections of clients that are open", series.collect())
 }
 
 fn failures(Figures { failures, .. }: &Figures) -> [Family; 6] {
@@ -87,7 +96,7 @@ fn of_listeners(figures: &Figures) -> [Family; 3] {
     ]
 }
 
-fn of_subjects(figures: &Figures) -> [Family; 4] {
+fn of_subjects(figures: &Figures) -> [Family; 5] {
     let mut subjects: Vec<_> = figures.requests.iter().collect();
     subjects.sort_unstable_by_key(|it| &it.subject);
     let counter = |of: fn(&RequestFigures) -> u64| {
@@ -101,7 +110,19 @@ fn of_subjects(figures: &Figures) -> [Family; 4] {
             (labels, float(count))
         })
     });
+    let calls = subjects.iter().flat_map(|it| {
+        it.calls.iter().map(|(status, count)| {
+            let mut labels = of_rule(&it.subject);
+            labels.push(("status", status.clone()));
+            (labels, float(*count))
+        })
+    });
     [
+        Family::counter(
+            "grpc_calls",
+            "Calls by the status that they ended with; none: the client left, or the answer broke off",
+            calls.collect(),
+        ),
         Family::counter(
             "http_requests",
             "Requests by the class of their answers' codes; none: the client left before it was answered",
@@ -126,6 +147,12 @@ fn of_subjects(figures: &Figures) -> [Family; 4] {
 }
 
 fn labels(subject: &Subject) -> Labels {
+    let mut labels = of_rule(subject);
+    labels.push(("protocol", subject.protocol.name().to_owned()));
+    labels
+}
+
+fn of_rule(subject: &Subject) -> Labels {
     let (route, rule, backend) = match &subject.target {
         Target::None => Default::default(),
         Target::Rule(name, backend) => {
@@ -135,8 +162,7 @@ fn labels(subject: &Subject) -> Labels {
         Target::Overflow => (OVERFLOW.to_owned(), OVERFLOW.to_owned(), OVERFLOW.to_owned()),
     };
     let mut labels = listener(subject.listener.as_ref());
-    let protocol = subject.protocol.name().to_owned();
-    labels.extend([("route", route), ("rule", rule), ("backend", backend), ("protocol", protocol)]);
+    labels.extend([("route", route), ("rule", rule), ("backend", backend)]);
     labels
 }
 

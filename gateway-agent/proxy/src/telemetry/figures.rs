@@ -1,9 +1,10 @@
 //! All that the proxy has counted, as it tells the agent.
 
 use std::fmt::Debug;
+use std::num::NonZeroU16;
 use std::time::Instant;
 
-use gateway_agent_tables::ListenerName;
+use gateway_agent_tables::{ListenerName, ObjectName};
 use serde::{Deserialize, Serialize};
 
 use super::histogram::Distribution;
@@ -13,6 +14,7 @@ use super::subject::Subject;
 use crate::counters::{Closed, Counters};
 use crate::h1::Fault;
 use crate::reply::Reason;
+use crate::routing::Routing;
 
 /// Since the process began.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,8 @@ pub struct Figures {
     pub requests: Vec<RequestFigures>,
     /// Without order.
     pub listeners: Vec<ListenerFigures>,
+    /// In the order of Gateways and ports.
+    pub connections: Vec<ConnectionFigures>,
     pub failures: Failures,
 }
 
@@ -36,6 +40,8 @@ pub struct RequestFigures {
     pub response_bytes: u64,
     /// Tries after the first one.
     pub retries: u64,
+    /// Calls of gRPC by the name of the status that they ended with, or `none`.
+    pub calls: Vec<(String, u64)>,
 }
 
 /// Requests of one listener.
@@ -49,6 +55,15 @@ pub struct ListenerFigures {
     pub duration: Distribution,
     /// From a request's head to that of its answer.
     pub first_byte: Distribution,
+}
+
+/// Clients' connections to one port of a Gateway. Which listener one is for, only its requests tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionFigures {
+    pub gateway: ObjectName,
+    pub port: NonZeroU16,
+    /// Those that are open.
+    pub open: u64,
 }
 
 /// What went wrong, or was done without an endpoint; not told apart by listener.
@@ -69,7 +84,7 @@ pub struct Failures {
 }
 
 impl Figures {
-    pub(crate) fn of(registry: &Registry, counters: &Counters, now: Instant) -> Self {
+    pub(crate) fn of(registry: &Registry, routing: &Routing, counters: &Counters, now: Instant) -> Self {
         let (requests, listeners) = registry.figures(now);
         let failures = Failures {
             faults: Fault::ALL.map(|fault| (label(fault), counters.faults(fault))).into(),
@@ -79,7 +94,11 @@ impl Figures {
             unmirrored: counters.unmirrored(),
             unlogged: registry.lost_lines(),
         };
-        Self { requests, listeners, failures }
+        let connections = routing
+            .connections()
+            .into_iter()
+            .map(|((gateway, port), open)| ConnectionFigures { gateway: gateway.clone(), port, open });
+        Self { requests, listeners, connections: connections.collect(), failures }
     }
 }
 
@@ -97,7 +116,14 @@ pub(super) fn label(variant: impl Debug) -> String {
 
 impl RequestFigures {
     pub(super) fn of(subject: Subject) -> Self {
-        Self { subject, codes: Default::default(), request_bytes: 0, response_bytes: 0, retries: 0 }
+        Self {
+            subject,
+            codes: Default::default(),
+            request_bytes: 0,
+            response_bytes: 0,
+            retries: 0,
+            calls: Vec::new(),
+        }
     }
 
     pub(super) fn add(&mut self, series: &Series) {
@@ -107,6 +133,7 @@ impl RequestFigures {
         self.request_bytes += series.request_bytes.value();
         self.response_bytes += series.response_bytes.value();
         self.retries += series.retries.value();
+        series.calls.iter().for_each(|calls| calls.add_to(&mut self.calls));
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
+use super::grpc::GrpcStatus;
 use super::log::Lines;
 use super::record::Traffic;
 use super::subject::{Subject, Target};
@@ -31,6 +32,7 @@ pub(crate) struct LoggedHead<'a> {
 pub(super) struct Ended {
     /// 0: without an answer.
     pub(super) code: u16,
+    pub(super) grpc: Option<GrpcStatus>,
     pub(super) traffic: Traffic,
     pub(super) took: Duration,
     pub(super) retries: u32,
@@ -73,7 +75,7 @@ impl Line {
 
     /// Gives the line to the writer.
     pub(super) fn end(mut self, ended: &Ended) {
-        let Ended { code, traffic: Traffic { received, sent }, took, retries, failure } = ended;
+        let Ended { code, grpc, traffic: Traffic { received, sent }, took, retries, failure } = ended;
         let (code, took) = (*code, *took);
         let text = &mut self.text;
         if let Some(endpoint) = self.endpoint {
@@ -84,6 +86,9 @@ impl Line {
         }
         if code != 0 {
             number(text, "status", code.into());
+        }
+        if let Some(status) = grpc {
+            number(text, "grpc_status", status.number().into());
         }
         number(text, "bytes_in", *received);
         number(text, "bytes_out", *sent);

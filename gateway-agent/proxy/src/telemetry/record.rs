@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::figures::label;
+use super::grpc::GrpcStatus;
 use super::line::{Ended, Line};
 use super::series::{Class, Series};
 use crate::filter::TraceParent;
@@ -22,6 +23,8 @@ pub(crate) struct Record {
     code: u16,
     first_byte: Duration,
     retries: u32,
+    /// Of a call of gRPC that has ended.
+    grpc: Option<GrpcStatus>,
     /// Why it did not end well.
     failure: Option<Failure>,
     is_counted: bool,
@@ -61,6 +64,7 @@ impl Record {
             code: 0,
             first_byte: Duration::ZERO,
             retries: 0,
+            grpc: None,
             is_counted: false,
             failure: None,
             line: None,
@@ -73,9 +77,15 @@ impl Record {
         self.first_byte = self.began.elapsed();
     }
 
+    /// The answer says, or not, what came of the call.
+    pub(crate) fn grpc(&mut self, status: Option<GrpcStatus>) {
+        self.grpc = status.or(self.grpc);
+    }
+
     /// The proxy answers itself.
     pub(crate) fn reply(&mut self, reply: &Reply) {
         self.answer(reply.status().as_u16());
+        self.grpc(reply.grpc_status());
         if !matches!(reply.reason, Reason::Redirect | Reason::Preflight) {
             self.fail(Failure::Answered(reply.reason));
         }
@@ -119,6 +129,9 @@ impl Record {
         series.codes[Class::of(self.code) as usize].add(1);
         series.request_bytes.add(traffic.received);
         series.response_bytes.add(traffic.sent);
+        if let Some(calls) = &series.calls {
+            calls.add(self.grpc);
+        }
         if self.retries > 0 {
             series.retries.add(self.retries.into());
         }
@@ -131,7 +144,8 @@ impl Record {
         }
         if let Some(line) = self.line.take() {
             let failure = self.failure.map(Failure::name);
-            line.end(&Ended { code: self.code, traffic, took, retries: self.retries, failure });
+            let Self { code, grpc, retries, .. } = *self;
+            line.end(&Ended { code, grpc, traffic, took, retries, failure });
         }
     }
 }

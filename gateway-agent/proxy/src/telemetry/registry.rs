@@ -68,7 +68,8 @@ impl Registry {
         let listener = known.listeners.entry(subject.listener.clone()).or_default();
         let listener = listener.of(worker, Arc::default);
         let subject = if known.has_room(&subject, most_of_gateway) { subject } else { subject.overflow() };
-        known.subjects.entry(subject).or_default().of(worker, || Arc::new(Series::of(listener)))
+        let protocol = subject.protocol;
+        known.subjects.entry(subject).or_default().of(worker, || Arc::new(Series::of(listener, protocol)))
     }
 
     /// Series of what these tables don't have are kept for a while only.

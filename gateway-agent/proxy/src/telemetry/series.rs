@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
 
+use super::grpc::Calls;
 use super::histogram::Histogram;
+use super::subject::Protocol;
 
 /// A number that one thread adds to and others read: no instruction has to lock the bus.
 #[derive(Debug, Default)]
@@ -33,6 +35,8 @@ pub(crate) struct Series {
     pub(super) request_bytes: Count,
     pub(super) response_bytes: Count,
     pub(super) retries: Count,
+    /// None: they call nothing.
+    pub(super) calls: Option<Box<Calls>>,
     pub(super) listener: Arc<ListenerSeries>,
 }
 
@@ -49,12 +53,13 @@ pub(crate) struct ListenerSeries {
 }
 
 impl Series {
-    pub(super) fn of(listener: Arc<ListenerSeries>) -> Self {
+    pub(super) fn of(listener: Arc<ListenerSeries>, protocol: Protocol) -> Self {
         Self {
             codes: Default::default(),
             request_bytes: Count::default(),
             response_bytes: Count::default(),
             retries: Count::default(),
+            calls: (protocol == Protocol::Grpc).then(Box::default),
             listener,
         }
     }

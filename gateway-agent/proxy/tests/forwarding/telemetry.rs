@@ -2,8 +2,11 @@
 
 use gateway_agent_proxy::telemetry::{Class, ListenerFigures, Protocol, RequestFigures, Target};
 use gateway_agent_tables::http::{HttpAction, HttpRefusal, HttpRule};
+use http::Method;
+use http_body_util::BodyExt as _;
 
-use crate::rig::{Act, Client, Origin, Proxy, backend, rule, run, split, tables};
+use crate::http2;
+use crate::rig::{Act, Client, Origin, Proxy, backend, chunked, rule, run, split, tables};
 
 const GET: &str = "GET /web HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -171,5 +174,76 @@ fn an_upgraded_connection_counts_its_bytes_and_has_no_duration() {
         assert_eq!(requests.codes, only(Class::Informational, 1));
         assert_eq!(requests.request_bytes, request.len() as u64 + 5);
         assert_eq!(proxy.listener().duration.count(), 0);
+    });
+}
+
+/// Its code of HTTP is 200 whatever comes of it.
+#[test]
+fn a_call_counts_by_the_status_that_it_ends_with() {
+    run(async {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\n";
+        let ends_with = |status: &str| {
+            let body = chunked(&["message"], &format!("grpc-status: {status}\r\n"));
+            Act::Send(format!("{head}Transfer-Encoding: chunked\r\n\r\n{body}"))
+        };
+        let origin = Origin::start(vec![
+            ends_with("0"),
+            ends_with("5"),
+            ends_with("5"),
+            Act::Send(format!("{head}grpc-status: 14\r\nContent-Length: 0\r\n\r\n")),
+            Act::SendAndClose(format!("{head}Content-Length: 10\r\n\r\nbroken")),
+        ])
+        .await;
+        let proxy = Proxy::of(&[origin.address]).await;
+        let mut client = http2::client(&proxy).await;
+        for _ in 0..5 {
+            let mut call = http2::request(Method::POST, "/shop.Web/Get", http2::empty());
+            call.headers_mut().insert("content-type", "application/grpc".parse().expect("a value"));
+            // The last one breaks off.
+            if let Ok(response) = client.send_request(call).await {
+                let _ = response.into_body().collect().await;
+            }
+        }
+        let requests = proxy.requests(|target| of_backend(target, "web"));
+        assert_eq!(requests.codes, only(Class::Successful, 5));
+        let mut calls = requests.calls;
+        calls.sort();
+        let expected = [("NOT_FOUND", 2), ("OK", 1), ("UNAVAILABLE", 1), ("none", 1)];
+        assert_eq!(calls, expected.map(|(status, count)| (status.to_owned(), count)));
+        let http = http2::request(Method::GET, "/", http2::empty());
+        let _ = client.send_request(http).await;
+        let other = |it: &RequestFigures| it.subject.protocol == Protocol::Http2;
+        let figures = proxy.server.figures();
+        assert_eq!(figures.requests.iter().find(|it| other(it)).expect("a series").calls, []);
+    });
+}
+
+#[test]
+fn open_connections_count_for_their_gateway_and_port() {
+    run(async {
+        let origin = Origin::start(vec![Act::text("ok")]).await;
+        let proxy = Proxy::of(&[origin.address]).await;
+        let open = || {
+            let [connections] = &proxy.server.figures().connections[..] else { panic!("one port") };
+            assert_eq!(connections.gateway.to_string(), "shop/gateway");
+            assert_eq!(connections.port.get(), proxy.address.port());
+            connections.open
+        };
+        assert_eq!(open(), 0);
+        let mut clients = [proxy.connect().await, proxy.connect().await];
+        for client in &mut clients {
+            client.send(GET).await;
+            client.response().await;
+        }
+        assert_eq!(open(), 2);
+        let rule = rule(split(vec![backend("web", 1, vec![])]));
+        let mut tables = tables(proxy.address, vec![("/", rule)], &[("web", &[origin.address])]);
+        tables.listeners.values_mut().for_each(|listener| listener.settings.limits.connections = 1);
+        proxy.server.replace(&tables);
+        assert_eq!(open(), 2, "those that came before the limits changed");
+        drop(clients);
+        while open() > 0 {
+            tokio::task::yield_now().await;
+        }
     });
 }
