@@ -4,6 +4,7 @@
 //! speak HTTP/2, are written and read once more.
 
 mod back;
+mod backlog;
 mod flood;
 mod front;
 mod io;

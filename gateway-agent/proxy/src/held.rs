@@ -15,7 +15,14 @@ pub(crate) const SMALL: usize = 4 << 10;
 
 /// What a worker's tasks have of large buffers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ledger(Rc<Cell<usize>>);
+pub(crate) struct Ledger(Rc<Sum>);
+
+#[derive(Debug, Default)]
+struct Sum {
+    bytes: Cell<usize>,
+    /// Somebody waits until memory is no longer tight.
+    awaited: Cell<bool>,
+}
 
 /// A task's large buffers, which count until this is dropped.
 #[derive(Debug)]
@@ -26,15 +33,33 @@ pub(crate) struct Held {
 
 impl Ledger {
     pub(crate) fn is_tight(&self) -> bool {
-        self.0.get() > MOST
+        self.0.bytes.get() > MOST
+    }
+
+    /// Whoever calls it is to be woken when memory is no longer tight.
+    pub(crate) fn wait(&self) {
+        self.0.awaited.set(true);
+    }
+
+    /// Whether those who wait are to be woken now: true once.
+    pub(crate) fn wakes(&self) -> bool {
+        self.0.awaited.get() && !self.is_tight() && self.0.awaited.replace(false)
     }
 
     /// None: they are small, and don't count.
     pub(crate) fn hold(&self, bytes: usize) -> Option<Held> {
         (bytes > LARGE).then(|| {
-            self.0.set(self.0.get() + bytes);
+            self.0.bytes.set(self.0.bytes.get() + bytes);
             Held { bytes, ledger: self.clone() }
         })
+    }
+
+    /// The same for what has grown to so many bytes.
+    pub(crate) fn hold_more(&self, held: &mut Option<Held>, bytes: usize) {
+        if held.as_ref().map_or(0, Held::bytes) < bytes {
+            *held = None;
+            *held = self.hold(bytes);
+        }
     }
 }
 
@@ -46,7 +71,8 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.ledger.0.set(self.ledger.0.get() - self.bytes);
+        let bytes = &self.ledger.0.bytes;
+        bytes.set(bytes.get() - self.bytes);
     }
 }
 
@@ -61,6 +87,6 @@ mod tests {
         let held: Vec<_> = (0..=MOST / (2 * LARGE)).map(|_| ledger.hold(2 * LARGE)).collect();
         assert!(ledger.is_tight());
         drop(held);
-        assert_eq!((ledger.is_tight(), ledger.0.get()), (false, 0));
+        assert_eq!((ledger.is_tight(), ledger.0.bytes.get()), (false, 0));
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::ReadBuf;
 
-use crate::held::Held;
+use crate::held::{Held, LARGE};
 use crate::socket::Socket;
 use crate::telemetry::Traffic;
 use crate::worker::Buffers;
@@ -164,8 +164,8 @@ impl<S: Socket> Stream<S> {
         if self.sent == self.waiting.len() {
             self.waiting.clear();
             self.sent = 0;
-            // Else a slow peer would have it for long.
-            if self.held.take().is_some() {
+            // Else whoever sent much would have it for as long as the connection lasts.
+            if self.held.take().is_some() || self.waiting.capacity() > LARGE {
                 self.waiting = Vec::new();
             }
         }

@@ -113,6 +113,9 @@ impl<C: Connect> Worker<C> {
     fn tick(&self) {
         self.deadlines.tick();
         self.tick_draining();
+        if self.buffers.ledger().wakes() {
+            self.deadlines.wake_all();
+        }
         let idle = ticks(self.server.settings.upstream_idle_timeout);
         let routing = self.server.routing.load();
         let before = self.deadlines.now().saturating_sub(idle);

@@ -1,15 +1,15 @@
 //! What slow clients and endpoints make the proxy keep.
 
+mod resident;
 #[path = "forwarding/rig.rs"]
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod rig;
 
-use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use resident::{allow_many_sockets, resident, settle};
 use rig::{Proxy, run_within};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{spawn_local, yield_now};
@@ -21,17 +21,10 @@ const CLIENTS: usize = 1000;
 /// and sockets of each, here and at the endpoint.
 const MOST: usize = 40 << 20;
 
-/// Of this process, in bytes.
-fn resident() -> usize {
-    let pages = fs::read_to_string("/proc/self/statm").expect("/proc");
-    pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") * 4096
-}
-
 /// One test: memory is that of the process, and what one part gives back another one takes.
 #[test]
 fn slow_peers_take_little_each() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("the limit can be raised");
+    allow_many_sockets();
     run_within(Duration::from_mins(2), async {
         let before = resident();
         readers().await;
@@ -42,11 +35,6 @@ fn slow_peers_take_little_each() {
         let kept = resident().saturating_sub(before);
         println!("{CLIENTS} bodies that nobody takes: {kept} bytes");
         assert!(kept < MOST, "{kept} bytes for {CLIENTS} bodies");
-        drop(clients);
-        let clients = streams().await;
-        let kept = resident().saturating_sub(before);
-        println!("{CLIENTS} streams whose bodies nobody takes: {kept} bytes");
-        assert!(kept < MOST, "{kept} bytes for {CLIENTS} streams");
         drop(clients);
     });
 }
@@ -73,31 +61,6 @@ async fn senders() -> Vec<TcpStream> {
     for _ in 0..CLIENTS {
         let mut client = TcpStream::connect(proxy.address).await.expect("a connection");
         client.write_all(post.as_bytes()).await.expect("taken");
-        yield_now().await;
-        clients.push(client);
-    }
-    settle().await;
-    clients
-}
-
-/// The same over HTTP/2, ten streams to a connection, each of which sends all that it may.
-async fn streams() -> Vec<TcpStream> {
-    const STREAMS: u32 = 10;
-    // A field block (RFC 7541, appendix A): `:method` POST, `:scheme` http, `:path` /, `:authority` a.
-    const POST: &[u8] = &[0, 0, 6, 1, 4, 0, 0, 0];
-    const BLOCK: &[u8] = &[0x83, 0x86, 0x84, 1, 1, b'a'];
-    let proxy = Proxy::of(&[deaf().await]).await;
-    let piece = [&[0, 0x40, 0, 0, 0, 0, 0, 0][..], &[], &[b'x'; 16 << 10]];
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS / STREAMS as usize {
-        let mut client = TcpStream::connect(proxy.address).await.expect("a connection");
-        let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
-        for stream in 0..STREAMS {
-            let stream = [u8::try_from(stream * 2 + 1).expect("few")];
-            sent.extend([POST, &stream, BLOCK].concat());
-            sent.extend([piece[0], &stream, piece[2]].concat());
-        }
-        client.write_all(&sent).await.expect("taken");
         yield_now().await;
         clients.push(client);
     }
@@ -132,11 +95,4 @@ async fn readers() -> Vec<TcpStream> {
     }
     settle().await;
     clients
-}
-
-/// Until all that can go on has gone on.
-async fn settle() {
-    for _ in 0..10_000 {
-        yield_now().await;
-    }
 }

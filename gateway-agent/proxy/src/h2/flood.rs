@@ -38,6 +38,17 @@ pub(super) struct Frames {
     skip: usize,
     head: [u8; HEAD],
     have: usize,
+    /// What comes is a body's.
+    in_data: bool,
+}
+
+/// What there was in some bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Found {
+    /// Frames that bring nothing.
+    idle: usize,
+    /// Bytes of bodies.
+    data: usize,
 }
 
 /// Bytes of a frame's header (RFC 9113, 4.1): length (3), type, flags, stream (4).
@@ -72,32 +83,33 @@ impl Credit {
         self.flooded.get()
     }
 
-    /// Pays for the frames in `bytes`.
-    pub(super) fn pay(&self, frames: &mut Frames, bytes: &[u8], now: u32) -> Result<(), Flood> {
+    /// Pays for the frames in `bytes`; returns how much of these is of bodies.
+    pub(super) fn pay(&self, frames: &mut Frames, bytes: &[u8], now: u32) -> Result<usize, Flood> {
         let back = now.saturating_sub(self.since.replace(now)).saturating_mul(EACH_TICK);
         if self.left.get() < FIRST {
             self.left.set(self.left.get().saturating_add(back).min(FIRST));
         }
-        let idle = u32::try_from(frames.count_idle(bytes)).unwrap_or(u32::MAX);
+        let Found { idle, data } = frames.find(bytes);
+        let idle = u32::try_from(idle).unwrap_or(u32::MAX);
         let left = self.left.get().checked_sub(idle);
         self.left.set(left.unwrap_or_default());
         self.flooded.set(left.is_none());
-        if left.is_some() { Ok(()) } else { Err(Flood) }
+        if left.is_some() { Ok(data) } else { Err(Flood) }
     }
 }
 
 impl Frames {
     /// Of a client whose preface, of this length, comes first.
     pub(super) fn after(preface: usize) -> Self {
-        Self { skip: preface, head: [0; HEAD], have: 0 }
+        Self { skip: preface, head: [0; HEAD], have: 0, in_data: false }
     }
 
-    /// How many frames of `bytes` bring nothing.
-    fn count_idle(&mut self, mut bytes: &[u8]) -> usize {
-        let mut idle = 0;
+    fn find(&mut self, mut bytes: &[u8]) -> Found {
+        let mut found = Found::default();
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
+            found.data += if self.in_data { skipped } else { 0 };
             bytes = &bytes[skipped..];
             let taken = (HEAD - self.have).min(bytes.len());
             self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
@@ -106,11 +118,11 @@ impl Frames {
             if self.have == HEAD {
                 let [high, middle, low, kind, flags, ..] = self.head;
                 let len = u32::from_be_bytes([0, high, middle, low]) as usize;
-                (self.skip, self.have) = (len, 0);
-                idle += usize::from(!brings(kind, flags, len));
+                (self.skip, self.have, self.in_data) = (len, 0, kind == DATA);
+                found.idle += usize::from(!brings(kind, flags, len));
             }
         }
-        idle
+        found
     }
 }
 
@@ -146,8 +158,9 @@ mod tests {
         .concat();
         for size in [1, 7, 64, all.len()] {
             let mut frames = Frames::after(3);
-            let idle: usize = all.chunks(size).map(|bytes| frames.count_idle(bytes)).sum();
-            assert_eq!(idle, 3, "{size}");
+            let found: Vec<_> = all.chunks(size).map(|bytes| frames.find(bytes)).collect();
+            let sum = |of: fn(&Found) -> usize| found.iter().map(of).sum::<usize>();
+            assert_eq!((sum(|it| it.idle), sum(|it| it.data)), (3, 20), "{size}");
         }
     }
 
@@ -158,7 +171,7 @@ mod tests {
         for _ in 0..10 * FIRST {
             credit.earn_data(16 << 10);
             for _ in 0..2 {
-                assert_eq!(credit.pay(&mut frames, &update, 0), Ok(()));
+                assert_eq!(credit.pay(&mut frames, &update, 0), Ok(0));
             }
         }
     }
@@ -168,7 +181,9 @@ mod tests {
         let (credit, mut frames) = (Credit::new(0), Frames::after(0));
         let ping = frame(6, 0, &[0; 8]);
         let mut send = |number: u32, now| {
-            (0..number).try_for_each(|_| credit.pay(&mut frames, &ping, now)).map_err(|_| credit.is_flooded())
+            (0..number)
+                .try_for_each(|_| credit.pay(&mut frames, &ping, now).map(drop))
+                .map_err(|_| credit.is_flooded())
         };
         assert_eq!(send(FIRST, 0), Ok(()));
         // A second later.

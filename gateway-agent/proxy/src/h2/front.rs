@@ -16,8 +16,10 @@ use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWrite as _;
 use tokio::task::spawn_local;
 
+use super::backlog::{Backlog, Stuck};
 use super::flood::Credit;
 use super::io::{Io, poll_turn};
 use super::pipe::{Pipe, pipe};
@@ -33,11 +35,11 @@ use crate::stream::{Fed, Stream};
 use crate::worker::Worker;
 
 /// Bytes of one stream's body that a client may send before they are passed on: what RFC 9113 (6.9.2) begins with.
-const STREAM_WINDOW: u32 = (64 << 10) - 1;
+pub(super) const STREAM_WINDOW: u32 = (64 << 10) - 1;
 
 /// The same of all streams together, which bounds what a connection can make the proxy keep: four that are slow don't
 /// stop the others.
-const CONNECTION_WINDOW: u32 = 256 << 10;
+pub(super) const CONNECTION_WINDOW: u32 = 256 << 10;
 
 /// Bytes of one stream's answer that wait for the client: as much as fits a frame of the default size.
 const SEND_BUFFER: usize = 16 << 10;
@@ -57,17 +59,20 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, client: 
     let open: Rc<Cell<usize>> = Rc::default();
     let credit = Rc::new(Credit::new(worker.deadlines.now()));
     let (io, client) = Io::new(client, Rc::clone(&worker));
-    let io = io.with_credit(Rc::clone(&credit));
+    let backlog = Backlog::new(worker.buffers.ledger().clone());
+    let io = io.guarded(Rc::clone(&credit), Rc::clone(&backlog));
     let peers = Rc::new(Peers { is_http2: true, ..(*peers).clone() });
     let service = service_fn(|request| {
         deadline.set(limits.idle_timeout);
-        handle(Rc::clone(&worker), Rc::clone(&peers), request, Open::of(&open), Rc::clone(&credit))
+        let (credit, backlog) = (Rc::clone(&credit), Rc::clone(&backlog));
+        handle(Rc::clone(&worker), Rc::clone(&peers), request, Open::of(&open), credit, backlog)
     });
     let mut connection = pin!(builder(&limits).serve_connection(TokioIo::new(io), service));
     deadline.set(limits.idle_timeout);
     let mut ends = false;
     let end = poll_fn(|cx| {
         loop {
+            backlog.begin_turn();
             if let Poll::Ready(end) = poll_turn(connection.as_mut(), &client, &worker, cx) {
                 return Poll::Ready(end);
             }
@@ -151,18 +156,22 @@ async fn handle<C: Connect>(
     request: Request<Incoming>,
     open: Open,
     credit: Rc<Credit>,
+    backlog: Rc<Backlog>,
 ) -> Result<Response<Bridge<C>>, Infallible> {
     let (parts, body) = request.into_parts();
     let framing = message::framing(&parts.headers, body.is_end_stream());
     let plan = plan(&worker, &peers, &parts, framing);
     let received = message::head_bytes(&parts);
     let (ours, theirs) = pipe(worker.buffers.ledger());
+    let exchange = connection::serve_one(Rc::clone(&worker), theirs, plan, received);
+    let exchange: Pin<Box<dyn Future<Output = ()>>> = match framing {
+        Framing::None => Box::pin(exchange),
+        _ => Box::pin(Upload::new(body, framing, ours.writer(), &worker, backlog).beside(exchange)),
+    };
     let mut bridge = Bridge {
-        exchange: Some(Box::pin(connection::serve_one(Rc::clone(&worker), theirs, plan, received))),
+        exchange: Some(exchange),
         worker,
         pipe: Stream::new(ours),
-        request: (!matches!(framing, Framing::None)).then_some(body),
-        writer: if framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain },
         answer: None,
         trailers: None,
         credit,
@@ -219,15 +228,82 @@ fn host(parts: &Parts) -> Option<&str> {
     }
 }
 
-/// The stream's side of the pipe: sends the request's body, and is the response's.
+/// A request's body on its way into the pipe.
+struct Upload<C: Connect> {
+    worker: Rc<Worker<C>>,
+    /// None: all of it came, or no more will.
+    body: Option<Incoming>,
+    writer: BodyWriter,
+    pipe: Stream<Pipe>,
+    backlog: Rc<Backlog>,
+    /// The exchange doesn't take what came.
+    stuck: Option<Stuck>,
+}
+
+impl<C: Connect> Upload<C> {
+    fn new(
+        body: Incoming,
+        framing: Framing,
+        pipe: Pipe,
+        worker: &Rc<Worker<C>>,
+        backlog: Rc<Backlog>,
+    ) -> Self {
+        let writer = if framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain };
+        let (worker, pipe) = (Rc::clone(worker), Stream::new(pipe));
+        Self { worker, body: Some(body), writer, pipe, backlog, stuck: None }
+    }
+
+    /// Passes on what comes as long as the exchange goes on, whether or not the client takes its answer.
+    async fn beside(mut self, exchange: impl Future<Output = ()>) {
+        let mut exchange = pin!(exchange);
+        poll_fn(|cx| {
+            // Ready: there is no more.
+            let _ = self.poll(cx);
+            exchange.as_mut().poll(cx)
+        })
+        .await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let sent = self.pipe.poll_flush(cx);
+            if sent.is_pending() && self.stuck.is_none() {
+                self.stuck = Some(self.backlog.stick());
+                self.pipe.hold(&self.worker.buffers);
+            }
+            // An error: the exchange has ended.
+            let is_taken = ready!(sent).is_ok();
+            self.stuck = None;
+            self.pipe.rest(&self.worker.buffers);
+            let Some(body) = self.body.as_mut().filter(|_| is_taken) else { return Poll::Ready(()) };
+            let frame = match ready!(Pin::new(body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                // A client that breaks off ends the pipe.
+                Some(Err(_)) => {
+                    self.body = None;
+                    return Pin::new(&mut self.pipe.socket).poll_shutdown(cx).map(drop);
+                }
+                None => Frame::trailers(HeaderMap::new()),
+            };
+            match frame.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => self.writer.frame(&data, self.pipe.waiting(&self.worker.buffers)),
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    self.writer.finish(&message::lines(&trailers), self.pipe.waiting(&self.worker.buffers));
+                    self.body = None;
+                }
+            }
+        }
+    }
+}
+
+/// The stream's side of the pipe: the response's body.
 struct Bridge<C: Connect> {
     worker: Rc<Worker<C>>,
     pipe: Stream<Pipe>,
     /// The other side, as long as this one drives it too.
     exchange: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    /// None: all of it is sent.
-    request: Option<Incoming>,
-    writer: BodyWriter,
     /// None: its head isn't there, or there is no body any more.
     answer: Option<BodyReader>,
     trailers: Option<HeaderMap>,
@@ -238,7 +314,7 @@ struct Bridge<C: Connect> {
 impl<C: Connect> Bridge<C> {
     /// An answer without body; nothing more is read or sent.
     fn refused(mut self, status: StatusCode) -> Response<Self> {
-        (self.request, self.answer) = (None, None);
+        self.answer = None;
         let mut response = Response::new(self);
         *response.status_mut() = status;
         response
@@ -246,7 +322,6 @@ impl<C: Connect> Bridge<C> {
 
     fn poll_head(&mut self, cx: &mut Context<'_>, to: AnswerTo) -> Poll<Option<(StatusCode, HeaderMap)>> {
         loop {
-            let _ = self.poll_upload(cx);
             if self.exchange.as_mut().is_some_and(|exchange| exchange.as_mut().poll(cx).is_ready()) {
                 self.exchange = None;
             }
@@ -269,28 +344,6 @@ impl<C: Connect> Bridge<C> {
                 Ok(Fed::Some(Some(head))) => return Poll::Ready(Some(head)),
                 Ok(Fed::Some(None)) => {}
                 Ok(Fed::End) | Err(_) => return Poll::Ready(None),
-            }
-        }
-    }
-
-    /// Sends what comes of the request's body. A client that breaks off ends the pipe.
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.pipe.poll_flush(cx))?;
-            let Some(request) = &mut self.request else { return Poll::Ready(Ok(())) };
-            let frame = match ready!(Pin::new(request).poll_frame(cx)) {
-                Some(Ok(frame)) => frame,
-                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
-                None => Frame::trailers(HeaderMap::new()),
-            };
-            match frame.into_data() {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => self.writer.frame(&data, self.pipe.waiting(&self.worker.buffers)),
-                Err(frame) => {
-                    let trailers = frame.into_trailers().unwrap_or_default();
-                    self.writer.finish(&message::lines(&trailers), self.pipe.waiting(&self.worker.buffers));
-                    self.request = None;
-                }
             }
         }
     }
@@ -331,9 +384,6 @@ impl<C: Connect> Body for Bridge<C> {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if self.poll_upload(cx)?.is_ready() {
-            self.request = None;
-        }
         loop {
             if self.answer.is_none() {
                 return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));

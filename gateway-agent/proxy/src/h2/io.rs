@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::PREFACE;
+use super::backlog::Backlog;
 use super::flood::{Credit, Frames};
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
@@ -20,11 +21,18 @@ pub(super) struct Io<S, C: Connect> {
     stream: Shared<S>,
     worker: Rc<Worker<C>>,
     /// None: an endpoint, whose frames are taken as they come.
-    guard: Option<(Rc<Credit>, Frames)>,
+    guard: Option<Guard>,
 }
 
 /// The socket, for h2 and for whoever drives the connection.
 pub(super) type Shared<S> = Rc<RefCell<Stream<S>>>;
+
+/// What is made of what a client sends.
+struct Guard {
+    credit: Rc<Credit>,
+    frames: Frames,
+    backlog: Rc<Backlog>,
+}
 
 /// Bytes from which on nothing more is gathered before they are sent: what one write of a large body takes.
 const MOST: usize = 64 << 10;
@@ -35,9 +43,9 @@ impl<S, C: Connect> Io<S, C> {
         (Self { stream: Rc::clone(&stream), worker, guard: None }, stream)
     }
 
-    /// Ends the connection when the client's credit does.
-    pub(super) fn with_credit(self, credit: Rc<Credit>) -> Self {
-        Self { guard: Some((credit, Frames::after(PREFACE.len()))), ..self }
+    /// Ends the connection when the client's credit does, and reads no more than the backlog has room for.
+    pub(super) fn guarded(self, credit: Rc<Credit>, backlog: Rc<Backlog>) -> Self {
+        Self { guard: Some(Guard { credit, frames: Frames::after(PREFACE.len()), backlog }), ..self }
     }
 }
 
@@ -67,10 +75,13 @@ pub(super) fn poll_turn<S: Socket, C: Connect, T>(
 impl<S: Socket, C: Connect> AsyncRead for Io<S, C> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { stream, worker, guard, .. } = self.get_mut();
+        if let Some(guard) = guard {
+            ready!(guard.backlog.poll_room(cx));
+        }
         let mut take = |input: &mut &[u8]| {
             let (taken, left) = input.split_at(input.len().min(into.remaining()));
-            if let Some((credit, frames)) = guard {
-                credit.pay(frames, taken, worker.deadlines.now()).map_err(io::Error::other)?;
+            if let Some(Guard { credit, frames, backlog }) = guard {
+                backlog.add(credit.pay(frames, taken, worker.deadlines.now()).map_err(io::Error::other)?);
             }
             into.put_slice(taken);
             *input = left;

@@ -23,6 +23,8 @@ pub(crate) struct Pipe {
     end: usize,
     ways: Rc<RefCell<[Way; 2]>>,
     ledger: Ledger,
+    /// False: another value of this end decides when it is gone.
+    decides: bool,
 }
 
 /// What one end writes and the other reads.
@@ -42,8 +44,15 @@ struct Way {
 /// Its bytes count in this ledger.
 pub(crate) fn pipe(ledger: &Ledger) -> (Pipe, Pipe) {
     let ways = Rc::<RefCell<[Way; 2]>>::default();
-    let end = |end| Pipe { end, ways: Rc::clone(&ways), ledger: ledger.clone() };
+    let end = |end| Pipe { end, ways: Rc::clone(&ways), ledger: ledger.clone(), decides: true };
     (end(0), end(1))
+}
+
+impl Pipe {
+    /// The same end, for whoever writes to it while another task reads.
+    pub(super) fn writer(&self) -> Self {
+        Self { end: self.end, ways: Rc::clone(&self.ways), ledger: self.ledger.clone(), decides: false }
+    }
 }
 
 impl Way {
@@ -79,7 +88,7 @@ impl AsyncRead for Pipe {
         into.put_slice(&waiting[..len]);
         way.read += len;
         if way.read == way.bytes.len() {
-            if self.ledger.is_tight() && way.held.take().is_some() {
+            if way.held.take().is_some() {
                 way.bytes = Vec::new();
             }
             way.bytes.clear();
@@ -103,9 +112,7 @@ impl AsyncWrite for Pipe {
         }
         let len = data.len().min(room);
         way.bytes.extend_from_slice(&data[..len]);
-        if way.held.is_none() {
-            way.held = self.ledger.hold(way.bytes.capacity());
-        }
+        self.ledger.hold_more(&mut way.held, way.bytes.capacity());
         way.wake();
         Poll::Ready(Ok(len))
     }
@@ -124,6 +131,9 @@ impl AsyncWrite for Pipe {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
+        if !self.decides {
+            return;
+        }
         for way in &mut *self.ways.borrow_mut() {
             way.closed = true;
             way.wake();
