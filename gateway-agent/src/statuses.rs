@@ -50,6 +50,7 @@ pub struct Condition {
     pub kind: String,
     pub status: String,
     pub reason: String,
+    pub message: String,
 }
 
 /// The condition Programmed of a Gateway's status, or of one of the listeners in it.
@@ -125,6 +126,7 @@ fn collect_conditions(part: &str, value: &Value, found: &mut Vec<Condition>) {
                 kind: field("type"),
                 status: field("status"),
                 reason: field("reason"),
+                message: field("message"),
             });
         }
         Value::Object(fields) => {

@@ -26,23 +26,26 @@ pub struct Told {
 /// The API server takes notes of 1 kB (events.k8s.io/v1).
 const LONGEST_NOTE: usize = 1024;
 
+/// What nodes have yet to apply, which takes them moments.
+const PENDING: &str = "Pending";
+
 /// What a new status says that the old one didn't. One Event per change: the first condition that is worse gives the
 /// reason, the note has all of them.
 pub fn compare(old: Option<&Value>, new: &Value) -> Option<Told> {
     let before = old.map(judged).unwrap_or_default();
     let now = judged(new);
     let bad_before: BTreeSet<_> = before.iter().filter(|it| is_bad(it)).map(name).collect();
-    let worse: Vec<_> = now.iter().filter(|it| is_bad(it) && !bad_before.contains(&name(it))).collect();
-    if let Some(first) = worse.first() {
-        return Some(Told {
-            is_worse: true,
-            reason: first.reason.clone(),
-            note: shorten(&list(&worse, new)),
-        });
-    }
-    let better: Vec<_> = now.iter().filter(|it| it.is_good() && bad_before.contains(&name(it))).collect();
-    let first = better.first()?;
-    Some(Told { is_worse: false, reason: first.reason.clone(), note: shorten(&list(&better, new)) })
+    let known: BTreeSet<_> = before.iter().map(name).collect();
+    // Everything new is pending at first: that is no news.
+    let is_news = |it: &&Condition| it.reason != PENDING || known.contains(&name(it));
+    let worse = now.iter().filter(|it| is_bad(it) && !bad_before.contains(&name(it))).filter(is_news);
+    let better = now.iter().filter(|it| it.is_good() && bad_before.contains(&name(it)));
+    told(true, &worse.collect::<Vec<_>>()).or_else(|| told(false, &better.collect::<Vec<_>>()))
+}
+
+fn told(is_worse: bool, conditions: &[&Condition]) -> Option<Told> {
+    let reason = conditions.first()?.reason.clone();
+    Some(Told { is_worse, reason, note: shorten(&list(conditions)) })
 }
 
 /// Conditions of ours that are True or False; Unknown is what nobody has looked at yet.
@@ -60,18 +63,18 @@ fn name(condition: &Condition) -> (String, String) {
     (condition.part.clone(), condition.kind.clone())
 }
 
-/// `listener web: Accepted=False (PortUnavailable): port 80 of ...`
-fn list(conditions: &[&Condition], status: &Value) -> String {
-    let messages: Vec<_> = merge::of_ours(status).collect();
-    let told = conditions.iter().map(|condition| {
-        let message = messages.iter().find(|it| {
-            it["type"] == condition.kind.as_str()
-                && it["status"] == condition.status.as_str()
-                && it["reason"] == condition.reason.as_str()
-        });
-        let message = message.and_then(|it| it["message"].as_str()).unwrap_or_default();
-        format!("{condition}: {message}")
-    });
+/// `listener web: Accepted=False (PortUnavailable): port 80 of ...`. What a part has in common with the object is said once.
+fn list(conditions: &[&Condition]) -> String {
+    let of_object: Vec<_> = conditions.iter().filter(|it| it.part.is_empty()).collect();
+    let is_said = |it: &Condition| {
+        let same = |of_object: &Condition| {
+            let is_same =
+                (&of_object.kind, &of_object.status, &of_object.reason) == (&it.kind, &it.status, &it.reason);
+            is_same && (it.is_good() || of_object.message == it.message)
+        };
+        !it.part.is_empty() && of_object.iter().any(|of_object| same(of_object))
+    };
+    let told = conditions.iter().filter(|it| !is_said(it)).map(|it| format!("{it}: {}", it.message));
     told.collect::<Vec<_>>().join("; ")
 }
 
@@ -178,6 +181,26 @@ mod tests {
             let told = compare(old.as_ref(), &status(accepted, listener));
             assert_eq!(told.map(|told| (told.is_worse, told.reason, told.note)), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn what_is_pending_at_first_is_no_news_and_parts_do_not_repeat_it() {
+        let status = |status: &str, reason: &str, of_listener: &str| {
+            let condition = |message: &str| json!([{"type": "Programmed", "status": status, "reason": reason, "message": message}]);
+            json!({"conditions": condition("2 of 3 nodes"), "listeners": [{"name": "web", "conditions": condition(of_listener)}]})
+        };
+        let pending = status("False", "Pending", "2 of 3 nodes");
+        let well = status("True", "Programmed", "listener web carries traffic");
+        let held = status("False", "Invalid", "port 80 is held by nginx");
+        let note =
+            |old: Option<&Value>, new: &Value| compare(old, new).map(|told| (told.is_worse, told.note));
+        assert_eq!(note(None, &pending), None);
+        let told = note(Some(&pending), &well).unwrap();
+        assert_eq!(told, (false, "Programmed=True (Programmed): 2 of 3 nodes".to_owned()));
+        assert!(note(Some(&well), &pending).unwrap().0, "it was served before");
+        let (_, note) = note(Some(&well), &held).unwrap();
+        let own = "listener web: Programmed=False (Invalid): port 80 is held by nginx";
+        assert_eq!(note, format!("Programmed=False (Invalid): 2 of 3 nodes; {own}"));
     }
 
     #[test]

@@ -172,7 +172,7 @@ fn is_older(desired: &Value, current: &Value) -> bool {
 }
 
 /// Every condition in a status that is ours.
-pub fn of_ours(status: &Value) -> impl Iterator<Item = &Value> {
+fn of_ours(status: &Value) -> impl Iterator<Item = &Value> {
     let own = items(status.get("conditions"));
     let listeners = items(status.get("listeners")).flat_map(|listener| items(listener.get("conditions")));
     let shared = SHARED.iter().flat_map(|(field, ..)| items(status.get(field)));
