@@ -16,13 +16,15 @@ use thiserror::Error;
 
 use crate::address::{mapped, unmapped};
 use crate::store::maps_folder;
-use crate::{Kernel, OpenError, sys};
+use crate::{Kernel, OpenError, former, sys};
 
 /// The maps `pool` and `lease`, and the program that sends announcements.
 pub struct Announcements {
     programs: Ebpf,
     pool: HashMap<MapData, Address, PoolAddress>,
     lease: Array<MapData, Lease>,
+    /// Of maps that were set aside.
+    former: Option<Lease>,
     devices: HashMap<MapData, u32, maps::Device>,
 }
 
@@ -74,6 +76,7 @@ impl Announcements {
             programs,
             pool: map("pool")?.try_into()?,
             lease: map("lease")?.try_into()?,
+            former: former::lease(pin),
             devices: map("devices")?.try_into()?,
         })
     }
@@ -112,10 +115,11 @@ impl Announcements {
         self.lease.set(0, lease, 0).map_err(|cause| AnnounceError::Map { map: "lease", cause })
     }
 
-    /// Whether the last term that was set still lasts.
+    /// Whether the last term that was set still lasts, by this agent or one before it.
     pub fn is_leased(&self) -> Result<bool, AnnounceError> {
         let lease = self.lease.get(&0, 0).map_err(|cause| AnnounceError::Map { map: "lease", cause })?;
-        Ok(lease.until.wrapping_sub(sys::tick()).cast_signed() > 0)
+        let lasts = |lease: Lease| lease.until.wrapping_sub(sys::tick()).cast_signed() > 0;
+        Ok(lasts(lease) || self.former.is_some_and(lasts))
     }
 
     /// Tells the neighbours on every uplink that this node has the address. What fails on one is told after all others.

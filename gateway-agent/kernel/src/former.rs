@@ -2,8 +2,8 @@
 //!
 //! It is set aside in the folder `former` of the pin folder, where its programs go on with its maps. They stay the first at
 //! their devices and pass what is no flow of theirs; ours come next. Once those are attached, the former frontends are
-//! removed: newcomers are ours alone, and former flows go on until they are given up. Nothing here reads a former value
-//! whose form may be another, so this holds whatever the layout was.
+//! removed: newcomers are ours alone, and former flows go on until they are given up. Nothing of this reads a former value,
+//! so it holds whatever the layout was.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use aya::maps::{Array, Map, MapData};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::SchedClassifierLink;
-use gateway_common::maps::Proxy;
+use gateway_common::maps::{Lease, Proxy};
 
 use crate::attach::{self, AttachError};
 use crate::load::{OpenError, STAGES_PREFIX};
@@ -91,11 +91,20 @@ pub(crate) fn end_steering(pin: &Path) -> Result<(), AttachError> {
     steer::detach(&folder(pin)).map(drop)
 }
 
-/// The proxy that it started, as long as its form is known.
+/// The proxy that it started.
 pub(crate) fn proxy(pin: &Path) -> Option<Process> {
-    let map = MapData::from_pin(maps_folder(&folder(pin)).join("proxy")).ok()?;
-    let map = Array::<_, Proxy>::try_from(Map::Array(map)).ok()?;
-    steer::process_of(&map.get(&0, 0).ok()?)
+    steer::process_of(&only::<Proxy>(pin, "proxy")?)
+}
+
+/// How long its node announces pool addresses.
+pub(crate) fn lease(pin: &Path) -> Option<Lease> {
+    only(pin, "lease")
+}
+
+/// The value of a map of one, if its form is as large as ours: these have never been others.
+fn only<T: aya::Pod>(pin: &Path, name: &str) -> Option<T> {
+    let map = MapData::from_pin(maps_folder(&folder(pin)).join(name)).ok()?;
+    Array::<_, T>::try_from(Map::Array(map)).ok()?.get(&0, 0).ok()
 }
 
 /// Removes it, and with it its flows.
