@@ -210,36 +210,84 @@ fn the_crds_own_rules_are_checked() {
     }
 }
 
+/// Each message names the setting, what is wrong with it, and a way out.
 #[test]
 fn settings_are_checked() {
+    let limits = |limits: Value| json!({ "http": { "limits": limits } });
+    let timeouts = |timeouts: Value| json!({ "http": { "timeouts": timeouts } });
     let cases = [
-        (json!({ "addresses": { "mode": "Nodes" } }), "spec.addresses.mode", "not a known value"),
+        (
+            json!({ "addresses": { "mode": "Nodes" } }),
+            "addresses.mode: \"Nodes\" is not a known value (use one of ",
+        ),
         (
             json!({ "addresses": { "pools": [{ "name": "a", "ranges": ["x"] }] } }),
-            "spec.addresses.pools[0].ranges[0]",
-            "does not match",
+            "addresses.pools[0].ranges[0]: \"x\" does not match ",
         ),
-        (json!({ "http": { "limits": { "streams": 0 } } }), "spec.http.limits.streams", "out of range"),
-        (json!({ "http": { "trustedHops": -1 } }), "spec.http.trustedHops", "out of range"),
         (
-            json!({ "http": { "timeouts": { "head": "1ms" } } }),
-            "spec.http.timeouts.head",
-            "from 100ms to 720h",
+            json!({ "http": { "trustedHops": -1 } }),
+            "http.trustedHops: -1 is out of range (use a number from 0 to 16)",
+        ),
+        (
+            json!({ "http": { "paths": { "encodedSlashes": "Drop" } } }),
+            "http.paths.encodedSlashes: \"Drop\" is not a known value (use one of Keep, Decode, Refuse)",
+        ),
+        (
+            limits(json!({ "headBytes": 10 })),
+            "http.limits.headBytes: 10 is out of range (use a number from 1024 to 262144)",
+        ),
+        (
+            limits(json!({ "headFields": 1000 })),
+            "http.limits.headFields: 1000 is out of range (use a number from 1 to 200)",
+        ),
+        (limits(json!({ "bodyBytes": 0 })), "http.limits.bodyBytes: 0 is out of range (use 1 or more)"),
+        (
+            limits(json!({ "streams": 0 })),
+            "http.limits.streams: 0 is out of range (use a number from 1 to 1000)",
+        ),
+        (
+            limits(json!({ "connections": "many" })),
+            "http.limits.connections: \"many\" where an integer is due (write an integer)",
+        ),
+        (
+            timeouts(json!({ "stall": "forever" })),
+            "http.timeouts.stall: \"forever\" is no span of time (write one such as 1h30m, 10s or 500ms)",
+        ),
+        (timeouts(json!({ "head": "1ms" })), "http.timeouts.head: a time-out must be from 100ms to 720h"),
+        (
+            json!({ "telemetry": { "maxSeries": 5000 } }),
+            "telemetry.maxSeries: 5000 is out of range (use a number from 1 to 3000)",
+        ),
+        (
+            json!({ "telemetry": { "accessLog": { "sampleOneIn": 0 } } }),
+            "telemetry.accessLog.sampleOneIn: 0 is out of range (use a number from 1 to 1000000)",
         ),
     ];
-    for (spec, path, cause) in cases {
-        let config = json!({
-            "apiVersion": "gateway-agent.io/v1alpha1",
-            "kind": "GatewayConfig",
-            "metadata": { "name": "ours", "namespace": "infra" },
-            "spec": spec,
-        });
-        let Err(Refusal::Invalid { findings, .. }) = admit(config) else { panic!("{path}: admitted") };
-        assert!(
-            findings.iter().any(|it| it.path == path && it.cause.contains(cause)),
-            "{path}: {findings:#?}"
-        );
+    for (spec, message) in cases {
+        let Err(Refusal::Invalid { findings, .. }) = admit(config(&spec)) else {
+            panic!("{message}: admitted")
+        };
+        let [finding] = &findings[..] else { panic!("{message}: {findings:#?}") };
+        let finding = finding.to_string();
+        assert!(finding.starts_with(&format!("spec.{message}")), "{message}: {finding}");
     }
+}
+
+/// It is dropped, as the API server does, but said.
+#[test]
+fn settings_that_are_not_known_are_told() {
+    let admitted = admitted(config(&json!({ "http": { "limits": { "headSize": 4096 } } })));
+    let warnings: Vec<_> = admitted.warnings.iter().map(|it| it.path.as_str()).collect();
+    assert_eq!(warnings, ["spec.http.limits.headSize"]);
+}
+
+fn config(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "gateway-agent.io/v1alpha1",
+        "kind": "GatewayConfig",
+        "metadata": { "name": "ours", "namespace": "infra" },
+        "spec": spec,
+    })
 }
 
 #[test]

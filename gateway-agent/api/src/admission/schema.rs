@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::finding::{Finding, Review, type_name};
 use super::rule::{self, Rule};
+use crate::own::gateway_config::DURATION_PATTERN;
 
 /// One node of a schema. A keyword that isn't here fails the parse of the CRD, so none is ignored by accident.
 #[derive(Debug, Default, Deserialize)]
@@ -242,8 +243,12 @@ impl Schema {
             errors.push(Finding::new(path.to_string(), cause, "shorten it"));
         }
         if let Some(pattern) = self.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
-            let cause = format!("{text:?} does not match {pattern}");
-            errors.push(Finding::new(path.to_string(), cause, "write a value of that form"));
+            let (cause, fix) = if pattern.as_str() == DURATION_PATTERN {
+                (format!("{text:?} is no span of time"), "write one such as 1h30m, 10s or 500ms")
+            } else {
+                (format!("{text:?} does not match {pattern}"), "write a value of that form")
+            };
+            errors.push(Finding::new(path.to_string(), cause, fix));
         }
         if let Some(format) = self.format.filter(|format| !format.fits(text)) {
             let cause = format!("{text:?} is no {}", format.words());

@@ -117,6 +117,9 @@ pub struct Devices {
 #[serde(transparent)]
 pub struct Duration(pub String);
 
+/// How GEP-2257 writes spans of time, in all CRDs.
+pub(crate) const DURATION_PATTERN: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+
 impl JsonSchema for Duration {
     fn schema_name() -> Cow<'static, str> {
         "Duration".into()
@@ -131,7 +134,7 @@ impl JsonSchema for Duration {
             "type": "string",
             // Four numbers with their units.
             "maxLength": 28,
-            "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$",
+            "pattern": DURATION_PATTERN,
             // Less than a tick of the proxy (250 ms) means nothing more exact, and nobody waits for a month.
             "x-kubernetes-validations": [{
                 "rule": "duration(self) >= duration('100ms') && duration(self) <= duration('720h')",
