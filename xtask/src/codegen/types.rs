@@ -82,7 +82,7 @@ fn opened(source: &str) -> String {
 fn boxed(source: &str) -> String {
     const RARE: [&str; 3] = ["    pub retry: ", "    pub session_persistence: ", "    pub timeouts: "];
     let line = |line: &str| match line.split_once("Option<").zip(line.strip_suffix(">,")) {
-        Some(((field, kind), _)) if RARE.contains(&field) => {
+        Some(((field, kind), _)) if RARE.contains(&field) && kind.contains("RouteRules") => {
             format!("{field}Option<Box<{}>>,\n", kind.trim_end_matches(">,"))
         }
         _ => format!("{line}\n"),
@@ -175,8 +175,10 @@ mod tests {
 
     #[test]
     fn rare_fields_are_boxed() {
-        let source = "    pub retry: Option<Retry>,\n    pub name: Option<String>,\n}\n";
-        let expected = "    pub retry: Option<Box<Retry>>,\n    pub name: Option<String>,\n}\n";
+        let source = "    pub retry: Option<RouteRulesRetry>,\n    pub name: Option<String>,\n}\n";
+        let expected = "    pub retry: Option<Box<RouteRulesRetry>>,\n    pub name: Option<String>,\n}\n";
         assert_eq!(boxed(source), expected);
+        let of_a_policy = "    pub retry: Option<PolicyRetry>,\n";
+        assert_eq!(boxed(of_a_policy), of_a_policy);
     }
 }
