@@ -103,6 +103,8 @@ pub struct Portion {
     /// `3 of 4`, or `session`.
     pub share: String,
     pub backend: String,
+    /// Services that have to allow it first; their answers may change the head.
+    pub asks: Vec<String>,
     /// The head as endpoints get it, line by line.
     pub sends: Vec<String>,
     pub endpoints: Vec<SocketAddr>,
@@ -350,12 +352,14 @@ impl Portion {
         let mut portion = Self {
             share: format!("{} of {}", backend.weight, split.total_weight()),
             backend: backend.name.clone(),
+            asks: Vec::new(),
             sends: Vec::new(),
             endpoints: Vec::new(),
             answer: None,
         };
         match share.outcome {
-            Ok(Forwarded { head, endpoints, .. }) => {
+            Ok(Forwarded { asks, head, endpoints, .. }) => {
+                portion.asks = asks.iter().map(ToString::to_string).collect();
                 portion.sends = head.trim_end().lines().map(str::to_owned).collect();
                 portion.endpoints = endpoints;
             }

@@ -323,6 +323,7 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
         };
         let mut fields = head.fields;
         change_response(&mut fields, &self.forward.rule, self.forward.backend(), self.forward.cors.as_ref());
+        self.forward.granted.iter().for_each(|edits| edits.apply(&mut fields));
         let persistence = self.forward.rule.session.as_ref();
         let token = persistence.and_then(|it| self.forward.session.as_ref()?.value(it, self.endpoint));
         if let (Some(persistence), Some(token)) = (persistence, &token) {

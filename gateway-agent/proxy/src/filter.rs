@@ -17,6 +17,14 @@ pub use trace_context::TraceParent;
 
 use gateway_agent_tables::http::{Cors, Filter, HttpBackend, HttpRule, Mirror};
 
+/// What a request meets, in this order: the filters of the rule, and then of the backend that was picked.
+pub(crate) fn filters<'a>(
+    rule: &'a HttpRule,
+    backend: Option<&'a HttpBackend>,
+) -> impl Iterator<Item = &'a Filter> {
+    rule.filters.iter().chain(backend.map_or(&[][..], |backend| &backend.filters))
+}
+
 /// The CORS filter of a rule; the first counts.
 pub fn cors(rule: &HttpRule) -> Option<&Cors> {
     rule.filters.iter().find_map(|filter| match filter {
@@ -32,8 +40,7 @@ pub fn mirrors<'a>(
     backend: &'a HttpBackend,
     mut random: impl FnMut() -> u32,
 ) -> impl Iterator<Item = &'a Mirror> {
-    let filters = rule.filters.iter().chain(&backend.filters);
-    let mirrors = filters.filter_map(|filter| match filter {
+    let mirrors = filters(rule, Some(backend)).filter_map(|filter| match filter {
         Filter::Mirror(mirror) => Some(mirror),
         _ => None,
     });

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 
+use crate::auth::authorize;
 use crate::deadline::Deadline;
 use crate::exchange::{Answer, Broken, Exchange, Finished, Upload};
 use crate::filter::Attempts;
@@ -60,6 +61,11 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
     let mut attempts = Attempts::new(rule.retry.as_deref());
     let ends = forward.budget.request.map(|limit| Instant::now() + limit);
     let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
+    if forward.awaits.is_some()
+        && let Err(outcome) = Box::pin(authorize(worker, client, deadline, forward, ends)).await
+    {
+        return outcome;
+    }
     let mut mirrors = Mirrors::start(worker, forward);
     let (mut fresh, mut again) = (false, false);
     // Of those tried, the ones that may get no more.
@@ -174,7 +180,7 @@ fn may_replay(forward: &Forward, sent: usize) -> bool {
     forward.is_untouched() && (forward.may_repeat || sent == 0)
 }
 
-async fn connect<C: Connect>(
+pub(crate) async fn connect<C: Connect>(
     worker: &Rc<Worker<C>>,
     endpoint: SocketAddr,
     protocol: BackendProtocol,

@@ -10,6 +10,7 @@
 
 mod accept;
 mod answer;
+mod auth;
 pub mod confine;
 mod connection;
 mod counters;

@@ -14,16 +14,17 @@ use gateway_agent_tables::{FrontendKey, Protocol};
 use http::Method;
 use smallvec::SmallVec;
 
+use crate::auth::{Awaits, Edits};
 use crate::filter::{
-    Budget, CorsAnswer, Forwarded, Outgoing, TraceParent, change_request, cors, grpc_timeout, is_preflight,
-    may_repeat, mirrors, preflight,
+    Budget, CorsAnswer, Forwarded, Outgoing, TraceParent, change_request, cors, filters, grpc_timeout,
+    is_preflight, may_repeat, mirrors, preflight,
 };
 use crate::h1::{
     AnswerTo, BodyReader, BodyWriter, Ending, Fault, Fields, Framing, Offers, Persistence, Piece,
     RequestHead, RequestLine, Version, write_request_head,
 };
 use crate::h2::PREFACE;
-use crate::held::Held;
+use crate::held::{Held, Ledger};
 use crate::quota::{Place, RequestPlace};
 use crate::reply::{Reason, Reply};
 use crate::routing::Routing;
@@ -39,6 +40,7 @@ pub(crate) struct Peers {
     pub(crate) frontend: FrontendKey,
     /// The client's address as text.
     pub(crate) client: Rc<str>,
+    pub(crate) client_port: u16,
     /// The connection counts for a Gateway, whose limits hold.
     pub(crate) place: Rc<Place>,
     /// The request came by HTTP/2, which gRPC needs.
@@ -56,6 +58,7 @@ impl Peers {
         Some(Self {
             frontend,
             client: peer.ip().to_canonical().to_string().into(),
+            client_port: peer.port(),
             place: Rc::new(Place::take(routing.quota(&frontend))?),
             is_http2: false,
         })
@@ -84,6 +87,10 @@ pub(crate) struct Forward {
     pub(crate) may_repeat: bool,
     pub(crate) is_grpc: bool,
     pub(crate) cors: Option<CorsAnswer>,
+    /// None: nobody else decides whether the request goes on.
+    pub(crate) awaits: Option<Box<Awaits>>,
+    /// Changes to the response that those ordered who let the request go on.
+    pub(crate) granted: Vec<Edits>,
     /// None: the rule knows no sessions.
     pub(crate) session: Option<Session>,
     pub(crate) budget: Budget,
@@ -141,10 +148,21 @@ impl Answered {
 
 impl Forward {
     pub(crate) fn backend(&self) -> Option<&HttpBackend> {
-        match &self.rule.action {
+        self.backend_of(&self.rule)
+    }
+
+    /// The same, of a handle to the rule that outlives changes to the request.
+    pub(crate) fn backend_of<'r>(&self, rule: &'r HttpRule) -> Option<&'r HttpBackend> {
+        match &rule.action {
             HttpAction::Forward(split) => split.backends().get(self.backend),
             _ => None,
         }
+    }
+
+    /// Counts what the request takes of memory.
+    pub(crate) fn hold(&mut self, ledger: &Ledger) {
+        self.held = None;
+        self.held = ledger.hold(self.request.capacity());
     }
 
     pub(crate) fn backend_index(&self) -> usize {
@@ -163,7 +181,8 @@ impl Forward {
 
     /// The answer of the proxy instead of an endpoint's.
     pub(crate) fn answered(&self, reply: Reply) -> Answered {
-        Answered::new(reply.with_grpc(self.is_grpc), self.to.head, self.client.persistence, &self.body)
+        let reply = reply.with_rule(&self.rule).with_cors(self.cors.as_ref()).with_grpc(self.is_grpc);
+        Answered::new(reply, self.to.head, self.client.persistence, &self.body)
     }
 }
 
@@ -217,7 +236,7 @@ impl Planner<'_> {
         Ok(match self.decide(head)? {
             Ok(mut forward) => {
                 take_body(rest, &mut forward)?;
-                forward.held = self.buffers.ledger().hold(forward.request.capacity());
+                forward.hold(self.buffers.ledger());
                 Plan::Forward(forward)
             }
             Err((reply, record)) => {
@@ -230,7 +249,7 @@ impl Planner<'_> {
 
     fn decide(self, head: RequestHead<'_>) -> Result<Result<Box<Forward>, (Reply, Record)>, Fault> {
         let host = RequestHost::of(head.host);
-        let is_grpc = self.peers.is_http2 && calls_grpc(&head.fields);
+        let is_grpc = self.peers.is_http2 && is_grpc(&head.fields);
         let listener = self.routing.matcher.listener(&self.peers.frontend, &host);
         let paths = listener.map(|listener| listener.settings.paths).unwrap_or_default();
         let path = paths.normalise(head.target.path)?;
@@ -264,7 +283,7 @@ impl Planner<'_> {
         };
         Ok(match place.and_then(|place| Ok((place, choose()?))) {
             Ok((place, chosen)) => {
-                let record = record(Some(self::place(rule, chosen.backend)));
+                let record = record(chosen.backend.map(|backend| self::place(rule, backend)));
                 let mut forward = self.forward(head, path, listener, rule, chosen, (place, record))?;
                 forward.is_grpc = is_grpc;
                 forward.budget = forward.budget.within(deadline);
@@ -307,14 +326,18 @@ impl Planner<'_> {
                 }
                 let endpoint = Arc::clone(self.routing.endpoint(service, token.endpoint)?);
                 let endpoints = self.routing.endpoints(service)?;
-                Some(Chosen { backend, endpoints, upstream, endpoint: Some(endpoint) })
+                Some(Chosen { endpoint: Some(endpoint), ..Chosen::of(backend, endpoints, upstream) })
             })
         })
     }
 
     /// The backend that the weights give the request to, and its endpoints.
     fn choose<'a>(&'a self, rule: &'a HttpRule, url: RequestUrl<'_>) -> Result<Chosen<'a>, Reply> {
-        let HttpAction::Forward(split) = &rule.action else { return Err(Reply::new(Reason::InvalidRoute)) };
+        let split = match &rule.action {
+            HttpAction::Forward(split) => split,
+            HttpAction::Redirect(to) => return Ok(Chosen::redirect(None, redirect(to, url))),
+            HttpAction::Refuse(_) => return Err(Reply::new(Reason::InvalidRoute)),
+        };
         let backend = split.pick((self.random)()).ok_or(Reply::new(Reason::InvalidRoute))?;
         let refuse = |reply: Reply| reply.with_backend(place(rule, backend));
         let invalid = || refuse(Reply::new(Reason::InvalidRoute));
@@ -323,7 +346,10 @@ impl Planner<'_> {
             HttpTarget::Forward(upstream) => {
                 let endpoints = self.routing.endpoints(&upstream.service);
                 let endpoints = endpoints.ok_or_else(|| refuse(Reply::new(Reason::NoEndpoint)))?;
-                Ok(Chosen { backend, endpoints, upstream, endpoint: None })
+                Ok(Chosen::of(backend, endpoints, upstream))
+            }
+            HttpTarget::Redirect(to) if is_guarded(rule, Some(backend)) => {
+                Ok(Chosen::redirect(Some(backend), redirect(to, url)))
             }
             HttpTarget::Redirect(to) => Err(refuse(redirect(to, url))),
             HttpTarget::Refuse(_) => Err(invalid()),
@@ -346,11 +372,13 @@ impl Planner<'_> {
         path: Cow<'_, str>,
         listener: &ListenerMatcher,
         rule: &Arc<HttpRule>,
-        Chosen { backend, endpoints, upstream, endpoint }: Chosen<'_>,
+        chosen: Chosen<'_>,
         (place, mut record): (RequestPlace, Record),
     ) -> Result<Box<Forward>, Fault> {
-        let (scheme, session) = (listener.scheme, rule.session.is_some());
-        let session = session.then(|| Session { endpoint, service: upstream.service.clone(), scheme });
+        let Chosen { backend, endpoints, upstream, endpoint, redirect } = chosen;
+        let scheme = listener.scheme;
+        let session = upstream.filter(|_| rule.session.is_some());
+        let session = session.map(|upstream| Session { endpoint, service: upstream.service.clone(), scheme });
         let body = BodyReader::new(head.framing, place.heads());
         let body = body.within(listener.settings.limits.body_bytes)?;
         let forwarded = Forwarded {
@@ -366,7 +394,7 @@ impl Planner<'_> {
         let mut outgoing = Outgoing { host: head.host.into(), path, fields: head.fields };
         forwarded.apply(&mut outgoing.fields, list.as_deref());
         trace.apply(&mut outgoing.fields);
-        change_request(&mut outgoing, rule, backend);
+        let asks = change_request(&mut outgoing, rule, backend, 0);
         let line = RequestLine {
             method: &head.method,
             path: &outgoing.path,
@@ -379,10 +407,11 @@ impl Planner<'_> {
         write_request_head(&mut request, line, &outgoing.fields, head.framing, offers);
         Ok(Box::new(Forward {
             rule: Arc::clone(rule),
-            backend: self::place(rule, backend),
-            endpoints: Arc::clone(endpoints),
-            protocol: upstream.protocol,
-            mirrors: self.mirrors(rule, backend, head.upgrade.is_some()),
+            // One that there is not, if the rule redirects.
+            backend: backend.map_or(0, |backend| self::place(rule, backend)),
+            endpoints,
+            protocol: upstream.map_or(BackendProtocol::Http1, |upstream| upstream.protocol),
+            mirrors: backend.map_or(Copies::new(), |it| self.mirrors(rule, it, head.upgrade.is_some())),
             request,
             body,
             writer: if head.framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain },
@@ -390,6 +419,11 @@ impl Planner<'_> {
             to: AnswerTo::new(&head.method, head.upgrade.is_some()),
             may_repeat: may_repeat(&head.method),
             cors,
+            awaits: asks.map(|filter| {
+                let client = (Rc::clone(&self.peers.client), self.peers.client_port);
+                Box::new(Awaits { filter, client, scheme, frontend: self.peers.frontend, redirect })
+            }),
+            granted: Vec::new(),
             session,
             is_grpc: false,
             budget: Budget::of(rule.timeouts, self.settings.request_timeout),
@@ -407,15 +441,36 @@ impl Planner<'_> {
 }
 
 struct Chosen<'a> {
-    backend: &'a HttpBackend,
-    endpoints: &'a Endpoints,
-    upstream: &'a Upstream,
+    /// None: the rule redirects.
+    backend: Option<&'a HttpBackend>,
+    endpoints: Endpoints,
+    /// None: the rule or the backend redirects.
+    upstream: Option<&'a Upstream>,
     /// That of the session, which is tried first.
     endpoint: Option<Arc<Endpoint>>,
+    /// What a client is told that may go on.
+    redirect: Option<Box<Reply>>,
+}
+
+impl<'a> Chosen<'a> {
+    fn of(backend: &'a HttpBackend, endpoints: &Endpoints, upstream: &'a Upstream) -> Self {
+        let (backend, upstream) = (Some(backend), Some(upstream));
+        Self { backend, endpoints: Arc::clone(endpoints), upstream, endpoint: None, redirect: None }
+    }
+
+    fn redirect(backend: Option<&'a HttpBackend>, reply: Reply) -> Self {
+        let redirect = Some(Box::new(reply));
+        Self { backend, endpoints: Endpoints::default(), upstream: None, endpoint: None, redirect }
+    }
+}
+
+/// Whether a service decides about requests before they are forwarded or redirected.
+fn is_guarded(rule: &HttpRule, backend: Option<&HttpBackend>) -> bool {
+    filters(rule, backend).any(|filter| matches!(filter, Filter::ExternalAuth(_)))
 }
 
 /// Whether the content type is one of gRPC's.
-fn calls_grpc(fields: &Fields<'_>) -> bool {
+pub(crate) fn is_grpc(fields: &Fields<'_>) -> bool {
     let content_type = fields.first("content-type").and_then(|value| value.get(..GRPC.len()));
     content_type.is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
 }
@@ -424,12 +479,12 @@ fn calls_grpc(fields: &Fields<'_>) -> bool {
 const GRPC: &[u8] = b"application/grpc";
 
 /// Whether the proxy can talk to these endpoints.
-fn is_spoken(upstream: &Upstream) -> bool {
+pub(crate) fn is_spoken(upstream: &Upstream) -> bool {
     !upstream.encrypted
 }
 
 /// Moves what has come of the body behind the head.
-fn take_body(rest: &mut &[u8], forward: &mut Forward) -> Result<(), Fault> {
+pub(crate) fn take_body(rest: &mut &[u8], forward: &mut Forward) -> Result<(), Fault> {
     loop {
         match forward.body.next(rest)? {
             Piece::Data(data) => forward.writer.frame(data, &mut forward.request),
@@ -448,14 +503,10 @@ fn answer(rule: &HttpRule, head: &RequestHead<'_>, url: RequestUrl<'_>) -> Optio
         let answer = preflight(cors, &head.fields);
         return Some(answer.map_or(Reply::new(Reason::OriginRefused), Reply::preflight));
     }
-    // What would decide whether a request may go on must not be skipped.
-    if rule.filters.iter().any(|filter| matches!(filter, Filter::ExternalAuth(_))) {
-        return Some(Reply::new(Reason::InvalidRoute));
-    }
     match &rule.action {
-        HttpAction::Redirect(to) => Some(redirect(to, url)),
+        HttpAction::Redirect(to) if !is_guarded(rule, None) => Some(redirect(to, url)),
         HttpAction::Refuse(_) => Some(Reply::new(Reason::InvalidRoute)),
-        HttpAction::Forward(_) => None,
+        HttpAction::Forward(_) | HttpAction::Redirect(_) => None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gateway_agent_tables::http::{HttpRefusal, HttpRule};
 use http::StatusCode;
 
+use crate::auth::Denial;
 use crate::filter::{CorsAnswer, change_response};
 use crate::h1::{Ending, Fault, Fields, write_reply};
 use crate::telemetry::GrpcStatus;
@@ -38,11 +39,19 @@ pub enum Reason {
     GatewayBusy,
     /// Every endpoint has as many requests as it may have.
     EndpointsBusy,
+    /// The service that decides about requests said no; the answer is its own.
+    Denied,
+    /// That service has no endpoint, or none that accepts connections and answers.
+    AuthUnreachable,
+    /// It took too long.
+    AuthLate,
+    /// What it sent is no decision.
+    AuthMalformed,
 }
 
 impl Reason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Redirect,
         Self::Preflight,
         Self::OriginRefused,
@@ -56,6 +65,10 @@ impl Reason {
         Self::ClientLate,
         Self::GatewayBusy,
         Self::EndpointsBusy,
+        Self::Denied,
+        Self::AuthUnreachable,
+        Self::AuthLate,
+        Self::AuthMalformed,
     ];
 
     /// The code, where the reason alone decides it.
@@ -64,10 +77,12 @@ impl Reason {
             Self::Redirect => StatusCode::FOUND,
             // 200, not 204: some browsers took only that.
             Self::Preflight => StatusCode::OK,
-            Self::OriginRefused => StatusCode::FORBIDDEN,
+            Self::OriginRefused | Self::Denied => StatusCode::FORBIDDEN,
             Self::Malformed => StatusCode::BAD_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::InvalidRoute => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::InvalidRoute | Self::AuthUnreachable | Self::AuthLate | Self::AuthMalformed => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::NoEndpoint | Self::Unreachable | Self::GatewayBusy | Self::EndpointsBusy => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -89,7 +104,7 @@ impl Reason {
             // DEADLINE_EXCEEDED
             Self::Late | Self::ClientLate => 4,
             // PERMISSION_DENIED
-            Self::OriginRefused => 7,
+            Self::OriginRefused | Self::Denied => 7,
             _ => HttpRefusal::GRPC_STATUS,
         }
     }
@@ -102,6 +117,8 @@ pub(crate) struct Reply {
     status: StatusCode,
     location: Option<String>,
     cors: Option<CorsAnswer>,
+    /// The words of the service that refused the request.
+    denial: Option<Box<Denial>>,
     /// The request calls a gRPC method, whose callers look for a status of their own.
     is_grpc: bool,
     /// Whose filters change the answer.
@@ -113,7 +130,16 @@ pub(crate) struct Reply {
 impl Reply {
     pub(crate) fn new(reason: Reason) -> Self {
         let status = reason.status();
-        Self { reason, status, location: None, cors: None, is_grpc: false, rule: None, backend: None }
+        Self {
+            reason,
+            status,
+            location: None,
+            cors: None,
+            denial: None,
+            is_grpc: false,
+            rule: None,
+            backend: None,
+        }
     }
 
     pub(crate) fn fault(fault: Fault) -> Self {
@@ -128,6 +154,10 @@ impl Reply {
         Self { cors: Some(answer), ..Self::new(Reason::Preflight) }
     }
 
+    pub(crate) fn denied(denial: Denial) -> Self {
+        Self { status: denial.status, denial: Some(Box::new(denial)), ..Self::new(Reason::Denied) }
+    }
+
     pub(crate) fn location(&self) -> Option<&str> {
         self.location.as_deref()
     }
@@ -135,6 +165,12 @@ impl Reply {
     #[must_use]
     pub(crate) fn with_rule(self, rule: &Arc<HttpRule>) -> Self {
         Self { rule: Some(Arc::clone(rule)), ..self }
+    }
+
+    /// The client comes from an origin that may read the answer.
+    #[must_use]
+    pub(crate) fn with_cors(self, cors: Option<&CorsAnswer>) -> Self {
+        Self { cors: cors.cloned(), ..self }
     }
 
     #[must_use]
@@ -166,10 +202,19 @@ impl Reply {
             return self.write_grpc(out, ending);
         }
         let explains = self.status.is_client_error() || self.status.is_server_error();
-        let body = if explains { self.status.canonical_reason().unwrap_or_default() } else { "" };
-        if explains {
-            fields.push("Content-Type", b"text/plain");
-        }
+        let body = match &self.denial {
+            Some(denial) => {
+                for (name, value) in &denial.fields {
+                    fields.push(name.as_str(), value.as_bytes());
+                }
+                &denial.body[..]
+            }
+            None if explains => {
+                fields.push("Content-Type", b"text/plain");
+                self.status.canonical_reason().unwrap_or_default().as_bytes()
+            }
+            None => b"",
+        };
         if let Some(rule) = &self.rule {
             change_response(&mut fields, rule, None, self.cors.as_ref());
         }
@@ -179,10 +224,32 @@ impl Reply {
     /// Status and message are fields of the head, since there is no body (gRPC over HTTP/2, "Responses").
     fn write_grpc(&self, out: &mut Vec<u8>, ending: Ending<'_>) {
         let mut fields = Fields::default();
-        let status = self.reason.grpc_status().to_string();
+        let status = match self.denial {
+            Some(_) => of_http(self.status),
+            None => self.reason.grpc_status(),
+        };
+        let status = status.to_string();
         fields.push("content-type", b"application/grpc");
         fields.push("grpc-status", status.as_bytes());
         fields.push("grpc-message", self.status.canonical_reason().unwrap_or_default().as_bytes());
-        write_reply(out, StatusCode::OK, &fields, "", false, ending);
+        write_reply(out, StatusCode::OK, &fields, b"", false, ending);
+    }
+}
+
+/// The status of gRPC that callers take a code of HTTP for (gRPC, "HTTP to gRPC Status Code Mapping").
+fn of_http(status: StatusCode) -> u8 {
+    match status.as_u16() {
+        // INTERNAL
+        400 => 13,
+        // UNAUTHENTICATED
+        401 => 16,
+        // PERMISSION_DENIED
+        403 => 7,
+        // UNIMPLEMENTED
+        404 => 12,
+        // UNAVAILABLE
+        429 | 502..=504 => 14,
+        // UNKNOWN
+        _ => 2,
     }
 }

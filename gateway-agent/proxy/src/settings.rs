@@ -9,6 +9,8 @@ pub struct Settings {
     pub connections: u32,
     /// Of a connection to an endpoint.
     pub connect_timeout: Duration,
+    /// Until a service has said whether a request may go on.
+    pub auth_timeout: Duration,
     /// From a request's head to its response's end, where the rule says nothing; None: no limit.
     pub request_timeout: Option<Duration>,
     /// Connections to one endpoint that a worker keeps open while no request uses them.
@@ -27,6 +29,8 @@ impl Default for Settings {
             // 120 MB if all are idle (3 kB each).
             connections: 40_000,
             connect_timeout: Duration::from_secs(5),
+            // What Envoy Gateway allows by default.
+            auth_timeout: Duration::from_secs(10),
             request_timeout: None,
             // The requests that one worker has in flight to an endpoint at several thousand a second.
             idle_per_endpoint: 128,

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_agent_tables::http::{HttpAction, HttpRule, HttpSplit};
+use gateway_agent_tables::http::{HttpAction, HttpRule, HttpSplit, Upstream};
 use http::StatusCode;
 
+use crate::auth::suppose_granted;
 use crate::filter::Budget;
+use crate::forward::Outcome;
 use crate::h1::Fault;
-use crate::plan::{Forward, Peers, Plan, Planner};
+use crate::plan::{Answered, Forward, Peers, Plan, Planner};
 use crate::reply::Reason;
 use crate::routing::Routing;
 use crate::settings::Settings;
@@ -58,7 +60,9 @@ pub struct Share {
 pub struct Forwarded {
     /// Index among the rule's backends.
     pub backend: usize,
-    /// As endpoints get it.
+    /// Services that have to allow it, one after the other.
+    pub asks: Vec<Upstream>,
+    /// As endpoints get it; such services may add to it.
     pub head: String,
     /// Those that it may go to; with a session, the one that it goes to first.
     pub endpoints: Vec<SocketAddr>,
@@ -98,13 +102,11 @@ pub fn decide(
     for (backend, random) in shares {
         match plan(random) {
             Err(fault) => return Decision::Refused(fault),
-            Ok(Some(Plan::Forward(forward))) if forward.resumes() => {
-                return Decision::Resumed(Forwarded::of(&forward));
-            }
-            Ok(Some(Plan::Forward(forward))) => {
-                outcomes.push(Share { backend, outcome: Ok(Forwarded::of(&forward)) });
-            }
-            Ok(plan) => outcomes.push(Share { backend, outcome: Err(Answer::of(plan)) }),
+            Ok(plan) => match settle(plan, &buffers) {
+                Ok((forwarded, true)) => return Decision::Resumed(forwarded),
+                Ok((forwarded, false)) => outcomes.push(Share { backend, outcome: Ok(forwarded) }),
+                Err(answer) => outcomes.push(Share { backend, outcome: Err(answer) }),
+            },
         }
     }
     // A browser's question what it may send is answered before a backend is picked.
@@ -115,10 +117,23 @@ pub fn decide(
     if outcomes.is_empty() || outcomes.iter().any(of_rule) {
         return match plan(0) {
             Err(fault) => Decision::Refused(fault),
-            Ok(plan) => Decision::Answered(Answer::of(plan)),
+            Ok(plan) => Decision::Answered(settle(plan, &buffers).err().unwrap_or_else(Answer::none)),
         };
     }
     Decision::Forwarded(outcomes)
+}
+
+/// Where a request goes, and whether its session is there; or what it is answered.
+fn settle(plan: Option<Plan>, buffers: &Buffers) -> Result<(Forwarded, bool), Answer> {
+    match plan {
+        Some(Plan::Forward(mut forward)) => match suppose_granted(buffers, &mut forward) {
+            Ok(asks) => Ok((Forwarded::of(&forward, asks), forward.resumes())),
+            Err(Outcome::Reply(answered)) => Err(Answer::of(&answered)),
+            Err(_) => Err(Answer::none()),
+        },
+        Some(Plan::Reply(answered, _)) => Err(Answer::of(&answered)),
+        None | Some(Plan::Http2) => Err(Answer::none()),
+    }
 }
 
 /// For each backend that gets anything, its index and a number that picks it: one from the middle of its share.
@@ -138,7 +153,7 @@ fn shares(split: &HttpSplit) -> Vec<(usize, u32)> {
 }
 
 impl Forwarded {
-    fn of(forward: &Forward) -> Self {
+    fn of(forward: &Forward, asks: Vec<Upstream>) -> Self {
         let first = forward.session.as_ref().and_then(|session| session.endpoint.as_ref());
         let all = forward.endpoints.iter();
         let endpoints = match first {
@@ -148,6 +163,7 @@ impl Forwarded {
         let Budget { request, attempt } = forward.budget;
         Self {
             backend: forward.backend_index(),
+            asks,
             head: String::from_utf8_lossy(&forward.request).into_owned(),
             endpoints,
             request_timeout: request,
@@ -157,20 +173,13 @@ impl Forwarded {
 }
 
 impl Answer {
-    fn of(plan: Option<Plan>) -> Self {
-        match plan {
-            Some(Plan::Reply(answered, _)) => {
-                let reply = answered.reply;
-                Self {
-                    status: reply.status(),
-                    reason: reply.reason,
-                    location: reply.location().map(str::to_owned),
-                }
-            }
-            // A whole head of HTTP/1.1 is never waited for, and nothing is forwarded without a backend.
-            None | Some(Plan::Http2 | Plan::Forward(_)) => {
-                Self { status: StatusCode::BAD_REQUEST, reason: Reason::Malformed, location: None }
-            }
-        }
+    fn of(Answered { reply, .. }: &Answered) -> Self {
+        let location = reply.location().map(str::to_owned);
+        Self { status: reply.status(), reason: reply.reason, location }
+    }
+
+    /// A whole head of HTTP/1.1 is never waited for, and nothing is forwarded without a backend.
+    fn none() -> Self {
+        Self { status: StatusCode::BAD_REQUEST, reason: Reason::Malformed, location: None }
     }
 }

@@ -91,7 +91,7 @@ fn headers_are_set_added_and_removed() {
         let rule = rule(vec![Filter::RequestHeaders(edits.clone())]);
         let (none, of_backend) = (backend(vec![]), backend(vec![Filter::ResponseHeaders(edits)]));
         let mut request = outgoing("a", "/", before);
-        change_request(&mut request, &rule, &none);
+        assert_eq!(change_request(&mut request, &rule, Some(&none), 0), None);
         assert_eq!(found(&request.fields), pairs(after), "{before:?}");
         let mut response = fields(before);
         change_response(&mut response, &rule, Some(&of_backend), None);
@@ -109,7 +109,7 @@ fn backends_change_requests_after_the_rule_and_responses_before_it() {
     let backend =
         backend(vec![Filter::RequestHeaders(set("backend")), Filter::ResponseHeaders(set("backend"))]);
     let mut request = outgoing("a", "/", &[]);
-    change_request(&mut request, &rule, &backend);
+    assert_eq!(change_request(&mut request, &rule, Some(&backend), 0), None);
     assert_eq!(found(&request.fields), pairs(&[("x", "backend")]));
     let mut response = fields(&[]);
     change_response(&mut response, &rule, Some(&backend), None);
@@ -137,7 +137,7 @@ fn urls_are_rewritten() {
             [(rule(vec![filter.clone()]), backend(vec![])), (rule(vec![]), backend(vec![filter.clone()]))]
         {
             let mut request = outgoing("a.example:80", "/a/b", &[]);
-            change_request(&mut request, &rule, &backend);
+            assert_eq!(change_request(&mut request, &rule, Some(&backend), 0), None);
             assert_eq!((&*request.host, &*request.path), (host, path), "{filter:?}");
         }
     }
@@ -148,7 +148,7 @@ fn a_filter_may_name_the_host() {
     let rule = rule(vec![Filter::RequestHeaders(edits(&[("Host", "b.example")], &[], &[]))]);
     let none = backend(vec![]);
     let mut request = outgoing("a.example", "/", &[("c", "d")]);
-    change_request(&mut request, &rule, &none);
+    assert_eq!(change_request(&mut request, &rule, Some(&none), 0), None);
     assert_eq!((&*request.host, found(&request.fields)), ("b.example", pairs(&[("c", "d")])));
 }
 

@@ -67,6 +67,7 @@ impl fmt::Display for Portion {
         if let Some(answer) = &self.answer {
             line(f, "", answer)?;
         }
+        self.asks.iter().try_for_each(|service| line(f, "", format!("if {service} allows it")))?;
         self.sends.iter().try_for_each(|sent| line(f, "", format!("> {sent}")))?;
         if !self.endpoints.is_empty() {
             line(f, "", format!("to {}", list(&self.endpoints)))?;

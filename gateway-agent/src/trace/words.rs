@@ -131,22 +131,23 @@ pub(super) fn reason(reason: Reason) -> &'static str {
 /// Why a rule, or one of its backends, is answered with 500.
 pub(super) fn refusal(rule: Option<&HttpRule>, backend: Option<usize>) -> &'static str {
     let Some(rule) = rule else { return "the route is invalid; see its status" };
-    if rule.filters.iter().any(|filter| matches!(filter, Filter::ExternalAuth(_))) {
-        return "the rule asks for external authorization, which the proxy doesn't do";
-    }
     let target = match (&rule.action, backend) {
         (HttpAction::Refuse(refusal), _) => return of(*refusal),
         (HttpAction::Forward(split), Some(backend)) => split.backends().get(backend).map(|it| &it.target),
-        _ => None,
+        (HttpAction::Redirect(_), _) => return AUTH_BY_TLS,
+        (HttpAction::Forward(_), None) => None,
     };
     match target {
         Some(HttpTarget::Refuse(refusal)) => of(*refusal),
         Some(HttpTarget::Forward(upstream)) if upstream.encrypted => {
             "the backend is spoken to by TLS, which the proxy doesn't do"
         }
-        _ => "all weights are 0",
+        Some(HttpTarget::Forward(_) | HttpTarget::Redirect(_)) => AUTH_BY_TLS,
+        None => "all weights are 0",
     }
 }
+
+const AUTH_BY_TLS: &str = "a service that must allow it is spoken to by TLS, which the proxy doesn't do";
 
 fn of(refusal: HttpRefusal) -> &'static str {
     match refusal {

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use gateway_agent_tables::http::{Filter, HeaderEdits, HttpBackend, HttpRule};
 
-use super::CorsAnswer;
 use super::rewrite::rewrite;
+use super::{CorsAnswer, filters};
 use crate::h1::Fields;
 
 /// A request as an endpoint will get it.
@@ -17,15 +17,24 @@ pub struct Outgoing<'a> {
     pub fields: Fields<'a>,
 }
 
-/// Applies the filters of a rule, and then those of the backend that was picked, in their order.
-pub fn change_request<'a>(request: &mut Outgoing<'a>, rule: &'a HttpRule, backend: &'a HttpBackend) {
-    for filter in rule.filters.iter().chain(&backend.filters) {
+/// Applies the filters of a rule, and then those of the backend that was picked, in their order, beginning with the one
+/// at `from`. The index of the first that asks whether the request may go on: those behind it wait for the answer.
+#[must_use = "the request may have to wait"]
+pub fn change_request<'a>(
+    request: &mut Outgoing<'a>,
+    rule: &'a HttpRule,
+    backend: Option<&'a HttpBackend>,
+    from: usize,
+) -> Option<usize> {
+    for (index, filter) in filters(rule, backend).enumerate().skip(from) {
         match filter {
             Filter::RequestHeaders(edits) => edit_request(request, edits),
             Filter::Rewrite(to) => rewrite(request, to),
-            Filter::ResponseHeaders(_) | Filter::Mirror(_) | Filter::Cors(_) | Filter::ExternalAuth(_) => {}
+            Filter::ExternalAuth(_) => return Some(index),
+            Filter::ResponseHeaders(_) | Filter::Mirror(_) | Filter::Cors(_) => {}
         }
     }
+    None
 }
 
 /// Applies the filters of the backend, and then those of the rule: a response meets them on its way out. None: the

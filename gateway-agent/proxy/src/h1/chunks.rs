@@ -75,7 +75,7 @@ impl Chunks {
     }
 
     pub(super) fn allow(&mut self, bytes: u64) {
-        self.allowed = bytes;
+        self.allowed = self.allowed.min(bytes);
     }
 
     pub(super) fn has_ended(&self) -> bool {

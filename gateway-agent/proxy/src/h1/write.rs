@@ -93,12 +93,12 @@ pub fn write_response_head(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes a whole response of the proxy's own, with a body of plain text that may be empty.
+/// Writes a whole response of the proxy's own, with a body that may be empty.
 pub fn write_reply(
     out: &mut Vec<u8>,
     status: StatusCode,
     fields: &Fields<'_>,
-    body: &str,
+    body: &[u8],
     without_body: bool,
     ending: Ending<'_>,
 ) {
@@ -107,7 +107,7 @@ pub fn write_reply(
     let framing = if bodiless { Framing::None } else { Framing::Length(body.len() as u64) };
     write_response_head(out, reason, fields, framing, None, ending);
     if !bodiless && !without_body {
-        out.extend_from_slice(body.as_bytes());
+        out.extend_from_slice(body);
     }
 }
 

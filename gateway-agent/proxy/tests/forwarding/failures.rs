@@ -15,7 +15,7 @@ use crate::rig::{Act, Origin, Proxy, backend, rule, run, split};
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// An address that refuses connections.
-async fn refusing() -> SocketAddr {
+pub(crate) async fn refusing() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
     listener.local_addr().expect("an address")
 }

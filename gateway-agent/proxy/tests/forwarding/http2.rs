@@ -27,7 +27,7 @@ use tokio::task::spawn_local;
 use crate::rig::{Act, Origin, Proxy, chunked, rule, run, service, split, tables};
 
 #[derive(Clone)]
-struct Local;
+pub(crate) struct Local;
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
     fn execute(&self, future: F) {
@@ -41,7 +41,7 @@ pub(crate) fn empty() -> Out {
     Empty::new().boxed()
 }
 
-fn full(text: &str) -> Out {
+pub(crate) fn full(text: &str) -> Out {
     Full::new(Bytes::copy_from_slice(text.as_bytes())).boxed()
 }
 

@@ -1,6 +1,8 @@
 //! Clients, the proxy and endpoints on real sockets: HTTP/1.1 and HTTP/2, in front and behind.
 
 mod access_log;
+mod auth_grpc;
+mod auth_http;
 mod connections;
 mod draining;
 mod failures;
