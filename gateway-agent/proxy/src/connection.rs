@@ -46,7 +46,7 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
                 worker.server.counters.count_fault(fault);
                 (Outcome::Close, unmatched())
             }
-            Received::Fault(fault) => (refused(&worker, fault), unmatched()),
+            Received::Fault(fault) => (refused(&worker, fault, Protocol::Http1), unmatched()),
             Received::Late => {
                 (Outcome::Reply(Answered::and_close(Reply::new(Reason::ClientLate))), unmatched())
             }
@@ -72,7 +72,7 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
 pub(crate) async fn serve_one<S: Socket, C: Connect>(
     worker: Rc<Worker<C>>,
     socket: S,
-    plan: Result<Plan, Fault>,
+    plan: Result<Plan, (Fault, Protocol)>,
     head: u64,
 ) {
     let mut client = Stream::new(socket);
@@ -84,7 +84,7 @@ pub(crate) async fn serve_one<S: Socket, C: Connect>(
         Ok(Plan::Reply(answered, record)) => (Outcome::Reply(answered), record),
         // It was planned from a head.
         Ok(Plan::Http2) => return,
-        Err(fault) => (refused(&worker, fault), worker.meter.unmatched(Protocol::Http2)),
+        Err((fault, protocol)) => (refused(&worker, fault, protocol), worker.meter.unmatched(protocol)),
     };
     if let Outcome::Reply(answered) = outcome {
         answer(&worker, &mut client, &answered, &mut record);
@@ -153,9 +153,10 @@ async fn next_plan<S: Socket, C: Connect>(
 }
 
 /// What a malformed request gets; it is counted.
-fn refused<C: Connect>(worker: &Worker<C>, fault: Fault) -> Outcome {
+fn refused<C: Connect>(worker: &Worker<C>, fault: Fault, protocol: Protocol) -> Outcome {
     worker.server.counters.count_fault(fault);
-    Outcome::Reply(Answered::and_close(Reply::fault(fault)))
+    let reply = Reply::fault(fault).with_grpc(protocol == Protocol::Grpc);
+    Outcome::Reply(Answered::and_close(reply))
 }
 
 /// Writes the proxy's own answer. Whether the connection stays open.

@@ -15,6 +15,7 @@ use crate::h1::{
     BodyReader, BodyWriter, Ending, Fault, Framing, Persistence, Piece, ResponseHead, Version,
     write_response_head,
 };
+use crate::h2::Reset;
 use crate::mirror::Mirrors;
 use crate::plan::Forward;
 use crate::session;
@@ -90,6 +91,22 @@ pub(crate) enum Broken {
     Late,
     /// The answer's code is one that the rule retries, after this pause.
     Retried(Duration),
+}
+
+impl Broken {
+    /// The status of gRPC for a call whose answer has begun. `reset` is what the endpoint said of it.
+    pub(crate) fn grpc_status(self, reset: Option<Reset>) -> u8 {
+        match self {
+            // CANCELLED
+            Self::ClientGone => 1,
+            // INTERNAL
+            Self::ClientFault(_) | Self::Malformed(_) => 13,
+            // DEADLINE_EXCEEDED
+            Self::ClientLate | Self::Late => 4,
+            // UNAVAILABLE
+            Self::Closed | Self::Retried(_) => reset.map_or(14, Reset::grpc_status),
+        }
+    }
 }
 
 impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
@@ -196,7 +213,8 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
     }
 }
 
-/// Passes what came of the client's body on to the endpoint, and to those that get a copy.
+/// Passes what came of the client's body on to the endpoint, and to those that get a copy. As long as there is room behind
+/// the head it stays there, and all can be sent again.
 fn pass_on_body<C: Connect>(
     input: &mut &[u8],
     cx: &mut Context<'_>,
@@ -205,23 +223,23 @@ fn pass_on_body<C: Connect>(
     mirrors: &mut Mirrors,
     worker: &Worker<C>,
 ) -> Result<(), Broken> {
-    forward.streamed = true;
+    forward.streamed |= input.len() > forward.request.capacity() - forward.request.len();
     loop {
         match forward.body.next(input).map_err(Broken::ClientFault)? {
-            Piece::Data(data) if forward.writer == BodyWriter::Plain => {
+            Piece::Data(data) if forward.streamed && forward.writer == BodyWriter::Plain => {
                 mirrors.send(data);
                 // A failure shows again with the next flush.
                 let _ = upstream.send(cx, &worker.buffers, data);
             }
             Piece::Data(data) => {
-                let out = upstream.waiting(&worker.buffers);
+                let out = way_out(&mut forward.request, forward.streamed, upstream, worker);
                 let before = out.len();
                 forward.writer.frame(data, out);
                 mirrors.send(&out[before..]);
             }
             Piece::More => return Ok(()),
             Piece::End => {
-                let out = upstream.waiting(&worker.buffers);
+                let out = way_out(&mut forward.request, forward.streamed, upstream, worker);
                 let before = out.len();
                 forward.writer.finish(forward.body.trailers(), out);
                 mirrors.finish(&out[before..]);
@@ -229,6 +247,16 @@ fn pass_on_body<C: Connect>(
             }
         }
     }
+}
+
+/// Where to write what is sent next of a request.
+fn way_out<'o, C: Connect>(
+    request: &'o mut Vec<u8>,
+    streamed: bool,
+    upstream: &'o mut Stream<Wire<C::Socket>>,
+    worker: &Worker<C>,
+) -> &'o mut Vec<u8> {
+    if streamed { upstream.waiting(&worker.buffers) } else { request }
 }
 
 /// What takes the answer's bytes.

@@ -11,18 +11,20 @@ use std::time::Duration;
 use gateway_agent_tables::http::BackendProtocol;
 use smallvec::SmallVec;
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::auth::authorize;
 use crate::deadline::Deadline;
 use crate::exchange::{Answer, Broken, Exchange, Finished, Upload};
 use crate::filter::Attempts;
+use crate::h1::BodyWriter;
+use crate::h2::Reset;
 use crate::mirror::Mirrors;
 use crate::plan::{Answered, Forward};
 use crate::reply::{Reason, Reply};
 use crate::socket::{Connect, Socket};
 use crate::stream::Stream;
-use crate::telemetry::Failure;
+use crate::telemetry::{Failure, GrpcStatus};
 use crate::upstream::{self, InFlight, Wire, pick};
 use crate::worker::Worker;
 
@@ -74,11 +76,22 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
         let of_session = forward.session.as_ref().and_then(|session| session.endpoint.as_ref());
         let picked = match of_session.filter(|_| tried.is_empty()) {
             Some(endpoint) => Some(endpoint),
+            // After so many that refused, all the others may do so too.
+            None if tried.len() - busy >= worker.server.settings.endpoints_tried => None,
             None => pick(&forward.endpoints, &tried, || worker.random()),
         };
         let Some(endpoint) = picked.map(Arc::clone) else {
             let reason = if busy > 0 { Reason::EndpointsBusy } else { Reason::Unreachable };
-            break Outcome::Reply(forward.answered(Reply::new(reason)));
+            // Nothing was sent, so whatever it asks may be tried again.
+            match attempts.after_failure(worker.random()).filter(|_| reason == Reason::Unreachable) {
+                Some(pause) if wait(pause, ends).await => {
+                    tried.clear();
+                    again = true;
+                    continue;
+                }
+                Some(_) => break Outcome::Reply(forward.answered(Reply::new(Reason::Late))),
+                None => break Outcome::Reply(forward.answered(Reply::new(reason))),
+            }
         };
         let address = endpoint.address;
         let Some(_in_flight) = InFlight::within(&endpoint, forward.place.limits().endpoint_requests) else {
@@ -97,24 +110,25 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
             Try::Stale => fresh = true,
             Try::Again(pause) => {
                 again = true;
-                let resumes = Instant::now() + pause;
-                if ends.is_some_and(|ends| ends <= resumes) {
-                    sleep_until(ends.unwrap_or(resumes)).await;
+                if !wait(pause, ends).await {
                     break Outcome::Reply(forward.answered(Reply::new(Reason::Late)));
                 }
-                sleep(pause).await;
             }
             Try::Unreachable => {
                 tried.push(address);
                 again = true;
-                if tried.len() - busy >= worker.server.settings.endpoints_tried {
-                    break Outcome::Reply(forward.answered(Reply::new(Reason::Unreachable)));
-                }
             }
         }
     };
     worker.buffers.give(std::mem::take(&mut forward.request));
     outcome
+}
+
+/// Waits before another try; false: the request's time is over.
+async fn wait(pause: Duration, ends: Option<Instant>) -> bool {
+    let resumes = Instant::now() + pause;
+    sleep_until(ends.map_or(resumes, |ends| ends.min(resumes))).await;
+    ends.is_none_or(|ends| resumes < ends)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the state of the loop above, and what it works with")]
@@ -166,12 +180,37 @@ async fn attempt<S: Socket, C: Connect>(
     };
     let result = poll_fn(|cx| exchange.poll(cx, sleep.as_mut().map(Pin::as_mut))).await;
     let (begun, upload, sent) = (exchange.has_begun(), exchange.upload, exchange.sent);
+    let may_say_more = matches!(exchange.answer, Answer::Body(_, BodyWriter::Chunked, _));
+    let reset = upstream.socket.reset();
     match result {
         Ok(finished) if finished.upgraded => Try::Done(splice(client, &mut upstream).await),
         Ok(finished) => Try::Done(finish(worker, endpoint, upstream, upload, finished)),
         Err(Broken::Closed) if !begun && reused && may_replay(forward, sent) => Try::Stale,
-        Err(broken) => failure(worker, forward, attempts, broken, begun, ends),
+        Err(Broken::Closed) if !begun && reset == Some(Reset::Unprocessed) && forward.is_untouched() => {
+            if fresh {
+                Try::Unreachable
+            } else {
+                Try::Stale
+            }
+        }
+        Err(broken) => match failure(worker, forward, attempts, broken, reset, begun, ends) {
+            Try::Done(Outcome::Abort) if forward.is_grpc && may_say_more && broken != Broken::ClientGone => {
+                let status = broken.grpc_status(reset);
+                forward.record.grpc(Some(GrpcStatus::of(status)));
+                end_call(worker, client, status).await
+            }
+            failed => failed,
+        },
     }
+}
+
+/// Tells the caller of gRPC why the answer is not whole, which a stream that breaks off can't.
+async fn end_call<S: Socket, C: Connect>(worker: &Worker<C>, client: &mut Stream<S>, status: u8) -> Try {
+    let trailers = format!("grpc-status: {status}\r\n");
+    BodyWriter::Chunked.finish(trailers.as_bytes(), client.waiting(&worker.buffers));
+    // An error: nobody waits for it any more.
+    let _ = poll_fn(|cx| client.poll_flush(cx)).await;
+    Try::Done(Outcome::Close)
 }
 
 /// Whether a request that got no answer on a connection used before may be sent on another one: the endpoint had closed
@@ -216,6 +255,7 @@ fn failure<C: Connect>(
     forward: &mut Forward,
     attempts: &mut Attempts<'_>,
     broken: Broken,
+    reset: Option<Reset>,
     begun: bool,
     ends: Option<Instant>,
 ) -> Try {
@@ -243,10 +283,12 @@ fn failure<C: Connect>(
     let over = ends.is_some_and(|ends| ends <= Instant::now());
     let again =
         matches!(broken, Broken::Closed | Broken::Late) && forward.is_untouched() && forward.may_repeat;
-    match attempts.after_failure(worker.random()).filter(|_| again && !over) {
-        Some(pause) => Try::Again(pause),
-        None => Try::Done(Outcome::Reply(forward.answered(Reply::new(reason)))),
+    if let Some(pause) = attempts.after_failure(worker.random()).filter(|_| again && !over) {
+        return Try::Again(pause);
     }
+    let reset = reset.filter(|_| broken == Broken::Closed);
+    let reply = Reply::new(reason).with_grpc_status(reset.map(Reset::grpc_status));
+    Try::Done(Outcome::Reply(forward.answered(reply)))
 }
 
 /// Passes bytes both ways until both sides have ended, or one has failed.

@@ -10,9 +10,11 @@ mod front;
 mod io;
 mod message;
 mod pipe;
+mod reset;
 
 pub(crate) use back::{Call, Connections, open};
 pub(crate) use front::serve;
+pub(crate) use reset::Reset;
 
 /// What a client says first that knows the server to speak HTTP/2 (RFC 9113, 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -249,7 +249,7 @@ impl Planner<'_> {
 
     fn decide(self, head: RequestHead<'_>) -> Result<Result<Box<Forward>, (Reply, Record)>, Fault> {
         let host = RequestHost::of(head.host);
-        let is_grpc = self.peers.is_http2 && is_grpc(&head.fields);
+        let is_grpc = self.peers.is_http2 && is_grpc(head.fields.first("content-type"));
         let listener = self.routing.matcher.listener(&self.peers.frontend, &host);
         let paths = listener.map(|listener| listener.settings.paths).unwrap_or_default();
         let path = paths.normalise(head.target.path)?;
@@ -470,9 +470,12 @@ fn is_guarded(rule: &HttpRule, backend: Option<&HttpBackend>) -> bool {
 }
 
 /// Whether the content type is one of gRPC's.
-pub(crate) fn is_grpc(fields: &Fields<'_>) -> bool {
-    let content_type = fields.first("content-type").and_then(|value| value.get(..GRPC.len()));
-    content_type.is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
+pub(crate) fn is_grpc(content_type: Option<&[u8]>) -> bool {
+    let parts = content_type.and_then(|value| value.split_at_checked(GRPC.len()));
+    // An encoding of messages may follow, or a parameter; gRPC-Web is another protocol.
+    parts.is_some_and(|(start, rest)| {
+        start.eq_ignore_ascii_case(GRPC) && matches!(rest, [] | [b'+' | b';' | b' ' | b'\t', ..])
+    })
 }
 
 /// What gRPC's content types begin with.

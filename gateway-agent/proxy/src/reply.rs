@@ -93,23 +93,6 @@ impl Reason {
     }
 }
 
-impl Reason {
-    /// The status that gRPC has for it (gRPC, "Status codes and their use").
-    fn grpc_status(self) -> u8 {
-        match self {
-            // INTERNAL
-            Self::Malformed => 13,
-            // UNIMPLEMENTED
-            Self::NoRoute => 12,
-            // DEADLINE_EXCEEDED
-            Self::Late | Self::ClientLate => 4,
-            // PERMISSION_DENIED
-            Self::OriginRefused | Self::Denied => 7,
-            _ => HttpRefusal::GRPC_STATUS,
-        }
-    }
-}
-
 /// An answer that no endpoint gives.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -121,6 +104,8 @@ pub(crate) struct Reply {
     denial: Option<Box<Denial>>,
     /// The request calls a gRPC method, whose callers look for a status of their own.
     is_grpc: bool,
+    /// What the endpoint meant, if it is known better than by the reason.
+    grpc_status: Option<u8>,
     /// Whose filters change the answer.
     rule: Option<Arc<HttpRule>>,
     /// Index of the backend that the request fell to, if its rule chose one.
@@ -137,6 +122,7 @@ impl Reply {
             cors: None,
             denial: None,
             is_grpc: false,
+            grpc_status: None,
             rule: None,
             backend: None,
         }
@@ -179,6 +165,11 @@ impl Reply {
     }
 
     #[must_use]
+    pub(crate) fn with_grpc_status(self, grpc_status: Option<u8>) -> Self {
+        Self { grpc_status, ..self }
+    }
+
+    #[must_use]
     pub(crate) fn with_grpc(self, is_grpc: bool) -> Self {
         Self { is_grpc, ..self }
     }
@@ -190,7 +181,7 @@ impl Reply {
 
     /// None: the request calls nothing.
     pub(crate) fn grpc_status(&self) -> Option<GrpcStatus> {
-        self.is_grpc.then(|| GrpcStatus::of(self.reason.grpc_status()))
+        self.is_grpc.then(|| GrpcStatus::of(self.number_of_grpc()))
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>, to_head: bool, ending: Ending<'_>) {
@@ -224,15 +215,36 @@ impl Reply {
     /// Status and message are fields of the head, since there is no body (gRPC over HTTP/2, "Responses").
     fn write_grpc(&self, out: &mut Vec<u8>, ending: Ending<'_>) {
         let mut fields = Fields::default();
-        let status = match self.denial {
-            Some(_) => of_http(self.status),
-            None => self.reason.grpc_status(),
-        };
-        let status = status.to_string();
+        let status = self.number_of_grpc().to_string();
         fields.push("content-type", b"application/grpc");
         fields.push("grpc-status", status.as_bytes());
         fields.push("grpc-message", self.status.canonical_reason().unwrap_or_default().as_bytes());
         write_reply(out, StatusCode::OK, &fields, b"", false, ending);
+    }
+}
+
+impl Reply {
+    /// The status that gRPC has for it (gRPC, "Status codes and their use").
+    fn number_of_grpc(&self) -> u8 {
+        if let Some(status) = self.grpc_status {
+            return status;
+        }
+        match self.reason {
+            Reason::Malformed => match self.status.as_u16() {
+                // RESOURCE_EXHAUSTED: a body or a head that is too large.
+                413 | 414 | 431 => 8,
+                // INTERNAL
+                _ => 13,
+            },
+            // UNIMPLEMENTED
+            Reason::NoRoute => 12,
+            // DEADLINE_EXCEEDED
+            Reason::Late | Reason::ClientLate => 4,
+            // PERMISSION_DENIED
+            Reason::OriginRefused => 7,
+            Reason::Denied => of_http(self.status),
+            _ => HttpRefusal::GRPC_STATUS,
+        }
     }
 }
 

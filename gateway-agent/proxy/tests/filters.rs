@@ -322,9 +322,9 @@ fn tries_are_counted_and_their_pauses_grow() {
     assert_eq!(attempts.after_code(502, 0), None, "a code that isn't listed");
     assert_eq!(attempts.after_code(200, 0), None);
     let millis = |pause: Option<Duration>| pause.map(|pause| pause.as_millis());
-    assert_eq!(millis(attempts.after_code(500, u32::MAX)), Some(100));
-    assert_eq!(millis(attempts.after_failure(u32::MAX)), Some(200));
-    assert_eq!(millis(attempts.after_code(503, 0)), Some(200), "half of 400");
+    assert_eq!(millis(attempts.after_code(500, u32::MAX)), Some(150));
+    assert_eq!(millis(attempts.after_failure(u32::MAX)), Some(300));
+    assert_eq!(millis(attempts.after_code(503, 0)), Some(400), "never less");
     assert_eq!(attempts.after_code(503, 0), None, "three more tries and no fourth");
     assert_eq!(Attempts::new(None).after_failure(0), None);
     assert!(may_repeat(&Method::PUT) && !may_repeat(&Method::POST) && !may_repeat(&Method::PATCH));

@@ -30,14 +30,15 @@ impl<'a> Attempts<'a> {
         self.after_failure(random)
     }
 
-    /// Whether a try that brought no response is made again, and after which pause: doubled each time, and between half
-    /// and all of that, so that clients that failed together don't come back together.
+    /// Whether a try that brought no response is made again, and after which pause: doubled each time, and up to
+    /// half as long again, so that clients that failed together don't come back together. Never less than the route says,
+    /// which release 1.6 of the API demands.
     pub fn after_failure(&mut self, random: u32) -> Option<Duration> {
         let policy = self.policy.filter(|policy| self.made < policy.attempts.get())?;
         let base = policy.backoff.unwrap_or(BACKOFF);
         let pause = base.saturating_mul(1 << self.made.min(MAX_DOUBLINGS));
         self.made += 1;
-        Some(pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX)))
+        Some(pause.mul_f64(1.0 + 0.5 * f64::from(random) / f64::from(u32::MAX)))
     }
 }
 

@@ -25,6 +25,7 @@ use tokio::task::spawn_local;
 
 use super::io::{Io, poll_turn};
 use super::message;
+use super::reset::Reset;
 use crate::h1::{
     BodyReader, BodyWriter, Ending, Framing, HeadLimits, Piece, RequestHead, write_response_head,
 };
@@ -148,7 +149,8 @@ enum Answer {
     Head(ResponseFuture, Asked),
     Body(RecvStream, BodyWriter),
     Ended,
-    Failed,
+    /// As the endpoint has said; None: its connection broke.
+    Failed(Option<Reset>),
 }
 
 /// What of a request decides how its answer is written.
@@ -159,6 +161,15 @@ struct Asked {
 }
 
 impl Call {
+    /// Why the endpoint has not answered; None: it has, or may still, or its connection broke.
+    pub(crate) fn reset(&self) -> Option<Reset> {
+        match self.answer {
+            Answer::Unasked => Some(Reset::Unprocessed),
+            Answer::Failed(reset) => reset,
+            Answer::Head(..) | Answer::Body(..) | Answer::Ended => None,
+        }
+    }
+
     /// Sends a head, and what follows it.
     fn begin(&mut self, written: &[u8]) -> io::Result<()> {
         // The head was checked where the client sent it.
@@ -240,7 +251,7 @@ impl Call {
                     self.answer = Answer::Ended;
                 }
             },
-            Answer::Unasked | Answer::Ended | Answer::Failed => {}
+            Answer::Unasked | Answer::Ended | Answer::Failed(_) => {}
         }
         Poll::Ready(Ok(()))
     }
@@ -296,12 +307,12 @@ impl AsyncRead for Call {
         let this = self.get_mut();
         // A small answer is read at once: head, body and trailers.
         while this.translated.len() < into.remaining() {
-            if matches!(this.answer, Answer::Unasked | Answer::Ended | Answer::Failed) {
+            if matches!(this.answer, Answer::Unasked | Answer::Ended | Answer::Failed(_)) {
                 break;
             }
             match this.poll_answer(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => this.answer = Answer::Failed,
+                Poll::Ready(Err(error)) => this.answer = Answer::Failed(Reset::of(&error)),
                 Poll::Pending if this.translated.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
             }

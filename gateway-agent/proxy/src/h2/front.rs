@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use gateway_agent_tables::http::HttpLimits;
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Bytes, Frame, Incoming};
@@ -29,9 +29,10 @@ use crate::counters::Closed;
 use crate::h1::{
     AnswerTo, BodyReader, BodyWriter, Fault, Framing, HeadLimits, Piece, RequestHead, ResponseHead,
 };
-use crate::plan::{Peers, Plan};
+use crate::plan::{Peers, Plan, is_grpc};
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
+use crate::telemetry::Protocol;
 use crate::worker::Worker;
 
 /// Bytes of one stream's body that a client may send before they are passed on: what RFC 9113 (6.9.2) begins with.
@@ -160,7 +161,10 @@ async fn handle<C: Connect>(
 ) -> Result<Response<Bridge<C>>, Infallible> {
     let (parts, body) = request.into_parts();
     let framing = message::framing(&parts.headers, body.is_end_stream());
-    let plan = plan(&worker, &peers, &parts, framing);
+    let plan = plan(&worker, &peers, &parts, framing).map_err(|fault| {
+        let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        (fault, Protocol::of(true, is_grpc(content_type)))
+    });
     let received = message::head_bytes(&parts);
     let (ours, theirs) = pipe(worker.buffers.ledger());
     let exchange = connection::serve_one(Rc::clone(&worker), theirs, plan, received);

@@ -22,6 +22,16 @@ pub(crate) enum Wire<S> {
     Http2(Box<h2::Call>),
 }
 
+impl<S> Wire<S> {
+    /// Why the endpoint has not answered, if it has said so.
+    pub(crate) fn reset(&self) -> Option<h2::Reset> {
+        match self {
+            Self::Socket(_) => None,
+            Self::Http2(call) => call.reset(),
+        }
+    }
+}
+
 /// A new way to an endpoint.
 pub(crate) async fn connect<C: Connect>(
     worker: &Rc<Worker<C>>,

@@ -129,7 +129,7 @@ async fn start(auth: ExternalAuth, web: &Origin, service: SocketAddr) -> Proxy {
     let settings = Settings { auth_timeout: Duration::from_millis(300), ..Settings::default() };
     let proxy = Proxy::start(settings).await;
     let services: [(&str, &[_]); 2] = [("web", &[web.address]), ("auth", &[service])];
-    proxy.server.update(&tables(proxy.address, vec![("/", guarded(auth))], &services));
+    proxy.server.replace(&tables(proxy.address, vec![("/", guarded(auth))], &services));
     proxy
 }
 

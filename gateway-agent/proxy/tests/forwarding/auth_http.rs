@@ -50,7 +50,7 @@ async fn start(rule: HttpRule, web: &Origin, auth: &[std::net::SocketAddr]) -> P
     let settings = Settings { auth_timeout: Duration::from_millis(300), ..Settings::default() };
     let proxy = Proxy::start(settings).await;
     let services: [(&str, &[_]); 2] = [("web", &[web.address]), ("auth", auth)];
-    proxy.server.update(&tables(proxy.address, vec![("/", rule)], &services));
+    proxy.server.replace(&tables(proxy.address, vec![("/", rule)], &services));
     proxy
 }
 
@@ -477,7 +477,7 @@ fn gathered_bodies_are_bounded_together() {
         let mut tables = tables(proxy.address, vec![("/", rule)], &services);
         let limits = HttpLimits { body_bytes: None, ..HttpLimits::default() };
         tables.listeners.values_mut().for_each(|it| it.settings.limits = limits);
-        proxy.server.update(&tables);
+        proxy.server.replace(&tables);
         let mut client = proxy.connect().await;
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 100 << 20);
         client.send(&head).await;
@@ -519,7 +519,7 @@ proptest! {
             rule.filters.insert(0, Filter::Mirror(Mirror { upstream: mirror, share: Fraction::ALL }));
             let proxy = Proxy::start(Settings { auth_timeout: Duration::from_millis(300), ..Settings::default() }).await;
             let services: [(&str, &[_]); 3] = [("web", &[web.address]), ("auth", &[authz.address]), ("copy", &[copy.address])];
-            proxy.server.update(&tables(proxy.address, vec![("/", rule)], &services));
+            proxy.server.replace(&tables(proxy.address, vec![("/", rule)], &services));
             let response = proxy.ask(&format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
             let fits = body_limit == 0 || body.len() <= body_limit as usize;
             let passes = garbage.is_none() && status == 200 && sent >= length && fits;

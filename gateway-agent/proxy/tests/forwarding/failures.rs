@@ -201,3 +201,24 @@ fn a_requests_time_counts_its_tries() {
         assert!(origin.count() > 1);
     });
 }
+
+/// Nothing was sent, so whatever the method: the endpoint may be there by the next try.
+#[test]
+fn connections_that_are_refused_are_tried_again_after_pauses() {
+    run(async {
+        for method in ["GET", "POST"] {
+            let mut rule = rule(split(vec![backend("web", 1, vec![])]));
+            let (attempts, backoff) = (NonZeroU32::new(2).expect("not zero"), Duration::from_millis(50));
+            rule.retry = Some(Box::new(Retry { codes: BTreeSet::new(), attempts, backoff: Some(backoff) }));
+            let request = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let proxy = Proxy::with(rule.clone(), &[refusing().await]).await;
+            let begun = tokio::time::Instant::now();
+            assert_eq!(proxy.ask(&request).await.status, 503);
+            assert!(begun.elapsed() >= 3 * backoff, "{:?}", begun.elapsed());
+            assert_eq!(proxy.server.counters.replies(Reason::Unreachable), 1);
+            rule.timeouts.request = Timeout::After(backoff);
+            let proxy = Proxy::with(rule, &[refusing().await]).await;
+            assert_eq!(proxy.ask(&request).await.status, 504, "the request's time is over before");
+        }
+    });
+}

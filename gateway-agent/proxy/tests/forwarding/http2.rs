@@ -71,7 +71,7 @@ pub(crate) struct Echo {
     pub(crate) address: SocketAddr,
     heads: Rc<RefCell<Vec<http::request::Parts>>>,
     /// Streams that have not ended.
-    open: Rc<Cell<usize>>,
+    pub(crate) open: Rc<Cell<usize>>,
 }
 
 impl Echo {

@@ -8,6 +8,7 @@ mod draining;
 mod failures;
 mod floods;
 mod frames;
+mod grpc;
 mod h2spec;
 mod http2;
 mod limits;
