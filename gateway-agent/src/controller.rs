@@ -285,7 +285,7 @@ impl Controller {
         let record = self.cluster.objects().record(name)?;
         self.mended.as_ref()?;
         let desired = match self.desired(name) {
-            Some(desired) => desired.clone(),
+            Some(desired) => version::spelled(name.kind, desired.clone(), &self.cluster.crds()),
             // Nothing follows from what can't be read.
             None => merge::farewell(record.status.as_ref()?).filter(|_| record.is_readable())?,
         };

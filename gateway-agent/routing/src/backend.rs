@@ -8,9 +8,10 @@ use gateway_agent_tables::{ObjectName, Protocol};
 
 use crate::Snapshot;
 use crate::backend_tls::{Encryption, Policies};
-use crate::endpoints;
 use crate::grant::{Grants, Reference};
-use crate::route::{BackendRef, Route};
+use crate::route::BackendRef;
+use crate::xbackend::BackendSpeech;
+use crate::{endpoints, xbackend};
 
 /// A Service's port that a backendRef may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +19,27 @@ pub(crate) struct Resolved {
     pub(crate) service: ObjectName,
     pub(crate) port: NonZeroU16,
     pub(crate) protocol: Protocol,
-    /// What the endpoints speak, as the Service says.
-    pub(crate) app_protocol: Option<String>,
+    pub(crate) spoken: Spoken,
     /// Whether the gateway speaks TLS to the endpoints, where it is the gateway who connects.
     pub(crate) encryption: Encryption,
     /// As slices name it; empty for an unnamed port.
     pub(crate) port_name: String,
+}
+
+/// What endpoints speak, as the object says that stands for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// The appProtocol of the Service's port.
+    Service(Option<String>),
+    /// The XBackend of this name.
+    Backend { name: String, speech: BackendSpeech },
+}
+
+/// Who refers to a backend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Referrer<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) namespace: &'a str,
 }
 
 /// Why a backendRef can't be followed: reason and message for the route's condition `ResolvedRefs`.
@@ -42,16 +58,22 @@ pub(crate) struct Backends<'a> {
 }
 
 impl Backends<'_> {
-    /// Where a backendRef of a route leads. The grant is checked before the target is looked at, so that the answer
+    /// Where a backendRef leads. The grant is checked before the target is looked at, so that the answer
     /// to a reference without one tells nothing about the other namespace.
     pub(crate) fn resolve(
         &self,
-        route: &Route<'_>,
+        from: Referrer<'_>,
         backend: &BackendRef<'_>,
         protocol: Protocol,
     ) -> Result<Resolved, Unresolved> {
-        let BackendRef { namespace, name, port, .. } = *backend;
-        permit(self.grants, route, backend)?;
+        let BackendRef { group, kind, namespace, name, port, .. } = *backend;
+        match Kind::find(group, kind) {
+            Some(Kind::Service) => permit(self.grants, from, backend)?,
+            Some(Kind::XBackend) => {
+                return xbackend::resolve(backend, from.namespace, self.snapshot, protocol);
+            }
+            _ => return Err(invalid_kind(backend)),
+        }
         let service = self.snapshot.named::<Service>(namespace, name).ok_or_else(|| Unresolved {
             reason: "BackendNotFound",
             message: format!(
@@ -64,21 +86,23 @@ impl Backends<'_> {
     }
 }
 
-/// Whether the kind is supported and the target's namespace lets the route refer to it.
-fn permit(grants: Grants<'_>, route: &Route<'_>, backend: &BackendRef<'_>) -> Result<(), Unresolved> {
+fn invalid_kind(backend: &BackendRef<'_>) -> Unresolved {
     let BackendRef { group, kind, namespace, name, .. } = *backend;
-    if Kind::find(group, kind) != Some(Kind::Service) {
-        let kind = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
-        return Err(Unresolved {
-            reason: "InvalidKind",
-            message: format!(
-                "backend {namespace}/{name} is of kind {kind}, which is not supported; refer to a Service"
-            ),
-        });
+    let kind = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
+    Unresolved {
+        reason: "InvalidKind",
+        message: format!(
+            "backend {namespace}/{name} is of kind {kind}, which is not supported; refer to a Service"
+        ),
     }
+}
+
+/// Whether the Service's namespace lets others refer to it.
+fn permit(grants: Grants<'_>, from: Referrer<'_>, backend: &BackendRef<'_>) -> Result<(), Unresolved> {
+    let BackendRef { namespace, name, .. } = *backend;
     let reference = Reference {
-        from: route.object.kind,
-        from_namespace: &route.name.namespace,
+        from: from.kind,
+        from_namespace: from.namespace,
         to: Kind::Service,
         to_namespace: namespace,
         to_name: name,
@@ -88,8 +112,10 @@ fn permit(grants: Grants<'_>, route: &Route<'_>, backend: &BackendRef<'_>) -> Re
             reason: "RefNotPermitted",
             message: format!(
                 "no ReferenceGrant in namespace {namespace} lets {} of namespace {} refer to Service {name}; add one, \
-                 or use a Service of the route's own namespace",
-                route.object.kind, route.name.namespace
+                 or use a Service of the {}'s own namespace",
+                from.kind,
+                from.namespace,
+                if from.kind == Kind::XTelemetryPolicy { "policy" } else { "route" }
             ),
         });
     }
@@ -152,7 +178,7 @@ fn resolve_port(
         port: number,
         protocol,
         encryption: Encryption::Plain,
-        app_protocol: found.app_protocol.clone(),
+        spoken: Spoken::Service(found.app_protocol.clone()),
         port_name: found.name.clone().unwrap_or_default(),
     })
 }

@@ -1,11 +1,12 @@
-//! The objects that stand for a Gateway in its namespace: their names, and what others have written into them.
+//! The objects that stand for a Gateway or an XBackend in its namespace: their names, and what others have written into them.
 
+mod behind;
 mod objects;
 
 use std::num::NonZeroU16;
 
 use gateway_agent_api::own::gateway_config::AddressMode;
-use gateway_agent_api::{ObjectMeta, Service};
+use gateway_agent_api::{Kind, ObjectMeta, Service};
 use gateway_agent_tables::{FrontendKey, ObjectName, Protocol};
 use sha2::{Digest, Sha256};
 
@@ -13,6 +14,7 @@ use crate::Snapshot;
 use crate::address::Address;
 use crate::gateway::Gateway;
 
+pub(crate) use behind::behind;
 pub(crate) use objects::objects;
 
 /// What the Service of type `LoadBalancer` in front of a Gateway has got.
@@ -76,25 +78,32 @@ fn named(gateway: &Gateway<'_>, ending: &str) -> ObjectName {
     ObjectName { namespace: gateway.name.namespace.clone(), name: label(&full, ending) }
 }
 
+/// The name of what stands for an object and is to be used by nobody else: it can't be told before the object exists.
+pub(crate) fn hidden_name(name: &str, uid: &str) -> String {
+    label(&format!("{name}-{}", digest(uid)), "")
+}
+
 /// Of a label of DNS (RFC 1035) and of the value of a label of Kubernetes.
 const LONGEST: usize = 63;
 
 /// What may be the name of a Service (RFC 1035): the text itself, or the begin of it, a hash of all of it, and the ending.
 fn label(text: &str, ending: &str) -> String {
-    /// Of the hash, in hexadecimal digits: 40 bits.
-    const HASH: usize = 10;
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let starts_well = text.starts_with(|first: char| first.is_ascii_lowercase());
     if text.len() <= LONGEST && starts_well && text.bytes().all(is_plain) {
         return text.to_owned();
     }
-    let digest = Sha256::digest(text);
-    let hash = digest.iter().take(HASH / 2).fold(String::new(), |hash, byte| format!("{hash}{byte:02x}"));
+    let hash = digest(text);
     let prefix = if starts_well { "" } else { "g-" };
-    let room = LONGEST - prefix.len() - HASH - 1 - ending.len();
+    let room = LONGEST - prefix.len() - hash.len() - 1 - ending.len();
     let begin = text.trim_end_matches(ending).chars().map(|it| if it == '.' { '-' } else { it });
     let begin: String = begin.take(room).collect();
     format!("{prefix}{}-{hash}{ending}", begin.trim_end_matches('-'))
+}
+
+/// Ten hexadecimal digits: 40 bits.
+fn digest(text: &str) -> String {
+    Sha256::digest(text).iter().take(5).fold(String::new(), |hash, byte| format!("{hash}{byte:02x}"))
 }
 
 /// Of Gateways, on what is made for them (GEP-1762).
@@ -102,10 +111,16 @@ const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "gateway-agent");
 
-/// Whether an object stands for a Gateway of ours.
-pub fn is_infrastructure(metadata: &ObjectMeta) -> bool {
-    let label = metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY.0));
-    label.is_some_and(|label| label == MANAGED_BY.1)
+/// On EndpointSlices of ours: those that Kubernetes makes for a Service of ours have the Service's labels, too.
+const SLICES_MANAGED_BY: (&str, &str) = ("endpointslice.kubernetes.io/managed-by", "gateway-agent.io");
+
+/// Whether an object was made for a Gateway or an XBackend.
+pub fn is_infrastructure(kind: Kind, metadata: &ObjectMeta) -> bool {
+    let labels =
+        if kind == Kind::EndpointSlice { &[MANAGED_BY, SLICES_MANAGED_BY][..] } else { &[MANAGED_BY] };
+    labels.iter().all(|(key, value)| {
+        metadata.labels.as_ref().and_then(|labels| labels.get(*key)).is_some_and(|it| it == value)
+    })
 }
 
 /// Whether a Service was made for the Gateway, and isn't somebody's own that happens to have its name.

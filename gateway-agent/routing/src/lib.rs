@@ -15,6 +15,7 @@ mod content;
 mod copies;
 mod duration;
 mod endpoints;
+mod experimental;
 mod facts;
 pub mod features;
 mod fill;
@@ -47,6 +48,7 @@ mod stream;
 mod tls;
 mod translation;
 mod uses;
+mod xbackend;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -16,11 +16,11 @@ use crate::frame::Parent;
 use crate::listener::ListenerProtocol;
 use crate::listener_spec::TlsMode;
 use crate::precedence::Rank;
-use crate::status;
+use crate::status::{self, Condition};
 use crate::{CONTROLLER_NAME, Problem, Snapshot};
 
-/// maxItems of status.ancestors in the CRDs of policies.
-const MAX_ANCESTORS: usize = 16;
+/// maxItems of status.ancestors in the CRDs of policies. XBackends might have twice as many, which nobody reads.
+pub(crate) const MAX_ANCESTORS: usize = 16;
 
 /// Who connects to the ports of one Service: for each port and its name in slices the Gateways, in order of precedence.
 type Uses<'b> = BTreeMap<(NonZeroU16, &'b str), BTreeMap<&'b Rank, &'b Parent>>;
@@ -65,18 +65,7 @@ impl<'a> Encrypted<'a> {
         let ancestors: Vec<_> = gateways
             .values()
             .take(room)
-            .map(|parent| {
-                json!({
-                    "ancestorRef": {
-                        "group": Kind::Gateway.group(),
-                        "kind": Kind::Gateway.name(),
-                        "namespace": parent.name.namespace,
-                        "name": parent.name.name,
-                    },
-                    "controllerName": CONTROLLER_NAME,
-                    "conditions": status::conditions_of(&conditions, policy.generation),
-                })
-            })
+            .map(|parent| ancestor(&parent.name, &conditions, policy.generation))
             .collect();
         Verdict { is_followed: !gateways.is_empty(), status: json!({ "ancestors": ancestors }), problems }
     }
@@ -124,15 +113,29 @@ impl<'a> Encrypted<'a> {
     }
 }
 
-fn full(object: &ObjectRef, gateway: &ObjectName) -> Problem {
+/// What a status says of an object for one Gateway.
+pub(crate) fn ancestor(gateway: &ObjectName, conditions: &[Condition], generation: Option<i64>) -> Value {
+    json!({
+        "ancestorRef": {
+            "group": Kind::Gateway.group(),
+            "kind": Kind::Gateway.name(),
+            "namespace": gateway.namespace,
+            "name": gateway.name,
+        },
+        "controllerName": CONTROLLER_NAME,
+        "conditions": status::conditions_of(conditions, generation),
+    })
+}
+
+pub(crate) fn full(object: &ObjectRef, gateway: &ObjectName) -> Problem {
     Problem {
         object: object.clone(),
         part: Some(format!("ancestor Gateway {gateway}")),
         condition: None,
         reason: "StatusListFull",
         message: format!(
-            "status.ancestors has room for {MAX_ANCESTORS} entries and none for Gateway {gateway}; detach the policy's \
-             Services from other Gateways"
+            "status.ancestors has room for {MAX_ANCESTORS} entries and none for Gateway {gateway}; let fewer Gateways \
+             lead to what it is about"
         ),
     }
 }

@@ -10,6 +10,7 @@ use gateway_agent_tables::{Backend, HostPattern, ObjectName};
 use serde_json::{Value, json};
 
 use crate::CONTROLLER_NAME;
+use crate::backend::Referrer;
 
 /// A route of any kind. Its rules are the affair of [`crate::content`], by kind.
 #[derive(Debug)]
@@ -98,6 +99,10 @@ impl<'a> Route<'a> {
             foreign_parents: foreign,
             source,
         })
+    }
+
+    pub(crate) fn referrer(&self) -> Referrer<'_> {
+        Referrer { kind: self.object.kind, namespace: &self.name.namespace }
     }
 
     /// The object that the route is made of.
@@ -198,6 +203,22 @@ macro_rules! backend_ref {
     }};
 }
 pub(crate) use backend_ref;
+
+/// A reference without weight; the generated types of those differ in name only.
+macro_rules! object_ref {
+    ($reference:expr, $namespace:expr) => {{
+        let reference = $reference;
+        $crate::route::BackendRef {
+            group: reference.group.as_deref().unwrap_or(gateway_agent_api::Kind::Service.group()),
+            kind: reference.kind.as_deref().unwrap_or(gateway_agent_api::Kind::Service.name()),
+            namespace: reference.namespace.as_deref().unwrap_or($namespace),
+            name: &reference.name,
+            port: reference.port,
+            weight: 1,
+        }
+    }};
+}
+pub(crate) use object_ref;
 
 /// The schema keeps weights from 0 to 1,000,000; whatever slipped past it is brought back into that range.
 pub(crate) fn weight(weight: Option<i32>) -> u32 {

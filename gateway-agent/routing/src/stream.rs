@@ -31,7 +31,7 @@ pub(crate) fn compile(route: &Route<'_>, backends: &Backends<'_>) -> (Rule, Verd
         .map(|reference| Backend {
             name: reference.to_string(),
             weight: reference.weight,
-            target: backends.resolve(route, reference, protocol(kind)),
+            target: backends.resolve(route.referrer(), reference, protocol(kind)),
         })
         .collect();
     let verdict = Verdict {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use gateway_agent_api::{Kind, ObjectRef};
 use gateway_agent_tables::{Delta, HostPattern, ObjectName, Tables};
+use serde_json::Value;
 
 use crate::attachment;
 use crate::backend::Backends;
@@ -54,6 +55,8 @@ pub struct Translation {
     making: Making,
     /// Of listeners whose routes can't share host names.
     winners: BTreeMap<PlaceId, Winners>,
+    /// What the verdicts on experimental kinds looked at, and what there shall be for those objects.
+    experimental: (Facts, BTreeMap<ObjectRef, Value>),
     outcome: Outcome,
 }
 
@@ -114,6 +117,9 @@ impl Translation {
         self.making.touch(&services);
 
         let due = self.due(objects, &facts);
+        let is_experimental = !due.is_empty()
+            || framed.is_some()
+            || facts.iter().any(|fact| self.experimental.0.contains(fact));
         let mut touched = BTreeSet::new();
         let mut encrypted = policies.services.clone();
         let mut former = Vec::new();
@@ -138,6 +144,9 @@ impl Translation {
                 has_references = true;
             }
             None => self.count_routes(&touched, &mut changes),
+        }
+        if is_experimental {
+            self.report_experimental(objects, snapshot, &mut changes);
         }
         if has_references && !self.is_mute {
             self.copy(&mut changes);

@@ -9,14 +9,13 @@ use serde_json::Value;
 
 const KNOWN: &str = "an outcome always knows";
 const OBSOLETE: &str = "deprecated, or reserved for the future";
-const EXPERIMENTAL: &str = "experimental, and no data plane serves it";
+const MESH: &str = "no data plane is a mesh";
 const ROUTABILITY: &str = "only for routability, which is not served";
 const PORTS: &str = "the schema refuses such ports; what ports a node can't give is for the node to report";
 const EXACT: &str = "there is always a more exact reason";
 
 /// Kind, condition type and reason as the API's sources have them, and why no status of ours ever has it.
 const EXEMPT: &[(&str, &str, &str, &str)] = &[
-    ("Backend", "Accepted", "Accepted", EXPERIMENTAL),
     ("Gateway", "Accepted", "NotReconciled", OBSOLETE),
     ("Gateway", "Accepted", "Pending", KNOWN),
     ("Gateway", "AddressesAssigned", "AddressesAssigned", ROUTABILITY),
@@ -52,14 +51,10 @@ const EXEMPT: &[(&str, &str, &str, &str)] = &[
     ("ListenerSet", "Accepted", "Pending", KNOWN),
     ("ListenerSet", "Programmed", "Pending", KNOWN),
     ("ListenerSet", "Programmed", "PortUnavailable", PORTS),
-    ("Mesh", "Accepted", "Accepted", EXPERIMENTAL),
-    ("Mesh", "Accepted", "InvalidParameters", EXPERIMENTAL),
-    ("Mesh", "Accepted", "Pending", EXPERIMENTAL),
+    ("Mesh", "Accepted", "Accepted", MESH),
+    ("Mesh", "Accepted", "InvalidParameters", MESH),
+    ("Mesh", "Accepted", "Pending", MESH),
     ("Route", "Accepted", "Pending", KNOWN),
-    ("TelemetryPolicy", "ResolvedRefs", "BackendNotFound", EXPERIMENTAL),
-    ("TelemetryPolicy", "ResolvedRefs", "InvalidKind", EXPERIMENTAL),
-    ("TelemetryPolicy", "ResolvedRefs", "RefNotPermitted", EXPERIMENTAL),
-    ("TelemetryPolicy", "ResolvedRefs", "ResolvedRefs", EXPERIMENTAL),
 ];
 
 #[test]
@@ -104,6 +99,10 @@ fn kinds(kind: &str) -> &[&str] {
     match kind {
         "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" | "UDPRoute" => &["Route"],
         "BackendTLSPolicy" => &["BackendTLSPolicy", "Policy"],
+        "XBackend" => &["Backend"],
+        "XBackendTrafficPolicy" => &["Policy"],
+        "XMesh" => &["Mesh"],
+        "XTelemetryPolicy" => &["Policy", "TelemetryPolicy"],
         "GatewayClass" => &["GatewayClass"],
         "ListenerSet" => &["ListenerSet"],
         _ => &["Gateway"],

@@ -59,6 +59,7 @@ fn api_version(kind: &str) -> &'static str {
         "Service" | "Namespace" | "Secret" | "ConfigMap" => "v1",
         "EndpointSlice" => "discovery.k8s.io/v1",
         "GatewayConfig" => "gateway-agent.io/v1alpha1",
+        kind if kind.starts_with('X') => "gateway.networking.x-k8s.io/v1alpha1",
         _ => "gateway.networking.k8s.io/v1",
     }
 }
@@ -276,10 +277,22 @@ fn route() -> impl Strategy<Value = Object> {
 fn backends(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Value>> {
     let namespace = prop::option::weighted(0.3, namespace_name());
     let weight = prop::option::of(select(&[0, 1, 7, 1_000_000, -1, 2_000_000_000][..]));
-    let kind = prop_oneof![9 => Just("Service"), 1 => Just("Secret")];
+    let kind = prop_oneof![
+        9 => Just(("", "Service")),
+        1 => Just(("", "Secret")),
+        2 => Just(("gateway.networking.x-k8s.io", "XBackend")),
+    ];
     let backend = (name(), namespace, prop::option::weighted(0.9, port()), weight, kind);
-    let backend = backend.prop_map(|(name, namespace, port, weight, kind)| {
-        json!({ "name": name, "namespace": namespace, "port": port, "weight": weight, "kind": kind })
+    let backend = backend.prop_map(|(name, namespace, port, weight, (group, kind))| {
+        let port = port.filter(|_| kind != "XBackend");
+        json!({
+            "name": name,
+            "namespace": namespace,
+            "port": port,
+            "weight": weight,
+            "group": group,
+            "kind": kind,
+        })
     });
     prop::collection::vec(backend, count)
 }
@@ -296,6 +309,40 @@ fn service() -> impl Strategy<Value = Object> {
     (metadata(), prop::collection::vec(named_port(), 1..3), kind).prop_map(|(metadata, ports, kind)| {
         object(document("Service", &metadata, &json!({ "ports": ports, "type": kind })))
     })
+}
+
+fn experimental() -> impl Strategy<Value = Object> {
+    let target = prop_oneof![
+        2 => Just(("", "Service")),
+        1 => Just(("gateway.networking.x-k8s.io", "XBackend")),
+        2 => Just(("gateway.networking.k8s.io", "Gateway")),
+    ];
+    let kind = prop_oneof![
+        4 => Just("XBackend"),
+        1 => Just("XBackendTrafficPolicy"),
+        1 => Just("XTelemetryPolicy"),
+        1 => Just("XMesh"),
+    ];
+    let backend = prop_oneof![4 => Just("EndpointSelector"), 1 => Just("ExternalHostname"), 1 => Just("Odd")];
+    let protocol = prop::option::of(select(&["HTTP", "H2C", "GRPC", "TCP", "MCP", "Odd"][..]));
+    (kind, metadata(), name(), target, backend, protocol).prop_map(
+        |(kind, metadata, name, (group, target), backend, protocol)| {
+            let spec = match kind {
+                "XBackend" => json!({
+                    "type": backend,
+                    "port": { "number": PORTS[0] },
+                    "protocol": protocol,
+                    "endpointSelector": { "matchLabels": { "app": name } },
+                }),
+                "XMesh" => json!({ "controllerName": "gateway-agent.io/controller" }),
+                _ => json!({
+                    "targetRefs": [{ "group": group, "kind": target, "name": name }],
+                    "tracing": { "provider": { "backendRef": { "name": name, "port": PORTS[0] } } },
+                }),
+            };
+            object(document(kind, &metadata, &spec))
+        },
+    )
 }
 
 fn slice() -> impl Strategy<Value = Object> {
@@ -362,6 +409,7 @@ fn cluster() -> impl Strategy<Value = Vec<Object>> {
         prop::collection::vec(secret(), some(1)),
         prop::collection::vec(policy(), some(0)),
         prop::collection::vec(config(), some(1)),
+        prop::collection::vec(experimental(), some(0)),
     );
     let observed = (
         prop::collection::vec(service(), some(2)),
@@ -370,11 +418,21 @@ fn cluster() -> impl Strategy<Value = Vec<Object>> {
     );
     (configured, further, observed).prop_map(
         |((classes, gateways, routes, grants), further, (services, slices, namespaces))| {
-            let (sets, secrets, policies, configs) = further;
+            let (sets, secrets, policies, configs, experimental) = further;
             let mut seen = BTreeSet::new();
             [
-                classes, configs, gateways, sets, routes, grants, policies, secrets, services, slices,
+                classes,
+                configs,
+                gateways,
+                sets,
+                routes,
+                grants,
+                policies,
+                secrets,
+                services,
+                slices,
                 namespaces,
+                experimental,
             ]
             .into_iter()
             .flatten()
@@ -394,6 +452,7 @@ fn any_object() -> impl Strategy<Value = Object> {
         2 => listener_set(),
         2 => secret(),
         3 => policy(),
+        2 => experimental(),
         1 => config(),
         4 => service(),
         4 => slice(),

@@ -1,4 +1,4 @@
-//! Makes the objects that stand for Gateways, and removes those that stand for none.
+//! Makes the objects that stand for Gateways and XBackends, and removes those that stand for none.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,7 +98,7 @@ fn steps(wanted: &BTreeMap<ObjectRef, Value>, snapshot: &Snapshot) -> Vec<Step> 
     let mut steps = Vec::new();
     for (name, object) in wanted {
         let found = snapshot.find(name);
-        if found.is_some_and(|found| !is_infrastructure(found.metadata())) {
+        if found.is_some_and(|found| !is_infrastructure(name.kind, found.metadata())) {
             steps.push(Step::Refuse(name.clone()));
             continue;
         }
@@ -116,7 +116,7 @@ fn steps(wanted: &BTreeMap<ObjectRef, Value>, snapshot: &Snapshot) -> Vec<Step> 
         }
     }
     let ours = [Kind::Service, Kind::EndpointSlice].into_iter().flat_map(|kind| snapshot.of_kind(kind));
-    for object in ours.filter(|object| is_infrastructure(object.metadata())) {
+    for object in ours.filter(|object| is_infrastructure(object.kind(), object.metadata())) {
         let name = object.object_ref();
         if !wanted.contains_key(&name) {
             steps.push(Step::Remove(name, object.metadata().uid.clone().unwrap_or_default()));
@@ -179,12 +179,12 @@ impl Step {
             Self::Remove(object, uid) => {
                 let only = Preconditions { uid: Some(uid.clone()), resource_version: None };
                 let parameters = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
-                (objects.delete(&object.name, &parameters), "removed, since it stands for no Gateway")
+                (objects.delete(&object.name, &parameters), "removed, since it stands for nothing any more")
             }
             Self::Refuse(object) => {
                 return Err(format!(
-                    "somebody else made this {}, so that the Gateway that it would stand for has none; give one of them \
-                     another name",
+                    "somebody else made this {}, so that the Gateway or XBackend that it would stand for has none; give one \
+                     of them another name",
                     object.kind
                 ));
             }

@@ -302,8 +302,9 @@ mod tests {
     fn every_condition_of_the_gateway_api_is_ours() {
         let known: BTreeSet<_> =
             gateway_agent_api::conditions::ALL.iter().map(|(_, kind, _)| *kind).collect();
-        let ours = OURS.into_iter().chain(["Detached", "Ready", "Scheduled"]).collect();
-        assert_eq!(known, ours);
+        let ours = OURS.into_iter().chain(["Detached", "Ready", "Scheduled"]);
+        // GEP-3793 names it, the API's sources don't yet.
+        assert_eq!(known, ours.filter(|kind| *kind != "DefaultGateway").collect());
     }
 
     #[test]

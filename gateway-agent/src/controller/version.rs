@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gateway_agent_api::{Kind, ObjectRef};
 use gateway_agent_routing::{Release, Service, features};
 use semver::Version;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::source::cluster::Bundle;
 
@@ -31,6 +31,19 @@ pub fn tell(
             condition["message"] = message.as_str().into();
         }
     }
+}
+
+/// A status as the installed CRDs spell it: v1.6 calls the ancestors of XBackends parents.
+pub fn spelled(kind: Kind, mut status: Value, crds: &BTreeMap<String, Bundle>) -> Value {
+    if kind != Kind::XBackend || release(crds) != Release::V1_6 {
+        return status;
+    }
+    let mut entries = status["ancestors"].take();
+    for entry in entries.as_array_mut().into_iter().flatten() {
+        let about = entry.as_object_mut().and_then(|entry| entry.remove("ancestorRef"));
+        entry["parentRef"] = about.unwrap_or_default();
+    }
+    json!({ "parents": entries })
 }
 
 fn judge(crds: &BTreeMap<String, Bundle>) -> (bool, String) {
@@ -75,7 +88,19 @@ fn version(crd: &Bundle) -> Option<Version> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    #[test]
+    fn ancestors_of_backends_were_parents_once() {
+        let crds = |version: &str| {
+            let bundle = Bundle { version: Some(version.to_owned()), channel: None };
+            BTreeMap::from([("xbackends.gateway.networking.x-k8s.io".to_owned(), bundle)])
+        };
+        let new = json!({ "ancestors": [{ "ancestorRef": { "name": "edge" }, "controllerName": "c" }] });
+        let old = json!({ "parents": [{ "parentRef": { "name": "edge" }, "controllerName": "c" }] });
+        assert_eq!(spelled(Kind::XBackend, new.clone(), &crds("v1.6.3")), old);
+        assert_eq!(spelled(Kind::XBackend, new.clone(), &crds("v1.7.0")), new);
+        assert_eq!(spelled(Kind::BackendTlsPolicy, new.clone(), &crds("v1.6.3")), new);
+    }
 
     #[test]
     fn features_are_named_as_in_the_oldest_release() {

@@ -19,7 +19,7 @@ impl Services {
         let mut differs = false;
         for name in changed.iter().filter(|object| object.kind == Kind::Service) {
             let service = snapshot.find(name).and_then(Service::of);
-            let service = service.filter(|service| !is_infrastructure(&service.metadata));
+            let service = service.filter(|service| !is_infrastructure(Kind::Service, &service.metadata));
             let held = service.map(of_service).unwrap_or_default();
             differs |= self.0.get(name).map(Vec::as_slice).unwrap_or_default() != held;
             if held.is_empty() {

@@ -25,7 +25,7 @@ pub use received::{has_our_status, receive};
 pub use served::{Bundle, Served};
 
 use objects::Objects;
-use received::{Received, is_used, receive_for_agents};
+use received::{Received, receive_for_agents};
 
 use super::Change;
 use crate::copies;
@@ -299,12 +299,19 @@ const USEFUL_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/servi
 impl Role {
     /// Whether it follows the objects of a kind.
     pub fn reads(self, kind: Kind) -> bool {
-        is_used(kind)
-            && match self {
-                Self::Controller => true,
-                // Of ConfigMaps and ClusterTrustBundles it gets copies too.
-                Self::Agent => !matches!(kind, Kind::ConfigMap | Kind::ClusterTrustBundle | Kind::Node),
-            }
+        match self {
+            Self::Controller => true,
+            // Of ConfigMaps and ClusterTrustBundles it gets copies too; of others there is only a status to be written.
+            Self::Agent => !matches!(
+                kind,
+                Kind::ConfigMap
+                    | Kind::ClusterTrustBundle
+                    | Kind::Node
+                    | Kind::XBackendTrafficPolicy
+                    | Kind::XMesh
+                    | Kind::XTelemetryPolicy
+            ),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "in private modules, `pub` means: for the other modules")]
 
 mod addresses;
+mod experimental;
 mod objects;
 mod rig;
 mod rights;
@@ -31,6 +32,7 @@ fn roles_and_a_real_api_server() {
     let cut_off = rig.cut_off_agent();
     statuses_of_others_survive(&rig);
     every_kind_gets_a_verdict(&rig);
+    experimental::older_backends_get_verdicts(&rig);
     secrets::agents_see_what_gateways_may_use(&rig, &agent);
     an_invented_filter_harms_nobody_else(&rig);
     an_agent_that_is_cut_off_shows(&rig, &second, cut_off);
@@ -38,6 +40,7 @@ fn roles_and_a_real_api_server() {
     churn_and_conflicts_end_well(&rig);
     the_api_server_restarts(&rig, &controller);
     newer_crds_change_nothing(&rig);
+    experimental::kinds_get_verdicts(&rig);
     another_one_takes_over(&rig, &controller);
     rights::are_exact(&rig);
     rights::a_missing_one_is_named(&rig, &controller);

@@ -8,6 +8,7 @@ use gateway_agent_tables::http::{AuthProtocol, ExternalAuth, HttpRouteKind, Path
 
 use super::findings::{RuleFindings, unknown};
 use super::{Context, backends, filters};
+use crate::route::object_ref;
 
 /// None: the filter can't be executed. It must not be skipped either.
 pub(super) fn parse(
@@ -37,7 +38,7 @@ pub(super) fn parse(
     let size = auth.forward_body.as_ref().and_then(|body| body.max_size).unwrap_or_default();
     let body_limit = u32::try_from(size).map_err(|_| format!("{size} bytes are too few; use 0 or more"));
     let body_limit = findings.check(format!("{field}.forwardBody.maxSize"), body_limit);
-    let reference = backends::object_ref!(&auth.backend_ref, &context.route.name.namespace);
+    let reference = object_ref!(&auth.backend_ref, &context.route.name.namespace);
     let upstream = backends::upstream(context, &reference, kind, &format!("{field}.backendRef"), findings);
     Some(ExternalAuth { upstream: upstream?, protocol: protocol?, body_limit: body_limit? })
 }

@@ -5,25 +5,10 @@ use gateway_agent_tables::http::{BackendProtocol, HttpRouteKind, HttpService, Up
 
 use super::Context;
 use super::findings::RuleFindings;
-use crate::backend::{Resolved, Unresolved};
+use crate::backend::{Resolved, Spoken, Unresolved};
 use crate::backend_tls::Encryption;
 use crate::route::BackendRef;
-
-/// A reference without weight; the generated types of those differ in name only.
-macro_rules! object_ref {
-    ($reference:expr, $namespace:expr) => {{
-        let reference = $reference;
-        $crate::route::BackendRef {
-            group: reference.group.as_deref().unwrap_or(gateway_agent_api::Kind::Service.group()),
-            kind: reference.kind.as_deref().unwrap_or(gateway_agent_api::Kind::Service.name()),
-            namespace: reference.namespace.as_deref().unwrap_or($namespace),
-            name: &reference.name,
-            port: reference.port,
-            weight: 1,
-        }
-    }};
-}
-pub(super) use object_ref;
+use crate::xbackend::BackendSpeech;
 
 /// Follows a reference to a backend that is spoken to as routes of this kind are; None if it leads nowhere.
 pub(super) fn upstream(
@@ -33,7 +18,7 @@ pub(super) fn upstream(
     field: &str,
     findings: &mut RuleFindings,
 ) -> Option<Upstream> {
-    let resolved = context.backends.resolve(context.route, reference, Protocol::Tcp);
+    let resolved = context.backends.resolve(context.route.referrer(), reference, Protocol::Tcp);
     let resolved = findings.reference(field, resolved)?;
     let service = HttpService { service: resolved.service.clone(), port: resolved.port };
     // Also where nothing can be spoken: a BackendTLSPolicy that can't be followed tells so where its Service is used.
@@ -43,10 +28,50 @@ pub(super) fn upstream(
     Some(Upstream { service, protocol, encrypted })
 }
 
+fn protocol(resolved: &Resolved, kind: HttpRouteKind) -> Result<BackendProtocol, Unresolved> {
+    match &resolved.spoken {
+        Spoken::Service(app_protocol) => {
+            of_service(resolved, app_protocol.as_deref().unwrap_or_default(), kind)
+        }
+        Spoken::Backend { name, speech } => of_backend(resolved, name, *speech, kind),
+    }
+}
+
+fn of_backend(
+    resolved: &Resolved,
+    name: &str,
+    speech: BackendSpeech,
+    kind: HttpRouteKind,
+) -> Result<BackendProtocol, Unresolved> {
+    let unsupported = |why: &str| {
+        let message = format!("XBackend {}/{name} has {why}", resolved.service.namespace);
+        Err(Unresolved { reason: "UnsupportedProtocol", message })
+    };
+    match (speech, kind) {
+        (BackendSpeech::Tcp, _) => {
+            unsupported("protocol TCP, which can't carry requests; use HTTP, H2C or GRPC")
+        }
+        (BackendSpeech::Http1, HttpRouteKind::Grpc) => {
+            unsupported("a protocol that can't carry gRPC; use GRPC or H2C")
+        }
+        (BackendSpeech::Http2, _) | (BackendSpeech::Any, HttpRouteKind::Grpc) => Ok(BackendProtocol::Http2),
+        (BackendSpeech::Http1 | BackendSpeech::Any, HttpRouteKind::Http) => Ok(BackendProtocol::Http1),
+    }
+}
+
 /// What the Service's port says by appProtocol (KEP-3726), else what the route's kind implies. Names that mean nothing
 /// to us are hints for others.
-fn protocol(resolved: &Resolved, kind: HttpRouteKind) -> Result<BackendProtocol, Unresolved> {
-    let app_protocol = resolved.app_protocol.as_deref().unwrap_or_default();
+fn of_service(
+    resolved: &Resolved,
+    app_protocol: &str,
+    kind: HttpRouteKind,
+) -> Result<BackendProtocol, Unresolved> {
+    let unsupported = |why: &str, fix: &str| {
+        let Resolved { service, port, .. } = resolved;
+        let message =
+            format!("port {port} of Service {service} has appProtocol {app_protocol}, {why}; {fix}");
+        Err(Unresolved { reason: "UnsupportedProtocol", message })
+    };
     match (app_protocol, kind) {
         _ if resolved.encryption == Encryption::Broken => Err(Unresolved {
             reason: "UnsupportedProtocol",
@@ -55,28 +80,15 @@ fn protocol(resolved: &Resolved, kind: HttpRouteKind) -> Result<BackendProtocol,
                 resolved.port, resolved.service
             ),
         }),
-        ("https" | "kubernetes.io/wss", _) if resolved.encryption == Encryption::Plain => Err(unsupported(
-            resolved,
-            "which needs TLS",
-            "add a BackendTLSPolicy for the Service, or change appProtocol",
-        )),
-        ("kubernetes.io/ws" | "kubernetes.io/wss", HttpRouteKind::Grpc) => Err(unsupported(
-            resolved,
-            "which can't carry gRPC",
-            "use a port with appProtocol kubernetes.io/h2c",
-        )),
+        ("https" | "kubernetes.io/wss", _) if resolved.encryption == Encryption::Plain => {
+            unsupported("which needs TLS", "add a BackendTLSPolicy for the Service, or change appProtocol")
+        }
+        ("kubernetes.io/ws" | "kubernetes.io/wss", HttpRouteKind::Grpc) => {
+            unsupported("which can't carry gRPC", "use a port with appProtocol kubernetes.io/h2c")
+        }
         ("kubernetes.io/ws" | "kubernetes.io/wss", HttpRouteKind::Http) => Ok(BackendProtocol::WebSocket),
         // Not of the KEP, but of other gateways' users.
         ("kubernetes.io/h2c" | "grpc", _) | (_, HttpRouteKind::Grpc) => Ok(BackendProtocol::Http2),
         (_, HttpRouteKind::Http) => Ok(BackendProtocol::Http1),
-    }
-}
-
-fn unsupported(resolved: &Resolved, why: &str, fix: &str) -> Unresolved {
-    let Resolved { service, port, app_protocol, .. } = resolved;
-    let app_protocol = app_protocol.as_deref().unwrap_or_default();
-    Unresolved {
-        reason: "UnsupportedProtocol",
-        message: format!("port {port} of Service {service} has appProtocol {app_protocol}, {why}; {fix}"),
     }
 }

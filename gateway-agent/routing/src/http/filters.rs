@@ -14,6 +14,7 @@ use gateway_agent_tables::http::{
 use super::findings::{Reason, RuleFindings, unknown};
 use super::{Context, auth, backends, cors, redirect};
 use crate::backend::Unresolved;
+use crate::route::object_ref;
 
 /// The filters of a rule or backend, in order.
 #[derive(Debug, Default)]
@@ -202,7 +203,7 @@ fn mirror(
     findings: &mut RuleFindings,
 ) -> Option<Mirror> {
     let share = share(mirror, field, findings);
-    let reference = backends::object_ref!(&mirror.backend_ref, &context.route.name.namespace);
+    let reference = object_ref!(&mirror.backend_ref, &context.route.name.namespace);
     let upstream =
         backends::upstream(context, &reference, context.kind, &format!("{field}.backendRef"), findings);
     Some(Mirror { upstream: upstream?, share: share? })

@@ -10,7 +10,8 @@ use gateway_agent_tables::{Family, ObjectName, Protocol};
 use serde_json::{Value, json};
 
 use super::{
-    GATEWAY_NAME, MANAGED_BY, label_value, load_balancer, load_balancer_name, node_port, service_name,
+    GATEWAY_NAME, MANAGED_BY, SLICES_MANAGED_BY, label_value, load_balancer, load_balancer_name, node_port,
+    service_name,
 };
 use crate::Snapshot;
 use crate::address::{Address, published_nodes};
@@ -93,10 +94,7 @@ fn slices<'n>(
     ports: &[Value],
     add: &mut impl FnMut(Kind, &ObjectName, &[(&str, &str)], Value),
 ) {
-    let labels = [
-        ("kubernetes.io/service-name", service.name.as_str()),
-        ("endpointslice.kubernetes.io/managed-by", "gateway-agent.io"),
-    ];
+    let labels = [("kubernetes.io/service-name", service.name.as_str()), SLICES_MANAGED_BY];
     let endpoints: Vec<_> = endpoints.collect();
     for (family, kind) in [(Family::V4, "IPv4"), (Family::V6, "IPv6")] {
         let of_family: Vec<_> = endpoints.iter().filter(|(ip, _)| Family::of(*ip) == family).collect();

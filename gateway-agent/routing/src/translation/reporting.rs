@@ -1,6 +1,6 @@
 //! Statuses and problems, object by object.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gateway_agent_api::ObjectRef;
@@ -8,8 +8,11 @@ use gateway_agent_tables::ObjectName;
 use serde_json::Value;
 
 use super::{Changes, Translation};
+use crate::backend::Backends;
 use crate::backend_tls::PolicyChanges;
 use crate::bindings::PlaceId;
+use crate::experimental::{self, Experimental};
+use crate::grant::Grants;
 use crate::place::Place;
 use crate::policy_status::{Encrypted, Verdict};
 use crate::route::Route;
@@ -124,6 +127,36 @@ impl Translation {
             }
         }
         any
+    }
+
+    /// All objects of experimental kinds: there are few, and little is to be found out of each.
+    pub(super) fn report_experimental(
+        &mut self,
+        objects: &BTreeSet<ObjectRef>,
+        snapshot: &Snapshot,
+        changes: &mut Changes,
+    ) {
+        if self.is_mute {
+            return;
+        }
+        let backends = Backends { snapshot, grants: Grants::of(snapshot), policies: &self.policies };
+        let experimental =
+            Experimental { backends: &backends, bindings: &self.bindings, contents: &self.contents };
+        let (verdicts, facts) = snapshot.watch(|| experimental.verdicts());
+        let gone = objects.iter().filter(|it| experimental::KINDS.contains(&it.kind));
+        for object in gone.filter(|it| snapshot.find(it).is_none()) {
+            self.tell(object, None, BTreeSet::new(), changes);
+        }
+        let mut behind = BTreeMap::new();
+        for verdict in verdicts {
+            behind.extend(verdict.behind.filter(|_| snapshot.nodes.is_some()));
+            self.tell(&verdict.object, verdict.status, verdict.problems.into_iter().collect(), changes);
+        }
+        for object in self.experimental.1.keys() {
+            self.outcome.infrastructure.remove(object);
+        }
+        self.outcome.infrastructure.extend(behind.clone());
+        self.experimental = (facts, behind);
     }
 
     /// Gateways and what belongs to them, which were compiled without routes.

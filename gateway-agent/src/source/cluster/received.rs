@@ -64,12 +64,7 @@ pub fn receive_for_agents(document: Value) -> Received {
 
 /// Kinds whose statuses the controller writes.
 pub fn has_our_status(kind: Kind) -> bool {
-    is_of_gateway_api(kind) && kind != Kind::ReferenceGrant && is_used(kind)
-}
-
-/// Kinds that have any effect yet: of the experimental ones, none has.
-pub fn is_used(kind: Kind) -> bool {
-    !matches!(kind, Kind::XBackend | Kind::XBackendTrafficPolicy | Kind::XMesh | Kind::XTelemetryPolicy)
+    is_of_gateway_api(kind) && kind != Kind::ReferenceGrant
 }
 
 pub fn is_of_gateway_api(kind: Kind) -> bool {
