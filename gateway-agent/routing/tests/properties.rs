@@ -278,7 +278,7 @@ fn backends(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Value>> 
     let namespace = prop::option::weighted(0.3, namespace_name());
     let weight = prop::option::of(select(&[0, 1, 7, 1_000_000, -1, 2_000_000_000][..]));
     let kind = prop_oneof![
-        9 => Just(("", "Service")),
+        18 => Just(("", "Service")),
         1 => Just(("", "Secret")),
         2 => Just(("gateway.networking.x-k8s.io", "XBackend")),
     ];
@@ -412,8 +412,8 @@ fn cluster() -> impl Strategy<Value = Vec<Object>> {
         prop::collection::vec(experimental(), some(0)),
     );
     let observed = (
-        prop::collection::vec(service(), some(2)),
-        prop::collection::vec(slice(), some(2)),
+        prop::collection::vec(service(), some(3)),
+        prop::collection::vec(slice(), some(3)),
         prop::collection::vec(namespace(), some(0)),
     );
     (configured, further, observed).prop_map(
@@ -890,7 +890,7 @@ fn random_clusters_have_traffic_and_faults() {
     let mut runner = TestRunner::deterministic();
     let mut reasons = BTreeSet::new();
     let (mut frontends, mut splits, mut endpoints) = (0, 0, 0);
-    let (mut names, mut hosts, mut policies, mut sets) = (0, 0, 0, 0);
+    let (mut names, mut hosts, mut policies, mut sets, mut backends) = (0, 0, 0, 0, 0);
     for _ in 0..600 {
         let objects = cluster().new_tree(&mut runner).expect("a cluster").current();
         let outcome = translate(&snapshot(&objects));
@@ -903,10 +903,14 @@ fn random_clusters_have_traffic_and_faults() {
         policies += usize::from(!outcome.tables.tls.backends.is_empty());
         let attached = |status: &Value| status["attachedListenerSets"].as_u64().unwrap_or_default() > 0;
         sets += usize::from(outcome.statuses.values().any(attached));
+        let valid = |(object, status): (&ObjectRef, &Value)| {
+            object.kind == Kind::XBackend && status["ancestors"][0]["conditions"][0]["status"] == "True"
+        };
+        backends += usize::from(outcome.statuses.iter().any(valid));
         reasons.extend(outcome.problems.iter().map(|problem| problem.reason));
     }
-    let counts = [frontends, splits, endpoints, names, hosts, policies, sets];
-    let least = [200, 45, 10, 25, 10, 15, 50];
+    let counts = [frontends, splits, endpoints, names, hosts, policies, sets, backends];
+    let least = [200, 45, 10, 20, 10, 15, 50, 5];
     assert!(counts.iter().zip(least).all(|(count, least)| *count >= least), "{counts:?}");
     assert!(reasons.len() >= 20, "{reasons:?}");
 }
