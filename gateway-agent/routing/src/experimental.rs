@@ -10,7 +10,7 @@ use gateway_agent_tables::{ObjectName, Protocol};
 use serde_json::{Value, json};
 
 use crate::backend::{Backends, Referrer};
-use crate::bindings::Bindings;
+use crate::bindings::{Bindings, Bound};
 use crate::facts::{Fact, Readers};
 use crate::frame::Parent;
 use crate::policy_status::{self, MAX_ANCESTORS};
@@ -56,7 +56,7 @@ impl<'a> Experimental<'a> {
         let name = object.object_ref();
         Some(match object {
             Object::XBackend(backend) => self.backend(name, backend),
-            Object::XBackendTrafficPolicy(policy) => self.traffic_policy(name, policy),
+            Object::XBackendTrafficPolicy(policy) => self.traffic_policy(&name, policy),
             Object::XTelemetryPolicy(policy) => self.telemetry_policy(name, policy),
             Object::XMesh(mesh) => self::mesh(name, mesh),
             _ => return None,
@@ -84,7 +84,7 @@ impl<'a> Experimental<'a> {
         Verdict { behind, ..told(object, &[condition], &backend.metadata, &gateways, foreign) }
     }
 
-    fn traffic_policy(&self, object: ObjectRef, policy: &XBackendTrafficPolicy) -> Verdict {
+    fn traffic_policy(&self, object: &ObjectRef, policy: &XBackendTrafficPolicy) -> Verdict {
         let spec = &policy.spec;
         let namespace = object.namespace.as_deref().unwrap_or_default();
         let targets = spec.target_refs.iter().filter_map(|target| {
@@ -104,7 +104,7 @@ impl<'a> Experimental<'a> {
         );
         let foreign = policy.status.iter().flat_map(|status| &status.ancestors);
         let foreign = foreign.filter(|it| it.controller_name != CONTROLLER_NAME).count();
-        told(object.clone(), &[refused(&object, &cause)], &policy.metadata, &gateways, foreign)
+        told(object.clone(), &[refused(object, &cause)], &policy.metadata, &gateways, foreign)
     }
 
     fn telemetry_policy(&self, object: ObjectRef, policy: &XTelemetryPolicy) -> Verdict {
@@ -141,7 +141,7 @@ impl<'a> Experimental<'a> {
     fn gateways_that_use(&self, object: &ObjectRef) -> Gateways<'a> {
         let fact = Fact::Object(object.clone());
         let routes = self.contents.of(&fact);
-        let places = routes.filter_map(|route| self.bindings.routes.get(route)).flat_map(|it| it.places());
+        let places = routes.filter_map(|route| self.bindings.routes.get(route)).flat_map(Bound::places);
         let parents = places.filter_map(|(id, _)| self.bindings.frame.gateways.get(&*id.gateway));
         parents.map(|parent| (&parent.rank, &**parent)).collect()
     }
