@@ -10,7 +10,7 @@ use gateway_agent_tables::{ObjectName, Protocol};
 use serde_json::{Value, json};
 
 use crate::backend::{Backends, Referrer};
-use crate::bindings::{Bindings, Bound};
+use crate::bindings::Bindings;
 use crate::facts::{Fact, Readers};
 use crate::frame::Parent;
 use crate::policy_status::{self, MAX_ANCESTORS};
@@ -141,7 +141,7 @@ impl<'a> Experimental<'a> {
     fn gateways_that_use(&self, object: &ObjectRef) -> Gateways<'a> {
         let fact = Fact::Object(object.clone());
         let routes = self.contents.of(&fact);
-        let places = routes.filter_map(|route| self.bindings.routes.get(route)).flat_map(Bound::places);
+        let places = routes.filter_map(|route| self.bindings.routes.get(route)).flat_map(|it| it.places());
         let parents = places.filter_map(|(id, _)| self.bindings.frame.gateways.get(&*id.gateway));
         parents.map(|parent| (&parent.rank, &**parent)).collect()
     }
