@@ -45,9 +45,16 @@ pub(crate) fn kernel_programs(toolchain: &Toolchain) -> Result<()> {
 
 fn programs(toolchain: &Toolchain) -> Result<()> {
     let mut cargo = toolchain.cargo();
-    let paths = format!("\x1f--remap-path-prefix={}=/gateway-agent", checkout::root().display());
+    // Line information has paths; the object is the same wherever it was built.
+    let places = [
+        (checkout::root(), "/gateway-agent"),
+        (checkout::cargo_home(), "/cargo"),
+        (toolchain.sysroot().to_owned(), "/rust"),
+    ];
+    let paths =
+        places.iter().map(|(path, name)| format!("\x1f--remap-path-prefix={}={name}", path.display()));
     cargo.current_dir(checkout::root().join("gateway-ebpf"));
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", format!("{RUSTFLAGS}{paths}"));
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", format!("{RUSTFLAGS}{}", paths.collect::<String>()));
     cargo.args(["build", "--locked", "--release", "-Zbuild-std=core", "--target", TARGET, "--target-dir"]);
     succeed(cargo.arg(checkout::ebpf_target()))?;
     let object = checkout::ebpf_object();

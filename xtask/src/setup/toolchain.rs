@@ -96,6 +96,11 @@ impl Toolchain {
         files.into_iter().find(|f| f.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix)))
     }
 
+    /// As `rustc --print sysroot` prints it.
+    pub(crate) fn sysroot(&self) -> &Path {
+        &self.sysroot
+    }
+
     /// A cargo of this toolchain that may use unstable options, with nothing of the caller's own build about it.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = Command::new(self.sysroot.join("bin/cargo"));
