@@ -71,26 +71,11 @@ fn requests_reach_the_endpoints_of_their_routes() {
 /// Settings of a class reach its Gateways' clients, and change while they are connected.
 #[test]
 fn settings_hold_for_those_who_connect() {
-    const CONFIG: &str = "\
-apiVersion: gateway-agent.io/v1alpha1
-kind: GatewayConfig
-metadata: {name: all, namespace: shop}
-spec: {http: {limits: {headBytes: 1024}}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: gateway-agent}
-spec:
-  controllerName: gateway-agent.io/controller
-  parametersRef: {group: gateway-agent.io, kind: GatewayConfig, name: all, namespace: shop}
-";
     let node = Node::accepting("settings");
-    let files = &node.agent.settings.config[0];
     let large = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nb: {}\r\n\r\n", "c".repeat(2000));
     let ask = || node.client.run(|| talk(target(ADDRESSES[0], 80), large.as_bytes())).unwrap();
     assert!(ask().starts_with("HTTP/1.1 404 "), "{}", ask());
-    // Of an object that is there twice, the first file's counts.
-    fs::write(files.join("a-config.yaml"), CONFIG).unwrap();
+    node.configure("{http: {limits: {headBytes: 1024}}}");
     let holds = wait_until("the limit", PATIENCE, || ask().starts_with("HTTP/1.1 431 "));
     assert!(holds.is_ok(), "{}; {}", ask(), node.agent.log());
     let status = node.status();
@@ -98,8 +83,7 @@ spec:
     assert_eq!(shown["limits"]["headBytes"], 1024, "{status}");
     assert_eq!(shown["timeouts"]["idle"], "1m15s", "{status}");
     assert_eq!(status["devices"].as_array().unwrap().len(), 1);
-    let excluded = CONFIG.replace("spec: {http:", "spec: {devices: {exclude: [\"up?\"]}, http:");
-    fs::write(files.join("a-config.yaml"), excluded).unwrap();
+    node.configure("{devices: {exclude: [\"up?\"]}, http: {limits: {headBytes: 1024}}}");
     let detached =
         wait_until("no device", PATIENCE, || node.status()["devices"].as_array().unwrap().is_empty());
     assert!(detached.is_ok(), "{}", node.agent.log());

@@ -116,6 +116,26 @@ impl Node {
         assert!(waited.is_ok(), "no proxy: {}", self.agent.log());
     }
 
+    /// Gives the class a GatewayConfig of this spec. Of an object that is there twice, the first file's counts.
+    pub(crate) fn configure(&self, spec: &str) {
+        let config = format!(
+            "\
+apiVersion: gateway-agent.io/v1alpha1
+kind: GatewayConfig
+metadata: {{name: all, namespace: shop}}
+spec: {spec}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {{name: gateway-agent}}
+spec:
+  controllerName: gateway-agent.io/controller
+  parametersRef: {{group: gateway-agent.io, kind: GatewayConfig, name: all, namespace: shop}}
+"
+        );
+        fs::write(self.agent.settings.config[0].join("a-config.yaml"), config).unwrap();
+    }
+
     pub(crate) fn status(&self) -> Value {
         let socket = self.agent.settings.socket.display().to_string();
         let text = self.agent.command(&["status", "-o", "json", "--socket", &socket]).unwrap();

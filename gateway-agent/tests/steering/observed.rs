@@ -13,19 +13,7 @@ use crate::node::{ADDRESSES, Node, PATIENCE, ROUTE, echo_heads, end, request, ta
 use crate::page;
 
 /// Turns the access log on for all Gateways of the class.
-const LOGGED: &str = "\
-apiVersion: gateway-agent.io/v1alpha1
-kind: GatewayConfig
-metadata: {name: all, namespace: shop}
-spec: {telemetry: {accessLog: {mode: All}}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: gateway-agent}
-spec:
-  controllerName: gateway-agent.io/controller
-  parametersRef: {group: gateway-agent.io, kind: GatewayConfig, name: all, namespace: shop}
-";
+const LOGGED: &str = "{telemetry: {accessLog: {mode: All}}}";
 
 /// A rule that answers itself, and one whose backend is nowhere.
 const MORE_ROUTES: &str = "\
@@ -83,8 +71,7 @@ fn the_access_log_has_a_line_for_each_request() {
     let files = &node.agent.settings.config[0];
     fs::write(files.join("route.yaml"), ROUTE).unwrap();
     fs::write(files.join("more.yaml"), MORE_ROUTES).unwrap();
-    // Of an object that is there twice, the first file's counts.
-    fs::write(files.join("a-config.yaml"), LOGGED).unwrap();
+    node.configure(LOGGED);
     let ask = |words: &str| {
         let words = words.replace("CLOSE", "Host: shop.example\r\nConnection: close\r\n\r\n");
         node.client.run(|| talk(target(ADDRESSES[0], 80), words.as_bytes())).unwrap()
@@ -171,8 +158,7 @@ fn the_access_log_has_a_line_for_each_request() {
 fn lines_that_found_no_room_are_counted() {
     let extra = ["--proxy-socket", "LAB/proxy.sock", "--metrics", "127.0.0.1:9890"];
     let node = Node::new("unread", &extra);
-    let files = &node.agent.settings.config[0];
-    fs::write(files.join("a-config.yaml"), LOGGED).unwrap();
+    node.configure(LOGGED);
     let mut proxy = node.proxy("proxy.sock", Stdio::piped());
     node.until_accepting();
     let lost = || -> usize {
