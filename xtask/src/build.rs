@@ -45,7 +45,7 @@ pub(crate) fn kernel_programs(toolchain: &Toolchain) -> Result<()> {
 
 fn programs(toolchain: &Toolchain) -> Result<()> {
     let mut cargo = toolchain.cargo();
-    // Line information has paths; the object is the same wherever it was built.
+    // Line information has paths, and nobody should learn them.
     let places = [
         (checkout::root(), "/gateway-agent"),
         (checkout::cargo_home(), "/cargo"),

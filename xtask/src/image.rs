@@ -1,5 +1,6 @@
-//! `cargo xtask image`: the container image, of the agent alone, static, and without a trace of where it was built. Two
-//! builds of one commit by one compiler are the same.
+//! `cargo xtask image`: the container image, of the agent alone, static, and without a trace of where it was built. One
+//! binary makes one image, wherever it is packed. Builds in different folders still differ: Cargo names a crate that lies
+//! outside of its workspace by its whole path, as gateway-common does for the kernel programs.
 
 use std::collections::BTreeMap;
 use std::env;
