@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::AsyncWrite as _;
 use tokio::time::Sleep;
 
 use crate::deadline::Deadline;
@@ -172,13 +171,7 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
 
     /// Sends what there is of the request.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        while let Some(left) = self.forward.request.get(self.sent..).filter(|left| !left.is_empty()) {
-            let written = ready!(Pin::new(&mut self.upstream.socket).poll_write(cx, left))?;
-            if written == 0 {
-                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
-            }
-            self.sent += written;
-        }
+        ready!(self.upstream.poll_send_all(cx, &self.forward.request, &mut self.sent))?;
         let flushed = self.upstream.poll_flush(cx);
         if flushed.is_pending() {
             self.upstream.hold(&self.worker.buffers);

@@ -235,16 +235,14 @@ pub(crate) async fn connect<C: Connect>(
 fn finish<C: Connect>(
     worker: &Worker<C>,
     endpoint: SocketAddr,
-    mut upstream: Stream<Wire<C::Socket>>,
+    upstream: Stream<Wire<C::Socket>>,
     upload: Upload,
     finished: Finished,
 ) -> Outcome {
     let uploaded = upload == Upload::Done;
     // Bytes behind a complete answer belong to nobody.
     if finished.keeps_upstream && uploaded && !upstream.has_received() {
-        upstream.rest(&worker.buffers);
-        let limit = worker.server.settings.idle_per_endpoint;
-        worker.pool.borrow_mut().put(endpoint, upstream, worker.deadlines.now(), limit);
+        worker.keep(endpoint, upstream);
     }
     if finished.keeps_client && uploaded { Outcome::Keep } else { Outcome::Close }
 }

@@ -158,6 +158,24 @@ impl<S: Socket> Stream<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Sends these bytes, `sent` of which are sent already, while nothing waits. They belong to whoever calls, who may have
+    /// to send them again, and don't count as traffic.
+    pub(crate) fn poll_send_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        sent: &mut usize,
+    ) -> Poll<io::Result<()>> {
+        while let Some(left) = bytes.get(*sent..).filter(|left| !left.is_empty()) {
+            let written = ready!(Pin::new(&mut self.socket).poll_write(cx, left))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *sent += written;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn advance(&mut self, written: usize) {
         self.sent += written;
         self.traffic.sent += written as u64;

@@ -15,6 +15,7 @@ use crate::held::{LARGE, Ledger, SMALL};
 use crate::plan::{Peers, Planner};
 use crate::server::Server;
 use crate::socket::{Connect, Socket};
+use crate::stream::Stream;
 use crate::telemetry::Meter;
 use crate::upstream::{Pool, Wire};
 
@@ -99,6 +100,13 @@ impl<C: Connect> Worker<C> {
     /// Even over all of u32.
     pub(crate) fn random(&self) -> u32 {
         self.random.borrow_mut().u32(..)
+    }
+
+    /// Keeps an endpoint's connection for another exchange.
+    pub(crate) fn keep(&self, endpoint: SocketAddr, mut stream: Stream<Wire<C::Socket>>) {
+        stream.rest(&self.buffers);
+        let limit = self.server.settings.idle_per_endpoint;
+        self.pool.borrow_mut().put(endpoint, stream, self.deadlines.now(), limit);
     }
 
     pub(crate) fn is_draining(&self) -> bool {

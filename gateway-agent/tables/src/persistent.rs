@@ -61,13 +61,14 @@ impl<K: Clone + Eq + Hash, V: Clone> PersistentMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        if self.get(key).is_none() {
-            return;
-        }
         let hash = self.hasher.hash_one(key);
         let place = self.place(hash);
-        let shard = Arc::make_mut(&mut self.shards[place]);
-        if let Ok(entry) = shard.find_entry(hash, |(known, _)| known.borrow() == key) {
+        let is_it = |(known, _): &(K, V)| known.borrow() == key;
+        // A shard without it stays shared.
+        let Some(shard) = self.shards.get_mut(place).filter(|shard| shard.find(hash, is_it).is_some()) else {
+            return;
+        };
+        if let Ok(entry) = Arc::make_mut(shard).find_entry(hash, is_it) {
             entry.remove();
             self.len -= 1;
         }

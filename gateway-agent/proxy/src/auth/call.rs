@@ -2,14 +2,12 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use gateway_agent_tables::http::BackendProtocol;
 use smallvec::SmallVec;
-use tokio::io::AsyncWrite as _;
 
 use crate::forward::connect;
 use crate::h1::{AnswerTo, BodyReader, Fault, HeadLimits, Persistence, Piece, ResponseHead};
@@ -91,7 +89,7 @@ impl Call<'_> {
                 Err(error) => return Err(error),
                 Ok(keeps) => {
                     if keeps {
-                        rest(worker, address, stream);
+                        worker.keep(address, stream);
                     }
                     return exchange.answer.ok_or(CallError::Malformed);
                 }
@@ -99,13 +97,6 @@ impl Call<'_> {
         }
         Err(CallError::Unreachable)
     }
-}
-
-/// Keeps a connection that is fit for another exchange.
-fn rest<C: Connect>(worker: &Worker<C>, endpoint: SocketAddr, mut stream: Stream<Wire<C::Socket>>) {
-    stream.rest(&worker.buffers);
-    let limit = worker.server.settings.idle_per_endpoint;
-    worker.pool.borrow_mut().put(endpoint, stream, worker.deadlines.now(), limit);
 }
 
 /// A question on its way, and the answer on its way back: a service may answer before it has read all.
@@ -133,7 +124,7 @@ impl<'c> Exchange<'c> {
         worker: &Worker<C>,
         stream: &mut Stream<Wire<C::Socket>>,
     ) -> Poll<Result<bool, CallError>> {
-        let uploaded = match self.poll_send::<C>(cx, stream) {
+        let uploaded = match stream.poll_send_all(cx, self.request, &mut self.sent) {
             Poll::Ready(Ok(())) => true,
             // It may have answered all the same.
             Poll::Ready(Err(_)) | Poll::Pending => false,
@@ -155,22 +146,6 @@ impl<'c> Exchange<'c> {
                 Ok(Fed::End) | Err(_) => return Poll::Ready(Err(CallError::Unreachable)),
             }
         }
-    }
-
-    fn poll_send<C: Connect>(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &mut Stream<Wire<C::Socket>>,
-    ) -> Poll<std::io::Result<()>> {
-        while self.sent < self.request.len() {
-            let left = &self.request[self.sent..];
-            let written = ready!(Pin::new(&mut stream.socket).poll_write(cx, left))?;
-            if written == 0 {
-                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
-            }
-            self.sent += written;
-        }
-        Pin::new(&mut stream.socket).poll_flush(cx)
     }
 
     /// Whether the answer has ended.

@@ -163,6 +163,9 @@ fn recompile<M: Matched, Index: MatchIndex<M>>(
 ) {
     let previous = hosts.get(&place.1);
     let next = Host::compile(names, all, previous);
+    if previous.is_some_and(|previous| Arc::ptr_eq(previous, &next)) {
+        return;
+    }
     let known = previous.map(|previous| previous.routes.as_slice()).unwrap_or_default();
     for (name, _) in known.iter().filter(|(name, _)| !next.has(name)) {
         let mut left = places.get(name).cloned().unwrap_or_default();
