@@ -56,20 +56,20 @@ pub struct Run {
 
     /// Flows held at once, 253 bytes of kernel memory each [default: a 64th of the machine's memory, at most 629142]
     ///
-    /// Tables that are pinned already must have been made with the same number; `detach` removes them.
+    /// Pinned tables of another number are set aside: their flows go on for an hour, and newcomers meet new tables.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub flows: Option<u32>,
 
     /// Room for other things than flows, as NAME=NUMBER, such as `endpoints=50000`; may be repeated
     ///
-    /// NAME is one of frontends, backends, services, endpoints [16384 each], ring-places [1048576]. Like --flows, fixed
-    /// as long as tables are pinned.
+    /// NAME is one of frontends, backends, services, endpoints [16384 each], ring-places [1048576]. Pinned tables of
+    /// another size are set aside, as for --flows.
     #[arg(long = "size", value_name = "NAME=NUMBER", value_parser = parse_size)]
     pub sizes: Vec<(String, u32)>,
 
     /// Source ports towards endpoints on other nodes, as FIRST-LAST
     ///
-    /// Like --flows, fixed as long as tables are pinned.
+    /// Pinned tables with other ports are set aside, as for --flows.
     #[arg(long, value_name = "RANGE", default_value_t = PortRange::default())]
     pub snat_ports: PortRange,
 
