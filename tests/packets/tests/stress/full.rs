@@ -29,7 +29,7 @@ fn short_lived(options: &mut Options) {
     options.sizes = Sizes { frontends: 256, backends: 256, ..options.sizes };
     // Longer than a race, also on a busy machine; its end is waited for.
     for name in Timeouts::NAMES {
-        options.timeouts.set(name, Duration::from_secs(2)).unwrap();
+        options.timeouts.set(name, Duration::from_secs(4)).unwrap();
     }
 }
 
@@ -74,6 +74,7 @@ fn fills<T: Ord + Copy + std::fmt::Debug + Send>(
         node.apply(&all.fold(Plan::default(), |plan, frontend| plan.route(Tcp, frontend, &shares)));
         let (node, table) = (&*node, node.table());
         let mut ledger = Ledger::default();
+        let mut evicted = 0;
         for round in 0..ROUNDS {
             let wanted = |thread: usize| {
                 (0..KEYS).map(move |i| Key {
@@ -81,15 +82,15 @@ fn fills<T: Ord + Copy + std::fmt::Debug + Send>(
                     frontend: net.frontend(frontend(thread, i)),
                 })
             };
-            let mut lives = Vec::new();
-            for (placed, seen) in crew(node, |thread| settle(node, wanted(thread))) {
-                lives.extend(placed);
-                ledger.add(&seen);
-            }
+            let mut settled = crew(node, |thread| settle(node, wanted(thread)));
             // Whoever was refused for the sake of a rival that withdrew has left room.
-            let (placed, seen) = settle(node, wanted(THREADS));
-            lives.extend(placed);
-            ledger.add(&seen);
+            settled.push(settle(node, wanted(THREADS)));
+            let mut lives = Vec::new();
+            for settlers in settled {
+                lives.extend(settlers.placed);
+                ledger.add(&settlers.ledger);
+                evicted += settlers.evicted;
+            }
 
             ledger.balances(node);
             let mut found: Vec<_> = table.audit().iter().map(life_of).collect();
@@ -104,7 +105,7 @@ fn fills<T: Ord + Copy + std::fmt::Debug + Send>(
             wait_until("every place to be free", Duration::from_secs(30), || table.is_free()).unwrap();
         }
         let total = ledger.total();
-        let offered = u64::from(ROUNDS * FRONTENDS);
+        let offered = u64::from(ROUNDS * FRONTENDS) + evicted;
         assert_eq!(total.flows + total.refused, offered, "placed and refused");
     });
     for set in &given[1..] {
@@ -113,25 +114,34 @@ fn fills<T: Ord + Copy + std::fmt::Debug + Send>(
     given.remove(0)
 }
 
-/// The flows that these keys come to have, confirmed ones.
-fn settle(node: &Node, keys: impl Iterator<Item = Key>) -> (Vec<(Key, Mapping)>, Ledger) {
-    let mut ledger = Ledger::default();
-    let mut placed = Vec::new();
+#[derive(Default)]
+struct Settlers {
+    /// The flows that the keys came to have, confirmed ones.
+    placed: Vec<(Key, Mapping)>,
+    /// How often a key lost a flow before it was confirmed, and began another: on busy machines.
+    evicted: u64,
+    ledger: Ledger,
+}
+
+fn settle(node: &Node, keys: impl Iterator<Item = Key>) -> Settlers {
+    let mut settlers = Settlers::default();
     for key in keys {
         loop {
             let before = tick();
-            let Some(mapping) = begin(node, key, &mut ledger) else { break };
-            let answer = key.is_answered(node, mapping, &mut ledger, &Key::answer(mapping, SYN | ACK));
-            if key.asks(node, mapping, &mut ledger, &key.request(ACK)) {
+            let ledger = &mut settlers.ledger;
+            let Some(mapping) = begin(node, key, ledger) else { break };
+            let answer = key.is_answered(node, mapping, ledger, &Key::answer(mapping, SYN | ACK));
+            if key.asks(node, mapping, ledger, &key.request(ACK)) {
                 assert_eq!(answer, Answer::Back, "{key:?} had half a flow");
-                placed.push((key, mapping));
+                settlers.placed.push((key, mapping));
                 break;
             }
             // Whoever is not confirmed may be evicted once idle, and begins again.
             assert_ne!(tick(), before, "{key:?} was evicted before it was idle");
+            settlers.evicted += 1;
         }
     }
-    (placed, ledger)
+    settlers
 }
 
 /// None: it is refused.
