@@ -6,6 +6,7 @@ mod call;
 mod grpc;
 mod http;
 mod messages;
+mod query;
 mod verdict;
 
 use std::future::poll_fn;
@@ -240,12 +241,9 @@ fn go_on(buffers: &Buffers, forward: &mut Forward, mut awaits: Awaits, grant: Gr
         Outgoing { host: head.host.into(), path: head.target.path.into(), fields: head.fields };
     grant.request.apply(&mut outgoing.fields);
     let next = change_request(&mut outgoing, &rule, backend, awaits.filter + 1);
-    let line = RequestLine {
-        method: &head.method,
-        path: &outgoing.path,
-        query: head.target.query,
-        host: &outgoing.host,
-    };
+    let query = (!grant.query.is_empty()).then(|| grant.query.apply(head.target.query));
+    let query = query.as_ref().map_or(head.target.query, Option::as_deref);
+    let line = RequestLine { method: &head.method, path: &outgoing.path, query, host: &outgoing.host };
     let waits = head.expects_continue && !forward.body.has_ended();
     let offers = Offers { upgrade: head.upgrade, waits, trailers: head.takes_trailers };
     write_request_head(&mut forward.request, line, &outgoing.fields, head.framing, offers);

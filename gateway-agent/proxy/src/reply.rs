@@ -1,14 +1,22 @@
 //! Answers of the proxy itself.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use gateway_agent_tables::http::{HttpRefusal, HttpRule};
 use http::StatusCode;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::auth::Denial;
 use crate::filter::{CorsAnswer, change_response};
 use crate::h1::{Ending, Fault, Fields, write_reply};
 use crate::telemetry::GrpcStatus;
+
+/// Bytes of a service's words in grpc-message: little of the 8 KiB that grpc-java reads of a head.
+const LONGEST_MESSAGE: usize = 1 << 10;
+
+/// All but what gRPC calls Percent-Byte-Unencoded: space to `~`, without `%`.
+const IN_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Why the proxy answers a request itself. Append-only: counters are indexed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,14 +224,38 @@ impl Reply {
     fn write_grpc(&self, out: &mut Vec<u8>, ending: Ending<'_>) {
         let mut fields = Fields::default();
         let status = self.number_of_grpc().to_string();
-        fields.push("content-type", b"application/grpc");
-        fields.push("grpc-status", status.as_bytes());
-        fields.push("grpc-message", self.status.canonical_reason().unwrap_or_default().as_bytes());
+        for (name, value) in self.denial.iter().flat_map(|denial| &denial.fields) {
+            if name.as_str() != "content-type" {
+                fields.push(name.as_str(), value.as_bytes());
+            }
+        }
+        if let Some(rule) = &self.rule {
+            change_response(&mut fields, rule, None, self.cors.as_ref());
+        }
+        let message = self.grpc_message();
+        for (name, value) in [
+            ("content-type", &b"application/grpc"[..]),
+            ("grpc-status", status.as_bytes()),
+            ("grpc-message", message.as_bytes()),
+        ] {
+            fields.remove(name);
+            fields.push(name, value);
+        }
         write_reply(out, StatusCode::OK, &fields, b"", false, ending);
     }
 }
 
 impl Reply {
+    /// What the service says that refuses the request, if it is short, or else what the status means; encoded as in gRPC
+    /// over HTTP/2, "Responses".
+    fn grpc_message(&self) -> Cow<'_, str> {
+        let own = self.status.canonical_reason().unwrap_or_default();
+        let said = self.denial.as_ref().map(|denial| &denial.body[..]).filter(|body| !body.is_empty());
+        let said =
+            said.filter(|body| body.len() <= LONGEST_MESSAGE).and_then(|body| str::from_utf8(body).ok());
+        utf8_percent_encode(said.unwrap_or(own), IN_MESSAGE).into()
+    }
+
     /// The status that gRPC has for it (gRPC, "Status codes and their use").
     fn number_of_grpc(&self) -> u8 {
         if let Some(status) = self.grpc_status {

@@ -13,6 +13,7 @@ use super::messages::{
     Address, AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderValueOption,
     HttpRequest, HttpResponse, OkHttpResponse, Peer, Request, SocketAddress, Timestamp,
 };
+use super::query::QueryEdits;
 use super::verdict::{Denial, Edits, Grant, Verdict, may_change};
 use crate::h1::{
     AnswerTo, Fields, Framing, HeadLimits, Offers, RequestHead, RequestLine, ResponseHead, Version,
@@ -70,17 +71,23 @@ fn peer(address: String, port: u16) -> Peer {
 
 fn request(about: &About<'_>, request_headers: &[FieldName]) -> HttpRequest {
     let head = about.head;
-    let query = head.target.query.map(|query| format!("?{query}")).unwrap_or_default();
     let text = str::from_utf8(about.body).ok();
-    HttpRequest {
-        method: head.method.as_str().to_owned(),
-        headers: headers(head, request_headers),
-        path: format!("{}{query}", head.target.path),
-        host: head.host.to_owned(),
+    let line = Line {
+        method: head.method.as_str(),
+        path: path(head),
+        host: head.host,
         scheme: match about.awaits.scheme {
-            Scheme::Http => "http".to_owned(),
-            Scheme::Https => "https".to_owned(),
+            Scheme::Http => "http",
+            Scheme::Https => "https",
         },
+    };
+    HttpRequest {
+        id: id(head),
+        headers: headers(head, &line, request_headers),
+        method: line.method.to_owned(),
+        host: line.host.to_owned(),
+        scheme: line.scheme.to_owned(),
+        path: line.path,
         size: match head.framing {
             Framing::None => 0,
             Framing::Length(length) => i64::try_from(length).unwrap_or(i64::MAX),
@@ -98,18 +105,58 @@ fn request(about: &About<'_>, request_headers: &[FieldName]) -> HttpRequest {
     }
 }
 
-/// Those that are named, or all.
-fn headers(head: &RequestHead<'_>, named: &[FieldName]) -> BTreeMap<String, String> {
-    let mut headers = BTreeMap::<String, String>::new();
+/// What leads a request, in the terms of HTTP/2.
+struct Line<'a> {
+    method: &'a str,
+    path: String,
+    host: &'a str,
+    scheme: &'a str,
+}
+
+fn path(head: &RequestHead<'_>) -> String {
+    let query = head.target.query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{}{query}", head.target.path)
+}
+
+/// What the client calls the request, or else the id of its trace: the proxy has written a traceparent (W3C Trace Context,
+/// 3.2.2).
+fn id(head: &RequestHead<'_>) -> String {
+    let text = |name| head.fields.first(name).map(String::from_utf8_lossy);
+    let trace = || text("traceparent").and_then(|value| value.split('-').nth(1).map(str::to_owned));
+    text("x-request-id").map(String::from).or_else(trace).unwrap_or_default()
+}
+
+/// Those that are named; or all, and with them what leads the request, which services written for Envoy look for here.
+fn headers(head: &RequestHead<'_>, line: &Line<'_>, named: &[FieldName]) -> BTreeMap<String, String> {
+    let mut headers = BTreeMap::new();
+    if named.is_empty() {
+        let pseudo = [
+            (":authority", line.host),
+            (":method", line.method),
+            (":path", &line.path),
+            (":scheme", line.scheme),
+        ];
+        headers.extend(pseudo.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    let is_sent = |name: &str| named.is_empty() || named.iter().any(|it| it.as_str() == name);
+    if let Framing::Length(length) = head.framing
+        && is_sent("content-length")
+    {
+        headers.insert("content-length".to_owned(), length.to_string());
+    }
+    if named.iter().any(|it| it.as_str() == "host") {
+        headers.insert("host".to_owned(), line.host.to_owned());
+    }
     for field in head.fields.iter() {
         let name = field.name.to_ascii_lowercase();
-        if named.is_empty() || named.iter().any(|it| it.as_str() == name) {
-            let value = String::from_utf8_lossy(field.value);
-            let all = headers.entry(name).or_default();
+        if is_sent(&name) {
+            // The one field whose lines are not joined by commas (RFC 6265, 4.2.1).
+            let separator = if name == "cookie" { "; " } else { "," };
+            let all: &mut String = headers.entry(name).or_default();
             if !all.is_empty() {
-                all.push(',');
+                all.push_str(separator);
             }
-            all.push_str(&value);
+            all.push_str(&String::from_utf8_lossy(field.value));
         }
     }
     headers
@@ -123,7 +170,9 @@ pub(super) fn verdict(answer: &Answer, to: AnswerTo) -> Result<Verdict, CallErro
         // Some leave the status out that means OK, which Envoy takes.
         (None, Some(HttpResponse::Ok(ok))) => granted(&ok),
         (Some(status), _) if status.code == 0 => Ok(Verdict::Granted(Grant::default())),
-        (Some(_), Some(HttpResponse::Denied(denied))) => denial(&denied),
+        (Some(_), Some(HttpResponse::Denied(denied))) => denial(&denied, StatusCode::FORBIDDEN),
+        // It can't decide, and has an answer for that.
+        (Some(_), Some(HttpResponse::Error(error))) => denial(&error, StatusCode::INTERNAL_SERVER_ERROR),
         (Some(_), _) => Ok(Verdict::Denied(Denial::bare(StatusCode::FORBIDDEN))),
         (None, _) => Err(()),
     };
@@ -146,21 +195,26 @@ fn message(answer: &Answer, to: AnswerTo) -> Option<CheckResponse> {
 }
 
 fn granted(ok: &OkHttpResponse) -> Result<Verdict, ()> {
-    let mut request = edits(&ok.headers)?;
-    for name in ok.headers_to_remove.iter().filter(|name| !name.starts_with(':')) {
-        let name = FieldName::parse(name).map_err(drop)?;
-        if may_change(&name) {
-            request.remove(name);
-        }
+    let mut request = edits(&ok.headers, Edits::set)?;
+    // No field has another name, so there is nothing to remove.
+    for name in ok.headers_to_remove.iter().filter_map(|name| FieldName::parse(name).ok()).filter(may_change)
+    {
+        request.remove(name);
     }
-    let response = edits(&ok.response_headers_to_add)?;
-    Ok(Verdict::Granted(Grant { request, response: (!response.is_empty()).then_some(response) }))
+    let parameters = ok.query_parameters_to_set.iter();
+    let query = QueryEdits {
+        set: parameters.map(|it| (it.key.clone(), it.value.clone())).collect(),
+        remove: ok.query_parameters_to_remove.clone(),
+    };
+    let response = edits(&ok.response_headers_to_add, Edits::append)?;
+    let response = (!response.is_empty()).then_some(response);
+    Ok(Verdict::Granted(Grant { request, query, response }))
 }
 
-fn denial(denied: &DeniedHttpResponse) -> Result<Verdict, ()> {
+fn denial(denied: &DeniedHttpResponse, default: StatusCode) -> Result<Verdict, ()> {
     let code = denied.status.as_ref().map_or(0, |status| status.code);
     let status = match u16::try_from(code).map_err(drop)? {
-        0 => StatusCode::FORBIDDEN,
+        0 => default,
         code @ 200..=599 => StatusCode::from_u16(code).map_err(drop)?,
         _ => return Err(()),
     };
@@ -169,16 +223,25 @@ fn denial(denied: &DeniedHttpResponse) -> Result<Verdict, ()> {
         .iter()
         .filter_map(field)
         .filter(|it| !matches!(it, Ok((name, _)) if !may_change(name)));
-    Ok(Verdict::Denied(Denial {
-        status,
-        fields: fields.collect::<Result<_, _>>()?,
-        body: denied.body.clone().into_bytes(),
-    }))
+    let mut fields = fields.collect::<Result<Vec<_>, _>>()?;
+    let is_typed = fields.iter().any(|(name, _)| name.as_str() == "content-type");
+    if !is_typed && !denied.body.is_empty() {
+        // Browsers must not guess that it is a page.
+        fields.push((
+            FieldName::parse("content-type").map_err(drop)?,
+            FieldValue::parse("text/plain").map_err(drop)?,
+        ));
+    }
+    Ok(Verdict::Denied(Denial { status, fields, body: denied.body.clone().into_bytes() }))
 }
 
-/// A field replaces those of its name, unless the service says otherwise: what a client has sent must not stand beside
-/// what the service says of it.
-fn edits(options: &[HeaderValueOption]) -> Result<Edits, ()> {
+/// Each field is set in the way that the service says, or else as `otherwise` has it. What a client has sent must not
+/// stand beside what the service says of it, so fields of requests are replaced; a response may have several of one name,
+/// such as Set-Cookie, so there they are added.
+fn edits(
+    options: &[HeaderValueOption],
+    otherwise: fn(&mut Edits, FieldName, FieldValue),
+) -> Result<Edits, ()> {
     let mut edits = Edits::default();
     for option in options {
         let Some((name, value)) = field(option).transpose()? else { continue };
@@ -187,9 +250,12 @@ fn edits(options: &[HeaderValueOption]) -> Result<Edits, ()> {
         }
         match (option.append.as_ref().map(|it| it.value), option.append_action) {
             (Some(true), _) => edits.append(name, value),
+            (Some(false), _) | (None, HeaderValueOption::OVERWRITE_IF_EXISTS_OR_ADD) => {
+                edits.set(name, value);
+            }
             (None, HeaderValueOption::ADD_IF_ABSENT) => edits.append_if_absent(name, value),
             (None, HeaderValueOption::OVERWRITE_IF_EXISTS) => edits.replace(name, value),
-            _ => edits.set(name, value),
+            (None, _) => otherwise(&mut edits, name, value),
         }
     }
     Ok(edits)

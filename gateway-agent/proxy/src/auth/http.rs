@@ -46,7 +46,7 @@ pub(super) fn verdict(
     let status = StatusCode::from_u16(head.status).map_err(|_| CallError::Malformed)?;
     Ok(match status {
         StatusCode::OK => {
-            Verdict::Granted(Grant { request: edits(&head.fields, response_headers)?, response: None })
+            Verdict::Granted(Grant { request: edits(&head.fields, response_headers)?, ..Grant::default() })
         }
         // A client would take it for the endpoint's.
         _ if status.is_success() => Verdict::Denied(Denial::bare(StatusCode::FORBIDDEN)),

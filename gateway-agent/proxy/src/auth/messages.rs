@@ -61,6 +61,8 @@ pub(super) struct Timestamp {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct HttpRequest {
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
     #[prost(string, tag = "2")]
     pub(super) method: String,
     /// By names in lower case; values of one name are joined by commas.
@@ -90,7 +92,7 @@ pub(super) struct HttpRequest {
 pub(super) struct CheckResponse {
     #[prost(message, optional, tag = "1")]
     pub(super) status: Option<Status>,
-    #[prost(oneof = "HttpResponse", tags = "2, 3")]
+    #[prost(oneof = "HttpResponse", tags = "2, 3, 5")]
     pub(super) http_response: Option<HttpResponse>,
 }
 
@@ -107,6 +109,9 @@ pub(super) enum HttpResponse {
     Denied(DeniedHttpResponse),
     #[prost(message, tag = "3")]
     Ok(OkHttpResponse),
+    /// The service can't decide.
+    #[prost(message, tag = "5")]
+    Error(DeniedHttpResponse),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -134,6 +139,18 @@ pub(super) struct OkHttpResponse {
     pub(super) headers_to_remove: Vec<String>,
     #[prost(message, repeated, tag = "6")]
     pub(super) response_headers_to_add: Vec<HeaderValueOption>,
+    #[prost(message, repeated, tag = "7")]
+    pub(super) query_parameters_to_set: Vec<QueryParameter>,
+    #[prost(string, repeated, tag = "8")]
+    pub(super) query_parameters_to_remove: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct QueryParameter {
+    #[prost(string, tag = "1")]
+    pub(super) key: String,
+    #[prost(string, tag = "2")]
+    pub(super) value: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -149,6 +166,7 @@ pub(super) struct HeaderValueOption {
 
 impl HeaderValueOption {
     pub(super) const ADD_IF_ABSENT: i32 = 1;
+    pub(super) const OVERWRITE_IF_EXISTS_OR_ADD: i32 = 2;
     pub(super) const OVERWRITE_IF_EXISTS: i32 = 3;
 }
 

@@ -3,6 +3,7 @@
 use gateway_agent_tables::http::{FieldName, FieldValue};
 use http::StatusCode;
 
+use super::query::QueryEdits;
 use crate::h1::Fields;
 
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub(super) enum Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Grant {
     pub(super) request: Edits,
+    pub(super) query: QueryEdits,
     pub(super) response: Option<Edits>,
 }
 

@@ -1,6 +1,7 @@
 //! Clients, the proxy and endpoints on real sockets: HTTP/1.1 and HTTP/2, in front and behind.
 
 mod access_log;
+mod auth_envoy;
 mod auth_grpc;
 mod auth_http;
 mod connections;
