@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use std::{env, fs};
 
 /// Where `cargo xtask build` puts the object, from the workspace's root; [`src/object.rs`] includes it from there.
-const OBJECT: &str = "target/ebpf/bpfel-unknown-none/release/gateway";
+const OBJECT: &str = "target/ebpf/bpfel-unknown-none/kernel/gateway";
 /// What it is made of, from the workspace's root.
 const SOURCES: [&str; 2] = ["gateway-ebpf/src", "gateway-common/src"];
 /// Set to 1 to work on user space alone while the programs don't build.

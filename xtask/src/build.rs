@@ -14,9 +14,9 @@ use crate::setup::Toolchain;
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// debuginfo and --btf: maps and programs have named types in the kernel. v3: the 32-bit instructions and atomics
-/// (kernel 5.12) that the flow table needs.
-const RUSTFLAGS: &str = "-Cdebuginfo=2\x1f-Ctarget-cpu=v3\x1f-Clink-arg=--btf";
+/// v3: the 32-bit instructions and atomics (kernel 5.12) that the flow table needs. --btf: what the profile's debug
+/// information says of types is named in the kernel.
+const RUSTFLAGS: &str = "-Ctarget-cpu=v3\x1f-Clink-arg=--btf";
 
 /// The section that aya's `classifier` attribute puts programs into.
 const PROGRAMS: &str = "classifier";
@@ -40,34 +40,38 @@ pub(crate) fn run(toolchain: &Toolchain) -> Result<()> {
 
 /// What user space includes, without user space.
 pub(crate) fn kernel_programs(toolchain: &Toolchain) -> Result<()> {
-    step(&format!("kernel programs, with {toolchain}"), || programs(toolchain))
+    step(&format!("kernel programs, with {toolchain}"), || {
+        compile(toolchain, &checkout::root())?;
+        print_sizes(&checkout::ebpf_object(&checkout::root()))
+    })
 }
 
-fn programs(toolchain: &Toolchain) -> Result<()> {
+/// Those of a folder with the sources. Nothing of the object tells which folder that is.
+pub(crate) fn compile(toolchain: &Toolchain, root: &Path) -> Result<()> {
     let mut cargo = toolchain.cargo();
     // Line information has paths, and nobody should learn them.
     let places = [
-        (checkout::root(), "/gateway-agent"),
+        (root.to_owned(), "/gateway-agent"),
         (checkout::cargo_home(), "/cargo"),
         (toolchain.sysroot().to_owned(), "/rust"),
     ];
     let paths =
         places.iter().map(|(path, name)| format!("\x1f--remap-path-prefix={}={name}", path.display()));
-    cargo.current_dir(checkout::root().join("gateway-ebpf"));
+    cargo.current_dir(root);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", format!("{RUSTFLAGS}{}", paths.collect::<String>()));
-    cargo.args(["build", "--locked", "--release", "-Zbuild-std=core", "--target", TARGET, "--target-dir"]);
-    succeed(cargo.arg(checkout::ebpf_target()))?;
-    let object = checkout::ebpf_object();
-    mark_current(&object)?;
-    print_sizes(&object)
+    cargo.args(["build", "--locked", "-p", "gateway-ebpf", "--features", "programs", "--profile", "kernel"]);
+    cargo.args(["-Zbuild-std=core", "--target", TARGET, "--target-dir"]);
+    succeed(cargo.arg(checkout::ebpf_target(root)))?;
+    mark_current(root)
 }
 
 /// User space refuses an object older than its sources; cargo leaves the object alone when what changed does not
 /// concern it.
-fn mark_current(object: &Path) -> Result<()> {
-    let built = fs::metadata(object).and_then(|m| m.modified());
+fn mark_current(root: &Path) -> Result<()> {
+    let object = checkout::ebpf_object(root);
+    let built = fs::metadata(&object).and_then(|m| m.modified());
     let built = built.with_context(|| format!("looking at {}", object.display()))?;
-    let sources = ["gateway-ebpf/src", "gateway-common/src"].map(|folder| checkout::root().join(folder));
+    let sources = ["gateway-ebpf/src", "gateway-common/src"].map(|folder| root.join(folder));
     if sources.into_iter().filter_map(newest).any(|changed| changed > built) {
         File::options().append(true).open(object)?.set_modified(SystemTime::now())?;
     }

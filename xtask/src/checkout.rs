@@ -25,14 +25,15 @@ pub(crate) fn cargo_home() -> PathBuf {
     env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from)
 }
 
-/// Cargo's target folder for the kernel programs. Fixed, since gateway-agent-kernel includes the object from there.
-pub(crate) fn ebpf_target() -> PathBuf {
-    root().join("target/ebpf")
+/// Cargo's target folder for a checkout's kernel programs. Fixed, since gateway-agent-kernel includes the object from
+/// there.
+pub(crate) fn ebpf_target(root: &Path) -> PathBuf {
+    root.join("target/ebpf")
 }
 
 /// The kernel programs.
-pub(crate) fn ebpf_object() -> PathBuf {
-    ebpf_target().join("bpfel-unknown-none/release/gateway")
+pub(crate) fn ebpf_object(root: &Path) -> PathBuf {
+    ebpf_target(root).join("bpfel-unknown-none/kernel/gateway")
 }
 
 /// Tools that were built for this project. Outside the checkout, so that fresh clones share them.

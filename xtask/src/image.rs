@@ -1,11 +1,10 @@
-//! `cargo xtask image`: the container image, of the agent alone, static, and without a trace of where it was built. One
-//! binary makes one image, wherever it is packed. Builds in different folders still differ: Cargo names a crate that lies
-//! outside of its workspace by its whole path, as gateway-common does for the kernel programs.
+//! `cargo xtask image`: the container image, of the agent alone, static, and without a trace of where it was built. The
+//! same sources make the same image in whatever folder, by one compiler in one place.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -28,6 +27,9 @@ pub(crate) struct Options {
     /// The archive [default: target/image/gateway-agent.tar]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Build it once more, in another folder, and compare
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// What is built already, as an archive that `cargo xtask cluster load-images` takes.
@@ -37,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<PathBuf> {
     let archive = options.output.clone().unwrap_or_else(|| folder.join("gateway-agent.tar"));
     let name = format!("gateway-agent:{}", env!("CARGO_PKG_VERSION"));
     step(&format!("image {name}"), || {
-        let program = static_agent()?;
+        let program = build(&checkout::root(), &checkout::target())?;
         let image = Image {
             names: vec![format!("{NO_REGISTRY}/{name}")],
             entrypoint: vec![PROGRAM.to_owned()],
@@ -55,24 +57,30 @@ pub(crate) fn run(options: &Options) -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// The target is named, so that programs that Cargo runs meanwhile get none of these flags.
-fn static_agent() -> Result<PathBuf> {
-    let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-    let places = [
-        (checkout::root(), "/gateway-agent"),
-        (checkout::target(), "/target"),
-        (checkout::cargo_home(), "/cargo"),
-    ];
+/// Of a folder with the sources, built into another; neither shows. The target is named, so that programs that Cargo
+/// runs meanwhile get none of these flags.
+pub(crate) fn build(root: &Path, built: &Path) -> Result<PathBuf> {
+    let target = target();
+    let places = [(root, "/gateway-agent"), (built, "/target"), (&checkout::cargo_home(), "/cargo")];
     let rust = places.iter().map(|(path, name)| format!("\x1f--remap-path-prefix={}={name}", path.display()));
     let c = places.iter().map(|(path, name)| format!("-ffile-prefix-map={}={name}", path.display()));
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(checkout::root());
+    cargo.current_dir(root).env("CARGO_TARGET_DIR", built);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", format!("-Ctarget-feature=+crt-static{}", rust.collect::<String>()));
     cargo.env("CFLAGS", c.collect::<Vec<_>>().join(" "));
     // Symbols and line tables are most of the file, and nobody would read them there.
     cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "0").env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
     succeed(cargo.args(["build", "--locked", "--release", "-p", "gateway-agent", "--target", &target]))?;
-    Ok(checkout::target().join(target).join("release/gateway-agent"))
+    Ok(program(built))
+}
+
+/// What `build` makes.
+pub(crate) fn program(built: &Path) -> PathBuf {
+    built.join(target()).join("release/gateway-agent")
+}
+
+fn target() -> String {
+    format!("{}-unknown-linux-gnu", env::consts::ARCH)
 }
 
 /// The OCI image specification's keys.

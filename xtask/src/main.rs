@@ -11,6 +11,7 @@ mod cluster;
 mod codegen;
 mod conformance;
 mod demo;
+mod elsewhere;
 mod fuzz;
 mod image;
 mod process;
@@ -75,8 +76,13 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Setup => setup::run().map(|_| ExitCode::SUCCESS),
         Task::Build => build::run(&setup::run()?).map(|()| ExitCode::SUCCESS),
         Task::Image(options) => {
-            build::kernel_programs(&setup::run()?)?;
-            image::run(options).map(|_| ExitCode::SUCCESS)
+            let toolchain = setup::run()?;
+            build::kernel_programs(&toolchain)?;
+            image::run(options)?;
+            if options.check {
+                elsewhere::program(&toolchain)?;
+            }
+            Ok(ExitCode::SUCCESS)
         }
         Task::Demo(options) => {
             if !options.no_build {
@@ -86,9 +92,10 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         }
         Task::Test(options) => {
             // The agent is built with the tests, in their profile: a release build would double the time.
-            build::kernel_programs(&setup::run()?)?;
+            let toolchain = setup::run()?;
+            build::kernel_programs(&toolchain)?;
             conformance::prepare()?;
-            test::run(options)
+            test::run(options, &toolchain)
         }
         Task::Fuzz(options) => {
             build::kernel_programs(&setup::run()?)?;

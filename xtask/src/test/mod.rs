@@ -13,7 +13,8 @@ use rustix::process::{geteuid, setpriority_process};
 
 use self::programs::{Built, Program, Report};
 use self::sum::Sum;
-use crate::{checkout, fuzz};
+use crate::setup::Toolchain;
+use crate::{checkout, elsewhere, fuzz};
 
 /// The niceness that takes from nobody (setpriority(2)).
 const LOWEST: i32 = 19;
@@ -27,14 +28,14 @@ pub(crate) struct Options {
     filter: Option<String>,
 }
 
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(options: &Options, toolchain: &Toolchain) -> Result<ExitCode> {
     if !geteuid().is_root() {
         bail!("the tests load programs and make network namespaces, so they need root: run this with sudo");
     }
     let begun = Instant::now();
     let built = programs::build()?;
     let mut sum = Sum { failed: built.broken, ..Sum::default() };
-    sum += run_all(built, options);
+    sum += run_all(built, options, toolchain);
     let took = Duration::from_secs(begun.elapsed().as_secs());
     println!("\n{} passed, {} failed, {} skipped (in {took:?})", sum.passed, sum.failed, sum.skipped);
     Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -42,7 +43,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 /// Programs on a cluster mostly wait for it, so the others run at the same time. Within each lane one after the other:
 /// they measure, and the kernel's tables are the machine's. What only computes gets the time that these leave.
-fn run_all(built: Built, options: &Options) -> Sum {
+fn run_all(built: Built, options: &Options, toolchain: &Toolchain) -> Sum {
     let (on_cluster, others): (Vec<_>, Vec<_>) = built.programs.into_iter().partition(Program::wants_cluster);
     let filter = options.filter.as_deref();
     let run =
@@ -55,7 +56,7 @@ fn run_all(built: Built, options: &Options) -> Sum {
             }
             // Of this thread, and of what it starts; refused to nobody.
             let _ = setpriority_process(None, LOWEST);
-            [documentation(), fuzzing(options.fuzz)].into_iter().sum()
+            [documentation(), fuzzing(options.fuzz), elsewhere(toolchain)].into_iter().sum()
         });
         let ended = lanes.into_iter().chain([leisure]).map(ScopedJoinHandle::join);
         // A thread of ours that panics is a failed test, too.
@@ -75,6 +76,18 @@ fn documentation() -> Sum {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(checkout::root()).args(["test", "--locked", "--workspace", "--doc", "--quiet"]);
     said("examples in documentation", || programs::report(&mut cargo))
+}
+
+/// Whether this folder shows in the kernel programs.
+fn elsewhere(toolchain: &Toolchain) -> Sum {
+    let built = elsewhere::kernel_programs(toolchain);
+    built.map_or_else(
+        |error| {
+            println!("\nkernel programs of another folder: {error:#}\n");
+            Sum { failed: 1, ..Sum::default() }
+        },
+        |()| Sum { passed: 1, ..Sum::default() },
+    )
 }
 
 /// Each target counts as a test; so does building them when it fails.
