@@ -187,6 +187,7 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::ClientGone)),
                 Poll::Pending => {
                     self.client.hold(&self.worker.buffers);
+                    self.upstream.socket.stick(cx);
                     return Poll::Pending;
                 }
             }

@@ -12,7 +12,7 @@ pub use cors::{CorsAnswer, is_preflight, preflight};
 pub use forwarded::Forwarded;
 pub use headers::{Outgoing, change_request, change_response};
 pub use retry::{Attempts, may_repeat};
-pub use timeouts::{Budget, grpc_timeout};
+pub use timeouts::{Budget, GRPC_TIMEOUT, grpc_timeout, write_grpc_timeout};
 pub use trace_context::TraceParent;
 
 use gateway_agent_tables::http::{Cors, Filter, HttpBackend, HttpRule, Mirror};

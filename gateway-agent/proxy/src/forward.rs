@@ -152,7 +152,7 @@ async fn attempt<S: Socket, C: Connect>(
     } else {
         worker.pool.borrow_mut().take(endpoint)
     };
-    let reused = pooled.is_some();
+    let was_pooled = pooled.is_some();
     let mut upstream = match pooled {
         Some(upstream) => upstream,
         None => match connect(worker, endpoint, forward.protocol, limit).await {
@@ -163,6 +163,10 @@ async fn attempt<S: Socket, C: Connect>(
             Err(_) => return Try::Unreachable,
         },
     };
+    let reused = was_pooled || (!fresh && upstream.socket.is_reused());
+    if forward.is_grpc {
+        upstream.socket.expire(limit);
+    }
     deadline.set(forward.place.limits().stall_timeout);
     let mut sleep: Option<Pin<Box<Sleep>>> = limit.map(|limit| Box::pin(sleep_until(limit)));
     let mut exchange = Exchange {

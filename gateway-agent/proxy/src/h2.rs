@@ -5,14 +5,17 @@
 
 mod back;
 mod backlog;
+mod connections;
 mod flood;
 mod front;
 mod io;
 mod message;
 mod pipe;
 mod reset;
+mod windows;
 
-pub(crate) use back::{Call, Connections, open};
+pub(crate) use back::{Call, open};
+pub(crate) use connections::Connections;
 pub(crate) use front::serve;
 pub(crate) use reset::Reset;
 

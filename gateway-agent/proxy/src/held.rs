@@ -5,7 +5,10 @@ use std::rc::Rc;
 
 /// Bytes of all large buffers until memory is tight: 256 that are full. Reads are small then, and so is what pipes take:
 /// slow peers make the proxy keep little each, and peers that aren't slow only cost more calls.
-const MOST: usize = 16 << 20;
+pub(crate) const TIGHT: usize = 16 << 20;
+
+/// Bytes from which on nothing more is kept that can be left to the network, though others wait for what is behind it.
+pub(crate) const FULL: usize = 4 * TIGHT;
 
 /// Bytes from which on a buffer is large.
 pub(crate) const LARGE: usize = 16 << 10;
@@ -20,8 +23,8 @@ pub(crate) struct Ledger(Rc<Sum>);
 #[derive(Debug, Default)]
 struct Sum {
     bytes: Cell<usize>,
-    /// Somebody waits until memory is no longer tight.
-    awaited: Cell<bool>,
+    /// Somebody waits until there are no more than so many.
+    awaited: Cell<Option<usize>>,
 }
 
 /// A task's large buffers, which count until this is dropped.
@@ -33,17 +36,26 @@ pub(crate) struct Held {
 
 impl Ledger {
     pub(crate) fn is_tight(&self) -> bool {
-        self.0.bytes.get() > MOST
+        self.is_beyond(TIGHT)
     }
 
-    /// Whoever calls it is to be woken when memory is no longer tight.
-    pub(crate) fn wait(&self) {
-        self.0.awaited.set(true);
+    /// Whether there are more bytes than these.
+    pub(crate) fn is_beyond(&self, bytes: usize) -> bool {
+        self.0.bytes.get() > bytes
+    }
+
+    /// Whoever calls it is to be woken when there are no more bytes than these.
+    pub(crate) fn wait(&self, bytes: usize) {
+        self.0.awaited.set(self.0.awaited.get().max(Some(bytes)));
     }
 
     /// Whether those who wait are to be woken now: true once.
     pub(crate) fn wakes(&self) -> bool {
-        self.0.awaited.get() && !self.is_tight() && self.0.awaited.replace(false)
+        let wakes = self.0.awaited.get().is_some_and(|bytes| !self.is_beyond(bytes));
+        if wakes {
+            self.0.awaited.set(None);
+        }
+        wakes
     }
 
     /// None: they are small, and don't count.
@@ -84,8 +96,12 @@ mod tests {
     fn memory_is_tight_while_much_is_held() {
         let ledger = Ledger::default();
         assert!(ledger.hold(LARGE).is_none());
-        let held: Vec<_> = (0..=MOST / (2 * LARGE)).map(|_| ledger.hold(2 * LARGE)).collect();
-        assert!(ledger.is_tight());
+        let held: Vec<_> = (0..=TIGHT / (2 * LARGE)).map(|_| ledger.hold(2 * LARGE)).collect();
+        assert!(ledger.is_tight() && !ledger.is_beyond(FULL));
+        ledger.wait(TIGHT);
+        assert!(!ledger.wakes());
+        ledger.wait(FULL);
+        assert!(ledger.wakes() && !ledger.wakes(), "those of either, once");
         drop(held);
         assert_eq!((ledger.is_tight(), ledger.0.bytes.get()), (false, 0));
     }

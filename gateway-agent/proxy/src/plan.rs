@@ -16,8 +16,8 @@ use smallvec::SmallVec;
 
 use crate::auth::{Awaits, Edits};
 use crate::filter::{
-    Budget, CorsAnswer, Forwarded, Outgoing, TraceParent, change_request, cors, filters, grpc_timeout,
-    is_preflight, may_repeat, mirrors, preflight,
+    Budget, CorsAnswer, Forwarded, GRPC_TIMEOUT, Outgoing, TraceParent, change_request, cors, filters,
+    grpc_timeout, is_preflight, may_repeat, mirrors, preflight,
 };
 use crate::h1::{
     AnswerTo, BodyReader, BodyWriter, Ending, Fault, Fields, Framing, Offers, Persistence, Piece,
@@ -276,7 +276,7 @@ impl Planner<'_> {
             return Ok(Err((reply.with_rule(rule).with_grpc(is_grpc), record(None))));
         }
         let place = self.peers.place.request().ok_or(Reply::new(Reason::GatewayBusy));
-        let deadline = is_grpc.then(|| head.fields.first("grpc-timeout").and_then(grpc_timeout)).flatten();
+        let deadline = is_grpc.then(|| head.fields.first(GRPC_TIMEOUT).and_then(grpc_timeout)).flatten();
         let choose = || match self.resume(rule, &head.fields) {
             Some(chosen) => Ok(chosen),
             None => self.choose(rule, url),

@@ -48,7 +48,7 @@ pub(crate) struct Buffers {
 }
 
 /// Bytes of one read: with 16 kB, large bodies cost 1.75 times the CPU; 256 kB gain nothing.
-const SCRATCH: usize = 64 << 10;
+pub(crate) const SCRATCH: usize = 64 << 10;
 
 /// Bytes of a buffer that keeps a head and a small body.
 const BUFFER: usize = 4 << 10;
@@ -128,7 +128,7 @@ impl<C: Connect> Worker<C> {
         let routing = self.server.routing.load();
         let before = self.deadlines.now().saturating_sub(idle);
         self.pool.borrow_mut().sweep(before, |endpoint| routing.is_ready(endpoint));
-        self.http2.sweep(|endpoint| routing.is_ready(endpoint));
+        self.http2.sweep(self.deadlines.now(), before, |endpoint| routing.is_ready(endpoint));
     }
 
     /// Wakes clients when draining begins, since those of HTTP/2 can be told, and when idle ones are left.

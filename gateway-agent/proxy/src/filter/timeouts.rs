@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gateway_agent_tables::http::{Timeout, Timeouts};
+use http::HeaderValue;
 
 /// The limits that hold for one request; None: no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,10 @@ impl Budget {
     }
 }
 
-/// How long the caller of a gRPC method waits, by its field `grpc-timeout` (gRPC over HTTP/2, "Requests"); None: it isn't
+/// The field by which callers of gRPC say how long they wait.
+pub const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+/// How long the caller of a gRPC method waits, by its field [`GRPC_TIMEOUT`] (gRPC over HTTP/2, "Requests"); None: it isn't
 /// one, and then counts for nothing.
 pub fn grpc_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
@@ -52,6 +56,19 @@ pub fn grpc_timeout(value: &[u8]) -> Option<Duration> {
         b'n' => Duration::from_nanos(number),
         _ => return None,
     })
+}
+
+/// The field's value for this time, rounded down: a number of at most eight digits, and not 0.
+pub fn write_grpc_timeout(left: Duration) -> HeaderValue {
+    const MOST: u128 = 99_999_999;
+    let (number, unit) = match left.as_micros() {
+        0 => (1, 'n'),
+        micros @ 1..=MOST => (micros, 'u'),
+        micros if micros / 1000 <= MOST => (micros / 1000, 'm'),
+        micros if micros / 1_000_000 <= MOST => (micros / 1_000_000, 'S'),
+        micros => ((micros / 3_600_000_000).min(MOST), 'H'),
+    };
+    HeaderValue::try_from(format!("{number}{unit}")).expect("digits and a letter")
 }
 
 #[cfg(test)]
@@ -72,6 +89,19 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(grpc_timeout(value.as_bytes()), limit, "{value}");
+        }
+        for (left, value) in [
+            (Duration::ZERO, "1n"),
+            (Duration::from_nanos(1_999), "1u"),
+            (Duration::from_micros(99_999_999), "99999999u"),
+            (Duration::from_micros(100_000_999), "100000m"),
+            (Duration::from_millis(100_000_999), "100000S"),
+            (Duration::from_hours(30_000), "30000H"),
+            (Duration::MAX, "99999999H"),
+        ] {
+            let written = write_grpc_timeout(left);
+            assert_eq!(written, value);
+            assert!(grpc_timeout(written.as_bytes()).is_some());
         }
         let budget = Budget { request: Some(Duration::from_secs(2)), attempt: None };
         let request = |deadline| budget.within(deadline).request.map(|limit| limit.as_secs());

@@ -1,136 +1,71 @@
-//! Endpoints that speak HTTP/2 (by prior knowledge: RFC 9113, 3.3).
+//! Requests to endpoints that speak HTTP/2.
 //!
 //! h2 without hyper around it: hyper's client passes each request through a channel to a task, and its body and its
 //! answer through two more, and flushes for each of them. Here a request is a [`Call`], which the task that forwards it
 //! reads and writes like a socket, and one task for each connection sends what all of them have written in a turn.
 
-use std::cell::RefCell;
-use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
-use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use hashbrown::HashMap;
 use http::header::{CONTENT_LENGTH, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::oneshot;
-use tokio::task::spawn_local;
+use tokio::time::Instant;
 
-use super::io::{Io, poll_turn};
-use super::message;
+use super::backlog::Stuck;
+use super::connections::{self, Place};
 use super::reset::Reset;
+use super::{message, windows};
+use crate::filter::{GRPC_TIMEOUT, grpc_timeout, write_grpc_timeout};
 use crate::h1::{
     BodyReader, BodyWriter, Ending, Framing, HeadLimits, Piece, RequestHead, write_response_head,
 };
 use crate::held::{Held, Ledger};
 use crate::socket::{Connect, Socket};
-use crate::stream::Stream;
 use crate::worker::Worker;
-
-/// Bytes of one stream's answer that an endpoint may send before they are passed on, and of all streams': hyper's
-/// defaults, which keep a fast network busy.
-const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 5 << 20;
-
-/// Bytes of an answer's head, and streams until an endpoint has said how many it takes: hyper's defaults, too.
-const HEAD: u32 = 16 << 10;
-const FIRST_STREAMS: usize = 100;
-
-/// The connections of one worker: one for each endpoint, with as many streams as the endpoint allows.
-#[derive(Debug, Default)]
-pub(crate) struct Connections(RefCell<HashMap<SocketAddr, Connection>>);
-
-/// A connection, for those who have requests. Its task ends when all of them are gone.
-#[derive(Clone, Debug)]
-struct Connection {
-    sender: SendRequest<Bytes>,
-    /// h2 doesn't tell the task that the last sender was dropped.
-    _used: Rc<oneshot::Sender<Infallible>>,
-}
-
-impl Connections {
-    /// Forgets what has closed, and what leads to endpoints that are no longer ready: streams that are open there end.
-    pub(crate) fn sweep(&self, is_ready: impl Fn(SocketAddr) -> bool) {
-        self.0.borrow_mut().retain(|endpoint, connection| is_ready(*endpoint) && connection.takes_requests());
-    }
-}
-
-impl Connection {
-    /// False: it has closed, or is about to.
-    fn takes_requests(&mut self) -> bool {
-        !matches!(self.sender.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
-    }
-}
 
 /// A way to this endpoint for one request in HTTP/1.1. The request is given up when the call is dropped.
 pub(crate) async fn open<C: Connect>(worker: &Rc<Worker<C>>, endpoint: SocketAddr) -> io::Result<Call> {
-    let known = worker.http2.0.borrow().get(&endpoint).cloned();
-    let connection = match known.map(|mut known| (known.takes_requests(), known)) {
-        Some((true, known)) => known,
-        _ => connect(worker, endpoint).await?,
-    };
     Ok(Call {
-        connection,
+        place: connections::place(worker, endpoint).await?,
         upload: Upload::Head,
         answer: Answer::Unasked,
         translated: Vec::new(),
+        untaken: 0,
+        kept: None,
         ledger: worker.buffers.ledger().clone(),
         held: None,
+        stuck: None,
+        expires: None,
     })
-}
-
-async fn connect<C: Connect>(worker: &Rc<Worker<C>>, endpoint: SocketAddr) -> io::Result<Connection> {
-    let socket = worker.connector.connect(endpoint).await?;
-    let (io, stream) = Io::new(Stream::new(socket), Rc::clone(worker));
-    let mut builder = Builder::new();
-    builder
-        .enable_push(false)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEAD)
-        // What comes for requests that clients have given up counts as mistakes of the endpoint, and the limit would end
-        // those of others.
-        .max_local_error_reset_streams(None)
-        .initial_max_send_streams(FIRST_STREAMS);
-    let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
-    let (used, unused) = oneshot::channel();
-    let worker_of_task = Rc::clone(worker);
-    spawn_local(async move {
-        let (mut connection, mut unused) = (pin!(connection), Some(unused));
-        // Whoever has a request on it learns of a failure.
-        poll_fn(|cx| {
-            if unused.as_mut().is_some_and(|unused| Pin::new(unused).poll(cx).is_ready()) {
-                unused = None;
-            }
-            poll_turn(connection.as_mut(), &stream, &worker_of_task, cx).map(drop)
-        })
-        .await;
-    });
-    let connection = Connection { sender, _used: Rc::new(used) };
-    worker.http2.0.borrow_mut().insert(endpoint, connection.clone());
-    Ok(connection)
 }
 
 /// One request of HTTP/2, which is written in HTTP/1.1, its head at once, and whose answer is read in HTTP/1.1. What fails
 /// ends the answer, as an endpoint that closes its connection would.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// Held to its end, so that the connection's task sees it.
-    connection: Connection,
+    place: Place,
     upload: Upload,
     answer: Answer,
     /// Of the answer, in HTTP/1.1, and not read yet.
     translated: Vec<u8>,
+    /// Bytes of bodies in it, which the endpoint's windows lack.
+    untaken: usize,
+    /// Counts it, as far as it is much.
+    kept: Option<Held>,
     ledger: Ledger,
     /// What h2 has of the request's body, as far as it is much.
     held: Option<Held>,
+    /// What came of the answer is not taken.
+    stuck: Option<Stuck>,
+    /// When whoever calls by gRPC gives up.
+    expires: Option<Instant>,
 }
 
 /// How far the request is.
@@ -161,6 +96,26 @@ struct Asked {
 }
 
 impl Call {
+    /// Whether the endpoint had requests on the same connection before, and may be about to close it.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.place.is_reused
+    }
+
+    /// By then the answer must be there, which callers of gRPC tell endpoints.
+    pub(crate) fn expire(&mut self, at: Option<Instant>) {
+        self.expires = at;
+    }
+
+    /// The client has not taken what was read of the answer. What comes meanwhile is kept here: h2 would keep a large entry
+    /// for each small frame.
+    pub(crate) fn stick(&mut self, cx: &mut Context<'_>) {
+        if self.stuck.is_none() {
+            self.stuck = Some(windows::stick(self.place.backlog()));
+        }
+        while self.has_more() && self.translate(cx).is_ready() {}
+        self.ledger.hold_more(&mut self.kept, self.translated.capacity());
+    }
+
     /// Why the endpoint has not answered; None: it has, or may still, or its connection broke.
     pub(crate) fn reset(&self) -> Option<Reset> {
         match self.answer {
@@ -175,9 +130,10 @@ impl Call {
         // The head was checked where the client sent it.
         let limits = HeadLimits::CARRIED;
         let head = RequestHead::parse(written, limits).ok().flatten().ok_or(io::ErrorKind::InvalidInput)?;
-        let request = converted(&head).ok_or(io::ErrorKind::InvalidInput)?;
+        let mut request = converted(&head).ok_or(io::ErrorKind::InvalidInput)?;
+        self.shorten(request.headers_mut());
         let reader = BodyReader::new(head.framing, limits);
-        let sent = self.connection.sender.send_request(request, reader.has_ended());
+        let sent = self.place.sender().send_request(request, reader.has_ended());
         let (response, stream) = sent.map_err(io::Error::other)?;
         let asked = Asked { to_head: head.method == Method::HEAD, takes_trailers: head.takes_trailers };
         self.answer = Answer::Head(response, asked);
@@ -185,6 +141,16 @@ impl Call {
         match &written[head.len..] {
             [] => Ok(()),
             body => self.send(body),
+        }
+    }
+
+    /// A caller of gRPC tells how long it waits, of which time has passed, in other tries perhaps.
+    fn shorten(&self, headers: &mut HeaderMap) {
+        if let Some(at) = self.expires
+            && let Some(timeout) = headers.get_mut(GRPC_TIMEOUT)
+            && grpc_timeout(timeout.as_bytes()).is_some()
+        {
+            *timeout = write_grpc_timeout(at.saturating_duration_since(Instant::now()));
         }
     }
 
@@ -196,6 +162,7 @@ impl Call {
             data.extend_from_slice(piece);
         }
         self.held = self.ledger.hold(data.len());
+        self.place.credit().earn_data(data.len());
         let ends = reader.has_ended();
         let trailers = if ends { message::trailers(reader.trailers()) } else { HeaderMap::new() };
         if !data.is_empty() || (ends && trailers.is_empty()) {
@@ -225,16 +192,46 @@ impl Call {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether more of the answer may come.
+    fn has_more(&self) -> bool {
+        matches!(self.answer, Answer::Head(..) | Answer::Body(..))
+    }
+
+    /// Takes the next part of the answer, or how it failed.
+    fn translate(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Err(error) = ready!(self.poll_answer(cx)) {
+            self.answer = Answer::Failed(Reset::of(&error));
+        }
+        Poll::Ready(())
+    }
+
+    /// So much of what was translated is read: the endpoint may send as much again.
+    fn taken(&mut self, len: usize) {
+        self.translated.drain(..len);
+        let taken = if self.translated.is_empty() { self.untaken } else { self.untaken.min(len) };
+        self.untaken -= taken;
+        self.place.backlog().remove(taken);
+        if let Answer::Body(stream, _) = &mut self.answer {
+            // An error: no more than was taken is given back.
+            let _ = stream.flow_control().release_capacity(taken);
+        }
+        if self.translated.is_empty() && self.kept.take().is_some() {
+            self.translated = Vec::new();
+        }
+    }
+
     /// Takes the next part of the answer; ready without one when there is no more.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         match &mut self.answer {
             Answer::Head(response, asked) => {
                 let (response, asked) = (ready!(Pin::new(response).poll(cx))?, *asked);
+                self.place.credit().earn_answer();
                 self.answer = begin_answer(response, asked, &mut self.translated);
             }
             Answer::Body(stream, writer) => match ready!(stream.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    stream.flow_control().release_capacity(data.len())?;
+                    self.untaken += data.len();
+                    self.place.credit().earn_data(data.len());
                     if !data.is_empty() {
                         writer.frame(&data, &mut self.translated);
                     }
@@ -295,6 +292,12 @@ fn begin_answer(response: Response<RecvStream>, asked: Asked, out: &mut Vec<u8>)
     Answer::Body(body, if framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain })
 }
 
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.place.backlog().remove(self.untaken);
+    }
+}
+
 impl Socket for Call {
     /// It serves one exchange and is never used again.
     fn is_quiet(&mut self) -> bool {
@@ -305,16 +308,14 @@ impl Socket for Call {
 impl AsyncRead for Call {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.stuck = None;
         // A small answer is read at once: head, body and trailers.
-        while this.translated.len() < into.remaining() {
-            if matches!(this.answer, Answer::Unasked | Answer::Ended | Answer::Failed(_)) {
+        while this.translated.len() < into.remaining() && this.has_more() {
+            if this.translate(cx).is_pending() {
+                if this.translated.is_empty() {
+                    return Poll::Pending;
+                }
                 break;
-            }
-            match this.poll_answer(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => this.answer = Answer::Failed(Reset::of(&error)),
-                Poll::Pending if this.translated.is_empty() => return Poll::Pending,
-                Poll::Pending => break,
             }
         }
         if this.translated.is_empty() && !matches!(this.answer, Answer::Ended) {
@@ -322,7 +323,7 @@ impl AsyncRead for Call {
         }
         let len = this.translated.len().min(into.remaining());
         into.put_slice(&this.translated[..len]);
-        this.translated.drain(..len);
+        this.taken(len);
         Poll::Ready(Ok(()))
     }
 }

@@ -1,40 +1,75 @@
-//! Bodies that a client has sent and no exchange takes: h2 keeps them, as far as the windows let the client send, and
-//! reads on for the other streams. They count in the worker's ledger, and while memory is tight, little more is read.
+//! Bodies that a peer has sent and no exchange takes: h2 keeps them, as far as the windows let the peer send, and reads on
+//! for the other streams. They count in the worker's ledger, and beyond a limit little more is read.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::front::{CONNECTION_WINDOW, STREAM_WINDOW};
-use crate::held::{Held, Ledger, SMALL};
+use crate::held::{Held, Ledger};
+use crate::worker::SCRATCH;
 
 /// What one connection's streams make h2 keep.
 #[derive(Debug)]
 pub(super) struct Backlog {
     ledger: Ledger,
+    bounds: Bounds,
     /// Streams whose exchanges have not taken what came.
     stuck: Cell<u32>,
     /// Counts as much as these may have sent.
     held: RefCell<Option<Held>>,
-    /// Bytes of bodies that are still read while memory is tight.
+    /// Bytes of bodies that are still read beyond the limit.
     left: Cell<usize>,
-    /// The connection's task, if it doesn't read.
-    waits: RefCell<Option<Waker>>,
+    /// Bytes that are still read in this turn.
+    turn: Cell<usize>,
+    /// The connection's task.
+    task: RefCell<Option<Waker>>,
 }
+
+/// Bytes of bodies that the peer may send before they are taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Of one stream; 0: whoever has it counts what it keeps.
+    pub(super) stream: u32,
+    /// Of all streams.
+    pub(super) all: u32,
+    /// Of all that the ledger counts until no more than `beyond` are read while a stream is stuck.
+    pub(super) limit: usize,
+    pub(super) beyond: usize,
+}
+
+/// Bytes that are read before exchanges may take what came. h2 ends a connection that has brought many small frames which
+/// nobody has taken.
+const TURN: usize = SCRATCH;
 
 /// A stream whose exchange has not taken what came, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Stuck(Rc<Backlog>);
 
 impl Backlog {
-    pub(super) fn new(ledger: Ledger) -> Rc<Self> {
+    pub(super) fn new(ledger: Ledger, bounds: Bounds) -> Rc<Self> {
         Rc::new(Self {
             ledger,
+            bounds,
             stuck: Cell::new(0),
             held: RefCell::default(),
-            left: Cell::new(SMALL),
-            waits: RefCell::default(),
+            left: Cell::new(bounds.beyond),
+            turn: Cell::new(TURN),
+            task: RefCell::default(),
         })
+    }
+
+    pub(super) fn is_tight(&self) -> bool {
+        self.ledger.is_tight()
+    }
+
+    /// Streams that are stuck.
+    pub(super) fn stuck(&self) -> u32 {
+        self.stuck.get()
+    }
+
+    /// Whether nothing more is read.
+    pub(super) fn is_full(&self) -> bool {
+        self.ledger.is_beyond(self.bounds.limit) && self.stuck.get() > 0 && self.left.get() == 0
     }
 
     /// One more stream is stuck.
@@ -45,39 +80,60 @@ impl Backlog {
 
     fn count(&self, stuck: u32) {
         self.stuck.set(stuck);
-        let most = stuck.saturating_mul(STREAM_WINDOW).min(CONNECTION_WINDOW);
+        let most = stuck.saturating_mul(self.bounds.stream).min(self.bounds.all);
         *self.held.borrow_mut() = None;
         *self.held.borrow_mut() = self.ledger.hold(most as usize);
     }
 
     /// The connection's task is about to read: what it read before was offered to the exchanges.
-    pub(super) fn begin_turn(&self) {
+    pub(super) fn begin_turn(&self, cx: &Context<'_>) {
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            *task = Some(cx.waker().clone());
+        }
+        self.turn.set(TURN);
         if self.stuck.get() == 0 {
-            self.left.set(SMALL);
+            self.left.set(self.bounds.beyond);
         }
     }
 
-    /// Ready unless memory is tight and the streams were given as much as they may have then.
+    /// Lets the connection's task see what has changed.
+    pub(super) fn wake(&self) {
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Ready unless so much was read in this turn, or beyond the limit as much as the streams may have then.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        if !self.ledger.is_tight() {
-            self.left.set(SMALL);
+        if !self.ledger.is_beyond(self.bounds.limit) {
+            self.left.set(self.bounds.beyond);
         }
-        if self.left.get() > 0 {
-            return Poll::Ready(());
+        if self.left.get() == 0 && self.stuck.get() > 0 {
+            self.ledger.wait(self.bounds.limit);
+            return Poll::Pending;
         }
-        if self.stuck.get() == 0 {
+        if self.left.get() == 0 || self.turn.get() == 0 {
             // The exchanges' turn comes first.
             cx.waker().wake_by_ref();
-        } else {
-            self.ledger.wait();
-            *self.waits.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
         }
-        Poll::Pending
+        Poll::Ready(())
     }
 
-    /// So many bytes of bodies were read.
-    pub(super) fn add(&self, bytes: usize) {
-        self.left.set(self.left.get().saturating_sub(bytes));
+    /// So many bytes were read, and of these so many of bodies.
+    pub(super) fn add(&self, bytes: usize, of_bodies: usize) {
+        self.turn.set(self.turn.get().saturating_sub(bytes));
+        self.left.set(self.left.get().saturating_sub(of_bodies));
+    }
+
+    /// So many of them were taken.
+    pub(super) fn remove(&self, bytes: usize) {
+        let left = self.left.get();
+        self.left.set((left + bytes).min(self.bounds.beyond));
+        if left == 0 && bytes > 0 {
+            self.wake();
+        }
     }
 }
 
@@ -85,10 +141,8 @@ impl Drop for Stuck {
     fn drop(&mut self) {
         let Self(backlog) = self;
         backlog.count(backlog.stuck.get() - 1);
-        if backlog.stuck.get() == 0
-            && let Some(waker) = backlog.waits.take()
-        {
-            waker.wake();
+        if backlog.stuck.get() == 0 && backlog.left.get() == 0 {
+            backlog.wake();
         }
     }
 }
@@ -97,29 +151,57 @@ impl Drop for Stuck {
 mod tests {
     use super::*;
 
+    const BOUNDS: Bounds = Bounds { stream: 100 << 10, all: 500 << 10, limit: 1 << 20, beyond: 4096 };
+
     #[test]
-    fn little_is_read_while_memory_is_tight_and_a_stream_is_stuck() {
+    fn little_is_read_beyond_the_limit_while_a_stream_is_stuck() {
         let (ledger, cx) = (Ledger::default(), Context::from_waker(Waker::noop()));
-        let backlog = Backlog::new(ledger.clone());
-        backlog.add(10 * SMALL);
-        assert!(backlog.poll_room(&cx).is_ready(), "memory is not tight");
+        let backlog = Backlog::new(ledger.clone(), BOUNDS);
+        backlog.add(40_960, 40_960);
+        assert!(backlog.poll_room(&cx).is_ready(), "there is memory");
         let much = ledger.hold(usize::MAX >> 1);
         let stuck = backlog.stick();
-        backlog.add(SMALL - 1);
+        backlog.add(4095, 4095);
         assert!(backlog.poll_room(&cx).is_ready(), "a little is read");
-        backlog.add(1);
-        backlog.begin_turn();
-        assert!(backlog.poll_room(&cx).is_pending());
+        backlog.add(1, 1);
+        backlog.begin_turn(&cx);
+        assert!(backlog.poll_room(&cx).is_pending() && backlog.is_full());
+        backlog.remove(1);
+        assert!(backlog.poll_room(&cx).is_ready(), "a little was taken");
+        backlog.add(1, 1);
         drop(stuck);
         assert!(backlog.poll_room(&cx).is_pending(), "the exchanges' turn comes first");
-        backlog.begin_turn();
+        backlog.begin_turn(&cx);
         assert!(backlog.poll_room(&cx).is_ready());
-        backlog.add(SMALL);
-        let stuck: Vec<_> = (0..100).map(|_| backlog.stick()).collect();
+        backlog.add(4096, 4096);
         drop(much);
-        assert!(backlog.poll_room(&cx).is_ready(), "memory is no longer tight");
-        assert_eq!(backlog.held.borrow().as_ref().map(Held::bytes), Some(CONNECTION_WINDOW as usize));
+        assert!(backlog.poll_room(&cx).is_ready() && !backlog.is_full(), "there is memory again");
+    }
+
+    #[test]
+    fn exchanges_get_their_turn() {
+        let cx = Context::from_waker(Waker::noop());
+        let backlog = Backlog::new(Ledger::default(), BOUNDS);
+        backlog.add(TURN - 1, 0);
+        assert!(backlog.poll_room(&cx).is_ready());
+        backlog.add(1, 0);
+        assert!(backlog.poll_room(&cx).is_pending());
+        backlog.begin_turn(&cx);
+        assert!(backlog.poll_room(&cx).is_ready());
+    }
+
+    #[test]
+    fn stuck_streams_count_as_much_as_they_may_send() {
+        let ledger = Ledger::default();
+        let backlog = Backlog::new(ledger, BOUNDS);
+        let held = || backlog.held.borrow().as_ref().map_or(0, Held::bytes);
+        let mut stuck = vec![backlog.stick()];
+        assert_eq!((backlog.stuck(), held()), (1, 100 << 10));
+        stuck.push(backlog.stick());
+        assert_eq!(held(), 200 << 10);
+        stuck.extend((0..100).map(|_| backlog.stick()));
+        assert_eq!(held(), 500 << 10, "no more than all streams together");
         drop(stuck);
-        assert!(backlog.held.borrow().is_none());
+        assert_eq!((backlog.stuck(), held()), (0, 0));
     }
 }

@@ -19,16 +19,17 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWrite as _;
 use tokio::task::spawn_local;
 
-use super::backlog::{Backlog, Stuck};
-use super::flood::Credit;
-use super::io::{Io, poll_turn};
+use super::backlog::{Backlog, Bounds, Stuck};
+use super::flood::{Credit, Frames};
+use super::io::{Guard, Io, poll_turn};
 use super::pipe::{Pipe, pipe};
-use super::{Local, message};
+use super::{Local, PREFACE, message};
 use crate::connection;
 use crate::counters::Closed;
 use crate::h1::{
     AnswerTo, BodyReader, BodyWriter, Fault, Framing, HeadLimits, Piece, RequestHead, ResponseHead,
 };
+use crate::held::{SMALL, TIGHT};
 use crate::plan::{Peers, Plan, is_grpc};
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
@@ -36,11 +37,14 @@ use crate::telemetry::Protocol;
 use crate::worker::Worker;
 
 /// Bytes of one stream's body that a client may send before they are passed on: what RFC 9113 (6.9.2) begins with.
-pub(super) const STREAM_WINDOW: u32 = (64 << 10) - 1;
+const STREAM_WINDOW: u32 = (64 << 10) - 1;
 
 /// The same of all streams together, which bounds what a connection can make the proxy keep: four that are slow don't
 /// stop the others.
-pub(super) const CONNECTION_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+
+/// Once memory is tight, 4 kB more are read for streams that are stuck.
+const BOUNDS: Bounds = Bounds { stream: STREAM_WINDOW, all: CONNECTION_WINDOW, limit: TIGHT, beyond: SMALL };
 
 /// Bytes of one stream's answer that wait for the client: as much as fits a frame of the default size.
 const SEND_BUFFER: usize = 16 << 10;
@@ -59,9 +63,13 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, client: 
     let (deadline, limits) = (worker.deadlines.add(), *peers.place.limits());
     let open: Rc<Cell<usize>> = Rc::default();
     let credit = Rc::new(Credit::new(worker.deadlines.now()));
-    let (io, client) = Io::new(client, Rc::clone(&worker));
-    let backlog = Backlog::new(worker.buffers.ledger().clone());
-    let io = io.guarded(Rc::clone(&credit), Rc::clone(&backlog));
+    let backlog = Backlog::new(worker.buffers.ledger().clone(), BOUNDS);
+    let guard = Guard {
+        credit: Rc::clone(&credit),
+        frames: Frames::after(PREFACE.len()),
+        backlog: Rc::clone(&backlog),
+    };
+    let (io, client) = Io::new(client, Rc::clone(&worker), guard);
     let peers = Rc::new(Peers { is_http2: true, ..(*peers).clone() });
     let service = service_fn(|request| {
         deadline.set(limits.idle_timeout);
@@ -73,7 +81,7 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, client: 
     let mut ends = false;
     let end = poll_fn(|cx| {
         loop {
-            backlog.begin_turn();
+            backlog.begin_turn(cx);
             if let Poll::Ready(end) = poll_turn(connection.as_mut(), &client, &worker, cx) {
                 return Poll::Ready(end);
             }

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::PREFACE;
 use super::backlog::Backlog;
 use super::flood::{Credit, Frames};
 use crate::socket::{Connect, Socket};
@@ -20,32 +19,27 @@ use crate::worker::Worker;
 pub(super) struct Io<S, C: Connect> {
     stream: Shared<S>,
     worker: Rc<Worker<C>>,
-    /// None: an endpoint, whose frames are taken as they come.
-    guard: Option<Guard>,
+    guard: Guard,
 }
 
 /// The socket, for h2 and for whoever drives the connection.
 pub(super) type Shared<S> = Rc<RefCell<Stream<S>>>;
 
-/// What is made of what a client sends.
-struct Guard {
-    credit: Rc<Credit>,
-    frames: Frames,
-    backlog: Rc<Backlog>,
+/// What is made of what a peer sends: the connection ends when its credit does, and no more is read than the backlog has
+/// room for.
+pub(super) struct Guard {
+    pub(super) credit: Rc<Credit>,
+    pub(super) frames: Frames,
+    pub(super) backlog: Rc<Backlog>,
 }
 
 /// Bytes from which on nothing more is gathered before they are sent: what one write of a large body takes.
 const MOST: usize = 64 << 10;
 
 impl<S, C: Connect> Io<S, C> {
-    pub(super) fn new(stream: Stream<S>, worker: Rc<Worker<C>>) -> (Self, Shared<S>) {
+    pub(super) fn new(stream: Stream<S>, worker: Rc<Worker<C>>, guard: Guard) -> (Self, Shared<S>) {
         let stream = Rc::new(RefCell::new(stream));
-        (Self { stream: Rc::clone(&stream), worker, guard: None }, stream)
-    }
-
-    /// Ends the connection when the client's credit does, and reads no more than the backlog has room for.
-    pub(super) fn guarded(self, credit: Rc<Credit>, backlog: Rc<Backlog>) -> Self {
-        Self { guard: Some(Guard { credit, frames: Frames::after(PREFACE.len()), backlog }), ..self }
+        (Self { stream: Rc::clone(&stream), worker, guard }, stream)
     }
 }
 
@@ -74,15 +68,12 @@ pub(super) fn poll_turn<S: Socket, C: Connect, T>(
 
 impl<S: Socket, C: Connect> AsyncRead for Io<S, C> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, worker, guard, .. } = self.get_mut();
-        if let Some(guard) = guard {
-            ready!(guard.backlog.poll_room(cx));
-        }
+        let Self { stream, worker, guard: Guard { credit, frames, backlog } } = self.get_mut();
+        ready!(backlog.poll_room(cx));
         let mut take = |input: &mut &[u8]| {
             let (taken, left) = input.split_at(input.len().min(into.remaining()));
-            if let Some(Guard { credit, frames, backlog }) = guard {
-                backlog.add(credit.pay(frames, taken, worker.deadlines.now()).map_err(io::Error::other)?);
-            }
+            let of_bodies = credit.pay(frames, taken, worker.deadlines.now()).map_err(io::Error::other)?;
+            backlog.add(taken.len(), of_bodies);
             into.put_slice(taken);
             *input = left;
             Ok(())

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use gateway_agent_tables::http::BackendProtocol;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use crate::h2;
 use crate::socket::{Connect, Socket};
@@ -23,6 +24,28 @@ pub(crate) enum Wire<S> {
 }
 
 impl<S> Wire<S> {
+    /// Whether it is a part of a connection that had requests before.
+    pub(crate) fn is_reused(&self) -> bool {
+        match self {
+            Self::Socket(_) => false,
+            Self::Http2(call) => call.is_reused(),
+        }
+    }
+
+    /// By then the answer to a call of gRPC must be there.
+    pub(crate) fn expire(&mut self, at: Option<Instant>) {
+        if let Self::Http2(call) = self {
+            call.expire(at);
+        }
+    }
+
+    /// The client has not taken what was read.
+    pub(crate) fn stick(&mut self, cx: &mut Context<'_>) {
+        if let Self::Http2(call) = self {
+            call.stick(cx);
+        }
+    }
+
     /// Why the endpoint has not answered, if it has said so.
     pub(crate) fn reset(&self) -> Option<h2::Reset> {
         match self {

@@ -43,6 +43,13 @@ pub(crate) async fn open(proxy: &Proxy) -> TcpStream {
     socket
 }
 
+/// Reads what the proxy begins a connection to an endpoint with.
+pub(crate) async fn preface(socket: &mut TcpStream) {
+    let mut preface = vec![0; PREFACE.len()];
+    socket.read_exact(&mut preface).await.expect("a preface");
+    assert_eq!(preface, PREFACE);
+}
+
 /// A frame that the proxy sent.
 #[derive(Debug)]
 pub(crate) struct Received {

@@ -1,6 +1,6 @@
 //! What callers of gRPC learn of what goes wrong, and endpoints of callers that give up.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gateway_agent_proxy::Settings;
+use gateway_agent_proxy::filter::grpc_timeout;
 use gateway_agent_tables::http::{
     BackendProtocol, HttpAction, HttpLimits, HttpRefusal, HttpRule, Retry, RetryCode, Timeout,
 };
@@ -264,6 +265,78 @@ fn calls_that_are_cancelled_end_at_the_endpoint() {
             "two"
         );
     });
+}
+
+/// Endpoints learn how much of the caller's time is left, not how much there was; and no more than the rule gives them.
+#[test]
+fn tries_have_the_time_that_is_left() {
+    run(async {
+        let (address, timeouts) = busy().await;
+        let mut retried = speaking(BackendProtocol::Http2);
+        let backoff = Duration::from_millis(50);
+        retried.retry = Some(Box::new(Retry {
+            codes: BTreeSet::from([RetryCode::new(503).expect("a code")]),
+            attempts: NonZeroU32::new(2).expect("not zero"),
+            backoff: Some(backoff),
+        }));
+        let mut limited = retried.clone();
+        limited.timeouts.backend_request = Timeout::After(Duration::from_secs(5));
+        for (rule, value, most) in [
+            (&retried, Some("10S"), Duration::from_secs(10)),
+            (&limited, Some("10S"), Duration::from_secs(5)),
+            (&retried, Some("soon"), Duration::MAX),
+            (&retried, None, Duration::MAX),
+        ] {
+            timeouts.borrow_mut().clear();
+            let proxy = Proxy::with(rule.clone(), &[address]).await;
+            let mut call = call("/a", full("x"));
+            if let Some(value) = value {
+                call.headers_mut().insert("grpc-timeout", value.parse().expect("a value"));
+            }
+            let response = client(&proxy).await.send_request(call).await.expect("a response");
+            assert_eq!(response.status(), 503);
+            let seen = timeouts.borrow();
+            assert_eq!(seen.len(), 3);
+            if most == Duration::MAX {
+                assert!(seen.iter().all(|it| it.as_deref() == value), "{seen:?}");
+                continue;
+            }
+            let left: Vec<_> = seen
+                .iter()
+                .map(|it| grpc_timeout(it.as_deref().expect("a field").as_bytes()).expect("a time"))
+                .collect();
+            assert!(left[0] <= most && left[0] > most.saturating_sub(Duration::from_secs(4)), "{left:?}");
+            if most == Duration::from_secs(10) {
+                assert!(left[1] + backoff <= left[0] && left[2] + 2 * backoff <= left[1], "{left:?}");
+            }
+        }
+    });
+}
+
+/// What requests say of their callers' time.
+type Timeouts = Rc<RefCell<Vec<Option<String>>>>;
+
+/// An endpoint that is always busy.
+async fn busy() -> (SocketAddr, Timeouts) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    let timeouts = Timeouts::default();
+    let seen = Rc::clone(&timeouts);
+    spawn_local(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let seen = Rc::clone(&seen);
+            spawn_local(async move {
+                let mut connection = h2::server::handshake(socket).await.expect("HTTP/2");
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let timeout = request.headers().get("grpc-timeout");
+                    seen.borrow_mut().push(timeout.map(|it| it.to_str().expect("text").to_owned()));
+                    let head = Response::builder().status(503).body(()).expect("a head");
+                    respond.send_response(head, true).expect("a stream");
+                }
+            });
+        }
+    });
+    (address, timeouts)
 }
 
 /// The caller's time is over, whatever was tried meanwhile, and however much of the answer is there.

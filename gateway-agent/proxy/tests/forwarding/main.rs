@@ -12,6 +12,8 @@ mod frames;
 mod grpc;
 mod h2spec;
 mod http2;
+mod http2_connections;
+mod http2_windows;
 mod limits;
 mod messages;
 mod rig;
