@@ -40,7 +40,10 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
             Received::Plan(Plan::Http2) => {
                 return Box::pin(h2::serve(worker, client, Rc::clone(peers))).await;
             }
-            Received::Plan(Plan::Reply(answered, record)) => (Outcome::Reply(answered), record),
+            Received::Plan(Plan::Reply(reply)) => {
+                let (answered, record) = *reply;
+                (Outcome::Reply(answered), record)
+            }
             // Whoever doesn't speak HTTP wouldn't understand an answer in it (RFC 9113, 3.4).
             Received::Fault(fault @ Fault::Protocol) => {
                 worker.server.counters.count_fault(fault);
@@ -81,7 +84,10 @@ pub(crate) async fn serve_one<S: Socket, C: Connect>(
         Ok(Plan::Forward(mut request)) => {
             (forward(&worker, &mut client, &deadline, &mut request).await, request.record)
         }
-        Ok(Plan::Reply(answered, record)) => (Outcome::Reply(answered), record),
+        Ok(Plan::Reply(reply)) => {
+            let (answered, record) = *reply;
+            (Outcome::Reply(answered), record)
+        }
         // It was planned from a head.
         Ok(Plan::Http2) => return,
         Err((fault, protocol)) => (refused(&worker, fault, protocol), worker.meter.unmatched(protocol)),

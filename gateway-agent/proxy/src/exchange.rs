@@ -1,7 +1,6 @@
 //! One try of one request: it is sent to an endpoint and the answer to the client, both at the same time, and neither
 //! is read faster than the other side takes it.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -21,7 +20,7 @@ use crate::session;
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
 use crate::telemetry::GrpcStatus;
-use crate::upstream::Wire;
+use crate::upstream::{Endpoint, Wire};
 use crate::worker::Worker;
 
 /// Interim responses to one request: a 100, and a 103 or 102 now and then; curl takes no more either (since 8.6).
@@ -36,7 +35,7 @@ pub(crate) struct Exchange<'x, 'r, S, C: Connect> {
     pub(crate) mirrors: &'x mut Mirrors,
     pub(crate) deadline: &'x Deadline,
     pub(crate) attempts: &'x mut Attempts<'r>,
-    pub(crate) endpoint: SocketAddr,
+    pub(crate) endpoint: &'x Endpoint,
     /// Bytes of `forward.request` that are sent.
     pub(crate) sent: usize,
     pub(crate) upload: Upload,
@@ -196,7 +195,7 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
             }
             let Self { worker, client, upstream, forward, attempts, endpoint, answer, .. } = self;
             let uploaded = forward.body.has_ended();
-            let mut to = Relay { worker, client, forward, attempts, endpoint: *endpoint, answer, uploaded };
+            let mut to = Relay { worker, client, forward, attempts, endpoint, answer, uploaded };
             match ready!(upstream.poll_feed(cx, &worker.buffers, |input, cx| to.take(input, cx))) {
                 Ok(Fed::Some(taken)) => taken?,
                 Ok(Fed::End) => to.end()?,
@@ -259,7 +258,7 @@ struct Relay<'x, 'r, S, C: Connect> {
     client: &'x mut Stream<S>,
     forward: &'x mut Forward,
     attempts: &'x mut Attempts<'r>,
-    endpoint: SocketAddr,
+    endpoint: &'x Endpoint,
     answer: &'x mut Answer,
     /// The client has sent its whole request.
     uploaded: bool,
@@ -347,7 +346,8 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
         change_response(&mut fields, &self.forward.rule, self.forward.backend(), self.forward.cors.as_ref());
         self.forward.granted.iter().for_each(|edits| edits.apply(&mut fields));
         let persistence = self.forward.rule.session.as_ref();
-        let token = persistence.and_then(|it| self.forward.session.as_ref()?.value(it, self.endpoint));
+        let token =
+            persistence.and_then(|it| self.forward.session.as_ref()?.value(it, self.endpoint.address));
         if let (Some(persistence), Some(token)) = (persistence, &token) {
             session::give(&mut fields, persistence, token);
         }

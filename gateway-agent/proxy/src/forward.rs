@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_agent_tables::http::BackendProtocol;
-use smallvec::SmallVec;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
@@ -25,7 +24,7 @@ use crate::reply::{Reason, Reply};
 use crate::socket::{Connect, Socket};
 use crate::stream::Stream;
 use crate::telemetry::{Failure, GrpcStatus};
-use crate::upstream::{self, InFlight, Wire, pick};
+use crate::upstream::{self, Endpoint, InFlight, Wire, pick};
 use crate::worker::Worker;
 
 /// What becomes of the client's connection.
@@ -62,7 +61,7 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
     let rule = Arc::clone(&forward.rule);
     let mut attempts = Attempts::new(rule.retry.as_deref());
     let ends = forward.budget.request.map(|limit| Instant::now() + limit);
-    let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
+    let mut tried: Vec<SocketAddr> = Vec::new();
     if forward.awaits.is_some()
         && let Err(outcome) = Box::pin(authorize(worker, client, deadline, forward, ends)).await
     {
@@ -93,17 +92,16 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
                 None => break Outcome::Reply(forward.answered(Reply::new(reason))),
             }
         };
-        let address = endpoint.address;
         let Some(_in_flight) = InFlight::within(&endpoint, forward.place.limits().endpoint_requests) else {
-            tried.push(address);
+            tried.push(endpoint.address);
             busy += 1;
             continue;
         };
         if std::mem::take(&mut again) {
             forward.record.retry();
         }
-        forward.record.endpoint(address);
-        match attempt(worker, client, deadline, forward, &mut mirrors, &mut attempts, address, ends, fresh)
+        forward.record.endpoint(endpoint.address);
+        match attempt(worker, client, deadline, forward, &mut mirrors, &mut attempts, &endpoint, ends, fresh)
             .await
         {
             Try::Done(outcome) => break outcome,
@@ -115,7 +113,7 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
                 }
             }
             Try::Unreachable => {
-                tried.push(address);
+                tried.push(endpoint.address);
                 again = true;
             }
         }
@@ -139,7 +137,7 @@ async fn attempt<S: Socket, C: Connect>(
     forward: &mut Forward,
     mirrors: &mut Mirrors,
     attempts: &mut Attempts<'_>,
-    endpoint: SocketAddr,
+    endpoint: &Endpoint,
     ends: Option<Instant>,
     fresh: bool,
 ) -> Try {
@@ -150,12 +148,13 @@ async fn attempt<S: Socket, C: Connect>(
     let pooled = if fresh || forward.protocol == BackendProtocol::Http2 {
         None
     } else {
-        worker.pool.borrow_mut().take(endpoint)
+        worker.pool.borrow_mut().take(endpoint.address)
     };
     let was_pooled = pooled.is_some();
     let mut upstream = match pooled {
         Some(upstream) => upstream,
-        None => match connect(worker, endpoint, forward.protocol, limit).await {
+        // Apart, as what follows: most requests need no room for it.
+        None => match Box::pin(connect(worker, endpoint.address, forward.protocol, limit)).await {
             Ok(stream) => stream,
             Err(_) if ends.is_some_and(|ends| ends <= Instant::now()) => {
                 return Try::Done(Outcome::Reply(forward.answered(Reply::new(Reason::Late))));
@@ -187,8 +186,8 @@ async fn attempt<S: Socket, C: Connect>(
     let may_say_more = matches!(exchange.answer, Answer::Body(_, BodyWriter::Chunked, _));
     let reset = upstream.socket.reset();
     match result {
-        Ok(finished) if finished.upgraded => Try::Done(splice(client, &mut upstream).await),
-        Ok(finished) => Try::Done(finish(worker, endpoint, upstream, upload, finished)),
+        Ok(finished) if finished.upgraded => Try::Done(Box::pin(splice(client, &mut upstream)).await),
+        Ok(finished) => Try::Done(finish(worker, endpoint.address, upstream, upload, finished)),
         Err(Broken::Closed) if !begun && reused && may_replay(forward, sent) => Try::Stale,
         Err(Broken::Closed) if !begun && reset == Some(Reset::Unprocessed) && forward.is_untouched() => {
             if fresh {
@@ -201,7 +200,7 @@ async fn attempt<S: Socket, C: Connect>(
             Try::Done(Outcome::Abort) if forward.is_grpc && may_say_more && broken != Broken::ClientGone => {
                 let status = broken.grpc_status(reset);
                 forward.record.grpc(Some(GrpcStatus::of(status)));
-                end_call(worker, client, status).await
+                Box::pin(end_call(worker, client, status)).await
             }
             failed => failed,
         },

@@ -122,7 +122,8 @@ pub(crate) enum Plan {
     /// The client speaks HTTP/2 from its first byte on.
     Http2,
     Forward(Box<Forward>),
-    Reply(Answered, Record),
+    /// Apart: what becomes of most requests is handed on through several layers, and would be as large.
+    Reply(Box<(Answered, Record)>),
 }
 
 /// An answer of the proxy itself, to one request.
@@ -242,7 +243,7 @@ impl Planner<'_> {
             Err((reply, record)) => {
                 let mut body = BodyReader::new(framing, self.peers.place.heads());
                 while let Piece::Data(_) = body.next(rest)? {}
-                Plan::Reply(Answered::new(reply, to_head, persistence, &body), record)
+                Plan::Reply(Box::new((Answered::new(reply, to_head, persistence, &body), record)))
             }
         })
     }
@@ -275,7 +276,7 @@ impl Planner<'_> {
         if let Some(reply) = answer(rule, &head, url) {
             return Ok(Err((reply.with_rule(rule).with_grpc(is_grpc), record(None))));
         }
-        let place = self.peers.place.request().ok_or(Reply::new(Reason::GatewayBusy));
+        let place = self.peers.place.request().ok_or_else(|| Reply::new(Reason::GatewayBusy));
         let deadline = is_grpc.then(|| head.fields.first(GRPC_TIMEOUT).and_then(grpc_timeout)).flatten();
         let choose = || match self.resume(rule, &head.fields) {
             Some(chosen) => Ok(chosen),
@@ -338,7 +339,7 @@ impl Planner<'_> {
             HttpAction::Redirect(to) => return Ok(Chosen::redirect(None, redirect(to, url))),
             HttpAction::Refuse(_) => return Err(Reply::new(Reason::InvalidRoute)),
         };
-        let backend = split.pick((self.random)()).ok_or(Reply::new(Reason::InvalidRoute))?;
+        let backend = split.pick((self.random)()).ok_or_else(|| Reply::new(Reason::InvalidRoute))?;
         let refuse = |reply: Reply| reply.with_backend(place(rule, backend));
         let invalid = || refuse(Reply::new(Reason::InvalidRoute));
         match &backend.target {

@@ -131,7 +131,7 @@ fn settle(plan: Option<Plan>, buffers: &Buffers) -> Result<(Forwarded, bool), An
             Err(Outcome::Reply(answered)) => Err(Answer::of(&answered)),
             Err(_) => Err(Answer::none()),
         },
-        Some(Plan::Reply(answered, _)) => Err(Answer::of(&answered)),
+        Some(Plan::Reply(reply)) => Err(Answer::of(&reply.0)),
         None | Some(Plan::Http2) => Err(Answer::none()),
     }
 }

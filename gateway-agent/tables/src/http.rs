@@ -5,6 +5,7 @@
 
 mod auth;
 mod backend;
+mod bytes;
 mod cors;
 mod field;
 mod filter;
@@ -35,6 +36,7 @@ pub use backend::{
     BackendProtocol, HttpBackend, HttpEndpoints, HttpRefusal, HttpService, HttpSplit, HttpSplitError,
     HttpTarget, Upstream,
 };
+pub use bytes::ByteSet;
 pub use cors::{AllowList, Cors, Origin, OriginError};
 pub use field::{FieldName, FieldValue, InvalidField, MethodName};
 pub use filter::{

@@ -142,11 +142,26 @@ pub(super) fn places<'h>(
     head: &'h [u8],
     lines: &'h [httparse::Header<'h>],
 ) -> impl Iterator<Item = Range<usize>> + 'h {
-    let start = |line: &httparse::Header<'_>| line.name.as_ptr() as usize - head.as_ptr() as usize;
+    let start = |line: &httparse::Header<'_>| place(head, line.name);
     // Before the empty line that ends the head.
     let end = head.len() - 2;
     let ends = lines.iter().skip(1).map(start).chain([end]);
     lines.iter().map(start).zip(ends).map(|(start, end)| start..end)
+}
+
+/// The same as [`check_line_ends`] for a parsed head, whose lines are known to hold one LF each: `first` is where its
+/// first line begins, and empty ones come before it.
+pub(super) fn check_head(head: &[u8], first: usize, lines: &[httparse::Header<'_>]) -> Result<(), Fault> {
+    let ends_well = |end: usize| head[..end].ends_with(b"\r\n");
+    let are_well = places(head, lines).all(|line| ends_well(line.start)) && head.ends_with(b"\r\n\r\n");
+    let checked = if are_well { check_line_ends(&head[..first]) } else { Err(Fault::BareLf) };
+    debug_assert_eq!(checked, check_line_ends(head));
+    checked
+}
+
+/// Where a part of a head begins.
+pub(super) fn place(head: &[u8], part: &str) -> usize {
+    part.as_ptr() as usize - head.as_ptr() as usize
 }
 
 /// Whether every LF ends a line properly. httparse takes a bare one for a line's end, which others may not.

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use http::Method;
 
-use super::fields::{Kind, check_line_ends, field_fault, has_bare_cr, places, tokens};
+use super::fields::{Kind, check_head, check_line_ends, field_fault, has_bare_cr, place, places, tokens};
 use super::framing::Declared;
 use super::target::check_host;
 use super::{Fault, Fields, Framing, HeadLimits, Target, Version};
@@ -55,8 +55,9 @@ impl<'a> RequestHead<'a> {
             Err(error) => return Err(fault(error, bytes)),
         };
         let head = &bytes[..len];
-        check_line_ends(head)?;
-        let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes());
+        let method = parsed.method.ok_or(Fault::RequestLine)?;
+        check_head(head, place(head, method), parsed.headers)?;
+        let method = Method::from_bytes(method.as_bytes());
         let method = method.map_err(|_| Fault::RequestLine)?;
         let (target, named) = Target::parse(&method, parsed.path.unwrap_or_default())?;
         let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };

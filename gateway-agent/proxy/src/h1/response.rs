@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use http::Method;
 
-use super::fields::{Kind, check_line_ends, field_fault, has_bare_cr, places};
+use super::fields::{Kind, check_head, check_line_ends, field_fault, has_bare_cr, places};
 use super::framing::Declared;
 use super::request::{Options, remove_named};
 use super::{Fault, Fields, Framing, HeadLimits, Persistence, Version};
@@ -55,11 +55,11 @@ impl<'a> ResponseHead<'a> {
             Err(error) => return Err(fault(error, bytes)),
         };
         let head = &bytes[..len];
-        check_line_ends(head)?;
         // RFC 9112, 2.2 lets requests alone follow empty lines.
         if !head.starts_with(b"HTTP/") {
             return Err(Fault::StatusLine);
         }
+        check_head(head, 0, parsed.headers)?;
         let status = parsed.code.filter(|code| (100..=599).contains(code)).ok_or(Fault::StatusLine)?;
         let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
         Self::gather(head, status, parsed.reason.unwrap_or_default(), version, parsed.headers, to).map(Some)

@@ -1,5 +1,6 @@
 //! Request targets and the hosts they are for (RFC 9112, 3.2; RFC 3986).
 
+use gateway_agent_tables::http::ByteSet;
 use http::Method;
 
 use super::Fault;
@@ -20,11 +21,8 @@ impl<'a> Target<'a> {
         if method == Method::CONNECT {
             return Err(Fault::Connect);
         }
-        if !text.bytes().all(is_target_byte) {
-            return Err(Fault::Target);
-        }
         if text.starts_with('/') {
-            return Ok((Self::split(text), None));
+            return Ok((Self::split(text)?, None));
         }
         if text == "*" {
             let allowed = method == Method::OPTIONS;
@@ -32,20 +30,21 @@ impl<'a> Target<'a> {
         }
         let (authority, rest) = absolute(text).ok_or(Fault::Target)?;
         check_host(authority).map_err(|_| Fault::Target)?;
-        let target = match rest {
+        let target = match Self::split(rest)? {
             // OPTIONS without a path asks about the server (RFC 9112, 3.2.4).
-            "" if method == Method::OPTIONS => Self { path: "*", query: None },
-            "" => Self { path: "/", query: None },
-            query if query.starts_with('?') => Self { path: "/", query: Some(&query[1..]) },
-            path => Self::split(path),
+            Self { path: "", query: None } if method == Method::OPTIONS => Self { path: "*", query: None },
+            Self { path: "", query } => Self { path: "/", query },
+            target => target,
         };
         Ok((target, Some(authority)))
     }
 
-    fn split(text: &'a str) -> Self {
-        match text.split_once('?') {
-            Some((path, query)) => Self { path, query: Some(query) },
-            None => Self { path: text, query: None },
+    fn split(text: &'a str) -> Result<Self, Fault> {
+        let (path, rest) = text.split_at(PATH.len_of(text.as_bytes()));
+        match rest.strip_prefix('?') {
+            None if rest.is_empty() => Ok(Self { path, query: None }),
+            Some(query) if QUERY.has_all(query.as_bytes()) => Ok(Self { path, query: Some(query) }),
+            _ => Err(Fault::Target),
         }
     }
 }
@@ -60,11 +59,12 @@ fn absolute(text: &str) -> Option<(&str, &str)> {
     (!authority.is_empty()).then_some((authority, rest))
 }
 
-/// What may stand in a target: visible ASCII without `#`, which would begin a fragment, and without `\`, which some take
+/// What may stand in a query: visible ASCII without `#`, which would begin a fragment, and without `\`, which some take
 /// for a slash. Browsers send `"`, `<`, `>`, `^`, `` ` ``, `{`, `|` and `}` unencoded, so these pass.
-fn is_target_byte(byte: u8) -> bool {
-    matches!(byte, b'!'..=b'~') && byte != b'#' && byte != b'\\'
-}
+static QUERY: ByteSet = ByteSet::graphic_but(b"#\\");
+
+/// The same in a path, which a query ends.
+static PATH: ByteSet = ByteSet::graphic_but(b"#\\?");
 
 /// Checks a Host field's value or a URI's authority: a name, an IPv4 address or an IPv6 address in brackets, and a port
 /// (RFC 9110, 7.2). Names are those of DNS, with `_`, which some hosts have. It may be empty.
@@ -73,15 +73,13 @@ pub(super) fn check_host(host: &str) -> Result<(), Fault> {
         let (address, port) = rest.split_once(']').ok_or(Fault::Host)?;
         (address.parse::<std::net::Ipv6Addr>().is_ok(), port)
     } else {
-        let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
-        (name.bytes().all(is_name_byte) && (port.is_empty() || !name.is_empty()), port)
+        let (name, port) = host.split_at(NAME.len_of(host.as_bytes()));
+        (port.is_empty() || !name.is_empty(), port)
     };
     if name_is_valid && is_port(port) { Ok(()) } else { Err(Fault::Host) }
 }
 
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
-}
+static NAME: ByteSet = ByteSet::alphanumeric_and(b"-._");
 
 /// Nothing, or a colon and at most five digits (of 65535), which may be none (RFC 3986, 3.2.3).
 fn is_port(text: &str) -> bool {

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::ByteSet;
+
 /// How a Gateway wants paths to be normalised. Whatever it wants, `.` and `..` segments are resolved, encodings of
 /// characters that need none are decoded, and other characters are encoded if paths can't have them as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -97,21 +99,21 @@ impl PathRules {
 /// Decodes what RFC 3986 (2.3) calls unreserved, writes other encodings in upper case (6.2.2.1), and encodes what is
 /// none of its `pchar` (3.3), such as `|`, which browsers send as it is.
 pub(super) fn spell(path: &str) -> Result<Cow<'_, str>, PathFault> {
-    if path.bytes().all(is_plain) {
+    if PLAIN.has_all(path.as_bytes()) {
         return Ok(Cow::Borrowed(path));
     }
     let mut spelled = String::with_capacity(path.len() + 8);
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
         if byte != b'%' {
-            push(byte, is_plain(byte), &mut spelled);
+            push(byte, PLAIN.has(byte), &mut spelled);
             continue;
         }
         let mut digit = || char::from(bytes.next()?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         let (Some(high), Some(low)) = (digit(), digit()) else { return Err(PathFault::Encoding) };
         match high << 4 | low {
             0 => return Err(PathFault::Nul),
-            byte => push(byte, is_unreserved(byte), &mut spelled),
+            byte => push(byte, UNRESERVED.has(byte), &mut spelled),
         }
     }
     Ok(Cow::Owned(spelled))
@@ -128,18 +130,24 @@ fn push(byte: u8, as_it_is: bool, out: &mut String) {
 /// Whether there is nothing to normalise, whatever the rules: only plain characters, no empty segment but the last, and
 /// none that begins with a dot or has parameters.
 fn is_normal(path: &[u8]) -> bool {
-    path.windows(2).all(|pair| pair[0] != b'/' || !matches!(pair[1], b'/' | b'.'))
-        && path.iter().all(|byte| is_plain(*byte))
+    let mut rest = path;
+    loop {
+        match &rest[SEGMENT.len_of(rest)..] {
+            [] => return true,
+            [b'/', b'/' | b'.', ..] => return false,
+            [b'/', behind @ ..] => rest = behind,
+            _ => return false,
+        }
+    }
 }
 
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
-}
+static UNRESERVED: ByteSet = ByteSet::alphanumeric_and(b"-._~");
 
-/// The characters of RFC 3986's `pchar` but `%`, and slashes.
-pub(super) fn is_plain(byte: u8) -> bool {
-    is_unreserved(byte) || b"/!$&'()*+,;=:@".contains(&byte)
-}
+/// The characters of RFC 3986's `pchar` but `%`.
+static SEGMENT: ByteSet = ByteSet::alphanumeric_and(b"-._~!$&'()*+,;=:@");
+
+/// The same, and slashes.
+pub(super) static PLAIN: ByteSet = ByteSet::alphanumeric_and(b"-._~/!$&'()*+,;=:@");
 
 /// Whether an endpoint could find a `.` or `..` in a segment: once its encoded slashes and backslashes are taken for
 /// slashes, or once what follows a `;` is taken for parameters, as servlet containers do.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::normal::{is_plain, spell};
+use super::normal::{PLAIN, spell};
 use crate::HostPattern;
 
 /// An absolute path without query, spelled as those of requests are once they are normalised (`%41` is `A`), without
@@ -41,7 +41,7 @@ impl Path {
         let Some(segments) = text.strip_prefix('/') else {
             return Err(InvalidPath::Relative(text.to_owned()));
         };
-        if !text.bytes().all(|byte| byte == b'%' || is_plain(byte)) {
+        if !text.bytes().all(|byte| byte == b'%' || PLAIN.has(byte)) {
             return Err(InvalidPath::Character(text.to_owned()));
         }
         let spelled = spell(text).map_err(|_| InvalidPath::Character(text.to_owned()))?;

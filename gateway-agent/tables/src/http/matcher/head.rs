@@ -5,6 +5,8 @@ use std::cell::OnceCell;
 
 use http::{HeaderName, Method};
 
+use crate::http::ByteSet;
+
 /// The head of a request; its path is normalised, and what is matched here is what is forwarded.
 #[derive(Debug)]
 pub struct RequestHead<'a, F> {
@@ -64,6 +66,10 @@ impl<'a, F> RequestHead<'a, F> {
 impl<'a> RequestHost<'a> {
     /// Reads a Host header or an `:authority`: the port and a dot at the name's end count for nothing.
     pub fn of(authority: &'a str) -> Self {
+        // Nothing to take away or to change: what most clients send.
+        if SIMPLE.has_all(authority.as_bytes()) && !authority.ends_with('.') {
+            return Self(authority.into());
+        }
         let host = match authority.rsplit_once(':') {
             // What stands behind the last colon of a bare IPv6 address is no port.
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
@@ -83,6 +89,9 @@ impl<'a> RequestHost<'a> {
         &self.0
     }
 }
+
+/// What a name is made of that is in lower case and has no port.
+static SIMPLE: ByteSet = ByteSet::graphic_but(b":ABCDEFGHIJKLMNOPQRSTUVWXYZ");
 
 impl RequestFields for http::HeaderMap {
     fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {

@@ -40,8 +40,9 @@ impl<T: Clone> HostMap<T> {
     /// The values of all names that match this host, the most specific one first. A host has at most 127 labels, as
     /// long as a name has at most 253 characters.
     pub(super) fn matching<'a>(&'a self, host: &str) -> impl Iterator<Item = &'a T> {
-        let dots =
-            host.match_indices('.').filter(|_| !self.below.is_empty()).skip_while(|(dot, _)| *dot == 0);
+        // Most listeners have no wildcard, and then nothing of the name is looked at but as a whole.
+        let labels = if self.below.is_empty() { "" } else { host };
+        let dots = labels.bytes().enumerate().skip(1).filter(|(_, byte)| *byte == b'.');
         let wildcards = dots.filter_map(|(dot, _)| self.below.get(&host[dot + 1..]));
         self.exact.get(host).into_iter().chain(wildcards).chain(&self.any)
     }

@@ -130,16 +130,20 @@ fn hash(hasher: &DefaultHashBuilder, prefix: &str) -> u64 {
 /// Where each prefix of a path ends, from the empty one to the path itself, and the hash of what it holds so far.
 fn steps(hasher: &DefaultHashBuilder, path: &str) -> impl Iterator<Item = (usize, u64)> {
     let mut hasher = hasher.build_hasher();
-    let mut end = 0;
     let root = (0, hasher.finish());
-    let segments = path.strip_prefix('/').map(|path| path.split('/'));
-    let rest = segments.into_iter().flatten().map(move |segment| {
-        hasher.write(segment.as_bytes());
+    let mut rest = path.strip_prefix('/').map(str::as_bytes);
+    let mut end = 0;
+    let steps = std::iter::from_fn(move || {
+        let segments = rest?;
+        // Segments are short: a loop over their bytes is done before a search for many has begun.
+        let len = segments.iter().position(|byte| *byte == b'/').unwrap_or(segments.len());
+        hasher.write(&segments[..len]);
         hasher.write_u8(b'/');
-        end += 1 + segment.len();
-        (end, hasher.finish())
+        end += 1 + len;
+        rest = segments.get(len + 1..);
+        Some((end, hasher.finish()))
     });
-    std::iter::once(root).chain(rest)
+    std::iter::once(root).chain(steps)
 }
 
 #[cfg(test)]
