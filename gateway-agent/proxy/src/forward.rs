@@ -79,7 +79,7 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
             None if tried.len() - busy >= worker.server.settings.endpoints_tried => None,
             None => pick(&forward.endpoints, &tried, || worker.random()),
         };
-        let Some(endpoint) = picked.map(Arc::clone) else {
+        let Some(endpoint) = picked else {
             let reason = if busy > 0 { Reason::EndpointsBusy } else { Reason::Unreachable };
             // Nothing was sent, so whatever it asks may be tried again.
             match attempts.after_failure(worker.random()).filter(|_| reason == Reason::Unreachable) {
@@ -92,7 +92,8 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
                 None => break Outcome::Reply(forward.answered(Reply::new(reason))),
             }
         };
-        let Some(_in_flight) = InFlight::within(&endpoint, forward.place.limits().endpoint_requests) else {
+        let limit = forward.place.limits().endpoint_requests;
+        let Some(at_work) = InFlight::within(endpoint, limit) else {
             tried.push(endpoint.address);
             busy += 1;
             continue;
@@ -100,8 +101,8 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
         if std::mem::take(&mut again) {
             forward.record.retry();
         }
-        forward.record.endpoint(endpoint.address);
-        match attempt(worker, client, deadline, forward, &mut mirrors, &mut attempts, &endpoint, ends, fresh)
+        forward.record.endpoint(at_work.address);
+        match attempt(worker, client, deadline, forward, &mut mirrors, &mut attempts, &at_work, ends, fresh)
             .await
         {
             Try::Done(outcome) => break outcome,
@@ -113,7 +114,7 @@ pub(crate) async fn forward<S: Socket, C: Connect>(
                 }
             }
             Try::Unreachable => {
-                tried.push(endpoint.address);
+                tried.push(at_work.address);
                 again = true;
             }
         }

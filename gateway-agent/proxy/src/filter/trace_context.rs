@@ -27,11 +27,14 @@ impl TraceParent {
     /// that are even over all of u32.
     pub fn of(fields: &Fields<'_>, mut random: impl FnMut() -> u32) -> Self {
         let mut digits = |text: &mut [u8]| {
-            for place in text.chunks_mut(8) {
-                write_hex(random(), place);
+            let mut any = 0;
+            for place in text.chunks_exact_mut(8) {
+                let number = random();
+                any |= number;
+                write_hex(number, place);
             }
             // All zeros mean none (3.2.2.3 and 3.2.2.4).
-            if text.iter().all(|digit| *digit == b'0') {
+            if any == 0 {
                 text[0] = b'1';
             }
         };

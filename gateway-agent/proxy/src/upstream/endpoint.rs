@@ -1,6 +1,7 @@
 //! Endpoints, and which of them gets a request.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -41,6 +42,14 @@ impl InFlight {
         // Dropped, it no longer counts.
         let one_more = Self::of(endpoint);
         limit.is_none_or(|limit| endpoint.in_flight() <= limit).then_some(one_more)
+    }
+}
+
+impl Deref for InFlight {
+    type Target = Endpoint;
+
+    fn deref(&self) -> &Endpoint {
+        &self.0
     }
 }
 

@@ -50,9 +50,11 @@ impl<'a, F> RequestHead<'a, F> {
 
     /// Service and method of a gRPC request; None: it isn't one.
     pub(super) fn grpc_names(&self) -> Option<(&'a str, &'a str)> {
+        if !self.is_grpc {
+            return None;
+        }
         let (service, method) = self.path.strip_prefix('/')?.split_once('/')?;
-        (self.is_grpc && !service.is_empty() && !method.is_empty() && !method.contains('/'))
-            .then_some((service, method))
+        (!service.is_empty() && !method.is_empty() && !method.contains('/')).then_some((service, method))
     }
 
     /// The value of the first parameter with this name.

@@ -38,8 +38,9 @@ struct Patterns {
 struct Prefixes {
     hasher: DefaultHashBuilder,
     buckets: HashTable<(Box<str>, Bucket)>,
-    /// Segments of the longest prefix: no need to look further into a path.
-    depth: usize,
+    /// How many segments prefixes have, as bits: a path is looked up only where one may end. All that have as many as the
+    /// last bit stands for, or more, share it.
+    depths: u64,
 }
 
 impl MatchIndex<HttpMatch> for Paths {
@@ -105,20 +106,29 @@ impl Prefixes {
         let hash_of = |(prefix, _): &(Box<str>, Bucket)| hash(hasher, prefix);
         let entry = self.buckets.entry(hash(hasher, prefix), |(one, _)| **one == *prefix, hash_of);
         entry.or_insert_with(|| (prefix.into(), Bucket::new())).into_mut().1.push(candidate);
-        self.depth = self.depth.max(prefix.matches('/').count());
+        self.depths |= depth_bit(prefix.matches('/').count());
     }
 
     fn pick<F: RequestFields>(&self, head: &RequestHead<'_, F>) -> Option<&Arc<HttpRule>> {
-        let prefixes = steps(&self.hasher, head.path).take(self.depth + 1);
         // Few of a path's prefixes are those of a route.
-        let found: SmallVec<[&Bucket; 8]> = prefixes
-            .filter_map(|(end, hash)| {
+        let mut found: SmallVec<[&Bucket; 8]> = SmallVec::new();
+        for (depth, (end, hash)) in steps(&self.hasher, head.path).enumerate() {
+            let bit = depth_bit(depth);
+            if self.depths & bit != 0 {
                 let bucket = self.buckets.find(hash, |(prefix, _)| **prefix == head.path[..end]);
-                bucket.map(|(_, bucket)| bucket)
-            })
-            .collect();
+                found.extend(bucket.map(|(_, bucket)| bucket));
+            }
+            // No prefix is longer; behind the last bit nobody knows.
+            if self.depths < bit << 1 {
+                break;
+            }
+        }
         found.into_iter().rev().find_map(|bucket| first(bucket, head))
     }
+}
+
+fn depth_bit(segments: usize) -> u64 {
+    1 << segments.min(63)
 }
 
 /// The hash of a prefix: that of its last step.
@@ -149,6 +159,11 @@ fn steps(hasher: &DefaultHashBuilder, path: &str) -> impl Iterator<Item = (usize
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_depths_have_a_bit() {
+        assert_eq!([0, 1, 62, 63, 64, 1000].map(|it| depth_bit(it).trailing_zeros()), [0, 1, 62, 63, 63, 63]);
+    }
 
     #[test]
     fn steps_end_at_slashes() {
