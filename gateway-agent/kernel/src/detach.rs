@@ -8,7 +8,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::attach::{self, AttachError, links_folder};
-use crate::load::{generations, lock, stages_path};
+use crate::folder::{generations, lock, stages_path};
 use crate::steer::{self, Process};
 use crate::store::{Access, MAPS, Store, maps_folder};
 use crate::{OpenError, former, sys};

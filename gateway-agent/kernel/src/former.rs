@@ -16,7 +16,8 @@ use aya::programs::tc::SchedClassifierLink;
 use gateway_common::maps::{Lease, Proxy};
 
 use crate::attach::{self, AttachError};
-use crate::load::{OpenError, STAGES_PREFIX};
+use crate::folder::STAGES_PREFIX;
+use crate::load::OpenError;
 use crate::steer::{self, Process};
 use crate::store::maps_folder;
 use crate::sys;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aya::maps::{MapError, MapInfo, ProgramArray};
+use aya::maps::{MapError, ProgramArray};
 use aya::programs::{ProgramError, SchedClassifier, SkLookup};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use gateway_agent_tables::{FrontendKey, L4Delta, L4Tables};
@@ -18,12 +18,14 @@ use thiserror::Error;
 
 use crate::apply::{ApplyReport, Feed};
 use crate::attach::{self, AttachError, Device};
+use crate::folder;
+use crate::found::{Found, found};
 use crate::object::OBJECT;
 use crate::options::{Options, Sizes};
 use crate::peers::PeerLink;
 use crate::seed::selection_key;
 use crate::steer::{self, Process, Steering};
-use crate::store::{Access, MAPS, MapKind, Store, StoreError, maps_folder};
+use crate::store::{Access, MAPS, Store, StoreError, maps_folder};
 use crate::{former, sys};
 
 /// An agent's part of the kernel. Dropping it changes nothing there: packets go on as the maps say.
@@ -85,13 +87,13 @@ impl Kernel {
     /// other SNAT ports are set aside: their flows go on, until [`Self::give_up_former`].
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         let pin = &options.pin;
-        let lock = open_folder(pin)?;
+        let lock = folder::open(pin)?;
         let (flow_key, set_aside) = match found(options)? {
             Found::Nothing => (None, None),
             Found::Ours(settings) => (Some(settings.flow_key), None),
             Found::Others(why) => {
                 former::set_aside(pin)?;
-                make_folders(pin)?;
+                folder::make_within(pin)?;
                 (None, Some(why))
             }
         };
@@ -245,8 +247,8 @@ impl Kernel {
     /// Puts the programs into action: a program array of their own, pinned before any link uses it; the former ones
     /// go only when no packet can still be on its way to them.
     fn start_generation(&mut self) -> Result<(), OpenError> {
-        let former = generations(&self.pin)?;
-        let path = stages_path(&self.pin, former.last().map_or(1, |n| n + 1));
+        let former = folder::generations(&self.pin)?;
+        let path = folder::stages_path(&self.pin, former.last().map_or(1, |n| n + 1));
         let stages = self.programs.map("stages").ok_or(OpenError::NoProgram("stages"))?;
         stages.pin(&path).map_err(|cause| OpenError::Pin { path, cause })?;
         self.fill_stages()?;
@@ -258,7 +260,7 @@ impl Kernel {
             sys::wait_for_programs();
         }
         for generation in former {
-            let path = stages_path(&self.pin, generation);
+            let path = folder::stages_path(&self.pin, generation);
             fs::remove_file(&path).map_err(|cause| OpenError::Folder { path, cause })?;
         }
         Ok(())
@@ -281,99 +283,6 @@ impl fmt::Debug for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kernel").field("pin", &self.pin).field("sizes", &self.sizes).finish_non_exhaustive()
     }
-}
-
-/// Makes the folder and locks it.
-fn open_folder(pin: &Path) -> Result<File, OpenError> {
-    let error = |cause| OpenError::Folder { path: pin.to_owned(), cause };
-    let existing = pin.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    if !sys::is_bpffs(existing).map_err(error)? {
-        return Err(OpenError::NotBpffs { pin: pin.to_owned() });
-    }
-    fs::create_dir_all(pin).map_err(error)?;
-    let lock = lock(pin).map_err(error)?.ok_or_else(|| OpenError::InUse { pin: pin.to_owned() })?;
-    make_folders(pin)?;
-    Ok(lock)
-}
-
-fn make_folders(pin: &Path) -> Result<(), OpenError> {
-    for folder in [maps_folder(pin), attach::links_folder(pin)] {
-        fs::create_dir_all(&folder).map_err(|cause| OpenError::Folder { path: folder, cause })?;
-    }
-    Ok(())
-}
-
-/// None: somebody else holds it.
-pub(crate) fn lock(pin: &Path) -> io::Result<Option<File>> {
-    let folder = File::open(pin)?;
-    match folder.try_lock() {
-        Ok(()) => Ok(Some(folder)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
-/// What an earlier agent has pinned.
-enum Found {
-    Nothing,
-    /// Maps that can be taken over.
-    Ours(Settings),
-    /// Maps that can't, and why.
-    Others(String),
-}
-
-/// What an agent left that died before it had made all its maps is removed: no link can use it.
-fn found(options: &Options) -> Result<Found, OpenError> {
-    let folder = maps_folder(&options.pin);
-    let infos: Vec<_> = MAPS.iter().map(|map| MapInfo::from_pin(folder.join(map.name)).ok()).collect();
-    let settings = match infos.last() {
-        Some(Some(info)) if info.value_size() as usize != size_of::<Settings>() => {
-            return Ok(Found::Others("its maps have another layout".to_owned()));
-        }
-        Some(Some(_)) => read_settings(&options.pin)?,
-        _ => None,
-    };
-    let Some(settings) = settings else {
-        for map in MAPS.iter().filter(|map| folder.join(map.name).exists()) {
-            let path = folder.join(map.name);
-            fs::remove_file(&path).map_err(|cause| OpenError::Folder { path, cause })?;
-        }
-        return Ok(Found::Nothing);
-    };
-    let difference = differing_settings(&settings, options).or_else(|| {
-        MAPS.iter().zip(&infos).find_map(|(map, info)| differing_map(map, info.as_ref(), &options.sizes))
-    });
-    Ok(difference.map_or(Found::Ours(settings), Found::Others))
-}
-
-fn differing_settings(settings: &Settings, options: &Options) -> Option<String> {
-    if settings.layout != LAYOUT {
-        return Some(format!("its maps have layout {}, and ours is {LAYOUT}", settings.layout));
-    }
-    let ports = (u32::from(options.snat_ports.first()), options.snat_ports.groups());
-    let differs = (settings.snat_first_port, settings.snat_groups) != ports;
-    differs.then(|| {
-        let last = settings.snat_first_port + settings.snat_groups * gateway_common::maps::PORT_GROUP - 1;
-        format!("its flows use the SNAT ports {}-{last}", settings.snat_first_port)
-    })
-}
-
-fn differing_map(map: &MapKind, info: Option<&MapInfo>, sizes: &Sizes) -> Option<String> {
-    let Some(info) = info else { return Some(format!("its map {} is missing", map.name)) };
-    if info.value_size() as usize != map.value_bytes {
-        return Some(format!("its map {} has values of another layout", map.name));
-    }
-    let (found, wanted) = (info.max_entries(), (map.entries)(sizes));
-    (found != wanted).then(|| format!("its map {} has {found} entries, and ours {wanted}", map.name))
-}
-
-/// None: they were never written.
-fn read_settings(pin: &Path) -> Result<Option<Settings>, OpenError> {
-    let error = |cause| OpenError::Map { what: "settings", cause };
-    let map = aya::maps::MapData::from_pin(maps_folder(pin).join("settings")).map_err(error)?;
-    let map = aya::maps::Array::<_, Settings>::try_from(aya::maps::Map::Array(map)).map_err(error)?;
-    let settings = map.get(&0, 0).map_err(error)?;
-    Ok((settings.layout != 0).then_some(settings))
 }
 
 fn settings(options: &Options, flow_key: Option<HashKey>) -> Result<Settings, OpenError> {
@@ -429,21 +338,3 @@ fn steer_program(programs: &mut Ebpf) -> Result<&mut SkLookup, OpenError> {
     let program = programs.program_mut(steer::PROGRAM).ok_or(OpenError::NoProgram(steer::PROGRAM))?;
     program.try_into().map_err(|_| OpenError::NoProgram(steer::PROGRAM))
 }
-
-/// Numbers of the pinned program arrays, in ascending order.
-pub(crate) fn generations(pin: &Path) -> Result<Vec<u32>, OpenError> {
-    let error = |cause| OpenError::Folder { path: pin.to_owned(), cause };
-    let mut found = Vec::new();
-    for entry in fs::read_dir(pin).map_err(error)? {
-        let name = entry.map_err(error)?.file_name();
-        found.extend(name.to_str().and_then(|name| name.strip_prefix(STAGES_PREFIX)?.parse::<u32>().ok()));
-    }
-    found.sort_unstable();
-    Ok(found)
-}
-
-pub(crate) fn stages_path(pin: &Path, generation: u32) -> PathBuf {
-    pin.join(format!("{STAGES_PREFIX}{generation}"))
-}
-
-pub(crate) const STAGES_PREFIX: &str = "stages-";

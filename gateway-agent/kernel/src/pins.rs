@@ -9,7 +9,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::flows::{self, Flow};
-use crate::load::generations;
+use crate::folder::generations;
 use crate::stats::{self, Stats};
 use crate::store::{Access, Store, StoreError, maps_folder};
 use crate::{AttachError, OpenError, attach, sys};
