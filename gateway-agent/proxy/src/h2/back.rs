@@ -1,7 +1,6 @@
 //! Requests to endpoints that speak HTTP/2.
 //!
-//! h2 without hyper around it: hyper's client passes each request through a channel to a task, and its body and its
-//! answer through two more, and flushes for each of them. Here a request is a [`Call`], which the task that forwards it
+//! A request is a [`Call`], which the task that forwards it
 //! reads and writes like a socket, and one task for each connection sends what all of them have written in a turn.
 
 use std::io;
@@ -10,11 +9,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -224,6 +223,9 @@ impl Call {
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         match &mut self.answer {
             Answer::Head(response, asked) => {
+                if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+                    return Poll::Ready(pass_on_interim(&interim?, &mut self.translated));
+                }
                 let (response, asked) = (ready!(Pin::new(response).poll(cx))?, *asked);
                 self.place.credit().earn_answer();
                 self.answer = begin_answer(response, asked, &mut self.translated);
@@ -270,6 +272,18 @@ fn converted(head: &RequestHead<'_>) -> Option<Request<()>> {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     Some(request)
+}
+
+/// Writes an interim response, of which HTTP/2 has no 101 (RFC 9113, 8.6).
+fn pass_on_interim(interim: &Response<()>, out: &mut Vec<u8>) -> Result<(), h2::Error> {
+    let status = interim.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Reason::PROTOCOL_ERROR.into());
+    }
+    let line = (status.as_u16(), status.canonical_reason().unwrap_or_default());
+    let fields = message::fields(interim.headers(), None);
+    write_response_head(out, line, &fields, Framing::None, None, Ending::Open);
+    Ok(())
 }
 
 /// Writes the head of an answer.

@@ -1,22 +1,20 @@
-//! Bodies that a peer has sent and no exchange takes: h2 keeps them, as far as the windows let the peer send, and reads on
-//! for the other streams. They count in the worker's ledger, and beyond a limit little more is read.
+//! Bodies that a peer has sent and no exchange takes, on one connection: they are kept, as far as the windows let the peer
+//! send, and h2 reads on for the other streams. They count in the worker's ledger, and beyond a limit little more is read.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::held::{Held, Ledger};
+use crate::held::Ledger;
 use crate::worker::SCRATCH;
 
-/// What one connection's streams make h2 keep.
+/// What one connection's streams make the proxy keep.
 #[derive(Debug)]
 pub(super) struct Backlog {
     ledger: Ledger,
     bounds: Bounds,
     /// Streams whose exchanges have not taken what came.
     stuck: Cell<u32>,
-    /// Counts as much as these may have sent.
-    held: RefCell<Option<Held>>,
     /// Bytes of bodies that are still read beyond the limit.
     left: Cell<usize>,
     /// Bytes that are still read in this turn.
@@ -28,18 +26,17 @@ pub(super) struct Backlog {
 /// Bytes of bodies that the peer may send before they are taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Of one stream; 0: whoever has it counts what it keeps.
-    pub(super) stream: u32,
-    /// Of all streams.
-    pub(super) all: u32,
     /// Of all that the ledger counts until no more than `beyond` are read while a stream is stuck.
     pub(super) limit: usize,
     pub(super) beyond: usize,
 }
 
-/// Bytes that are read before exchanges may take what came. h2 ends a connection that has brought many small frames which
-/// nobody has taken.
+/// Bytes that are read before exchanges may take what came.
 const TURN: usize = SCRATCH;
+
+/// What small frames with data may cost h2, 256 bytes each less their data, until they are taken; then it ends the
+/// connection. As many as come in a turn, 10 bytes long with their heads, cost less.
+pub(super) const SMALL_FRAMES: usize = 256 * TURN / 10;
 
 /// A stream whose exchange has not taken what came, until this is dropped.
 #[derive(Debug)]
@@ -51,7 +48,6 @@ impl Backlog {
             ledger,
             bounds,
             stuck: Cell::new(0),
-            held: RefCell::default(),
             left: Cell::new(bounds.beyond),
             turn: Cell::new(TURN),
             task: RefCell::default(),
@@ -72,17 +68,10 @@ impl Backlog {
         self.ledger.is_beyond(self.bounds.limit) && self.stuck.get() > 0 && self.left.get() == 0
     }
 
-    /// One more stream is stuck.
+    /// One more stream is stuck. Whoever has it counts what it keeps.
     pub(super) fn stick(self: &Rc<Self>) -> Stuck {
-        self.count(self.stuck.get() + 1);
+        self.stuck.set(self.stuck.get() + 1);
         Stuck(Rc::clone(self))
-    }
-
-    fn count(&self, stuck: u32) {
-        self.stuck.set(stuck);
-        let most = stuck.saturating_mul(self.bounds.stream).min(self.bounds.all);
-        *self.held.borrow_mut() = None;
-        *self.held.borrow_mut() = self.ledger.hold(most as usize);
     }
 
     /// The connection's task is about to read: what it read before was offered to the exchanges.
@@ -140,7 +129,7 @@ impl Backlog {
 impl Drop for Stuck {
     fn drop(&mut self) {
         let Self(backlog) = self;
-        backlog.count(backlog.stuck.get() - 1);
+        backlog.stuck.set(backlog.stuck.get() - 1);
         if backlog.stuck.get() == 0 && backlog.left.get() == 0 {
             backlog.wake();
         }
@@ -151,7 +140,7 @@ impl Drop for Stuck {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { stream: 100 << 10, all: 500 << 10, limit: 1 << 20, beyond: 4096 };
+    const BOUNDS: Bounds = Bounds { limit: 1 << 20, beyond: 4096 };
 
     #[test]
     fn little_is_read_beyond_the_limit_while_a_stream_is_stuck() {
@@ -188,20 +177,5 @@ mod tests {
         assert!(backlog.poll_room(&cx).is_pending());
         backlog.begin_turn(&cx);
         assert!(backlog.poll_room(&cx).is_ready());
-    }
-
-    #[test]
-    fn stuck_streams_count_as_much_as_they_may_send() {
-        let ledger = Ledger::default();
-        let backlog = Backlog::new(ledger, BOUNDS);
-        let held = || backlog.held.borrow().as_ref().map_or(0, Held::bytes);
-        let mut stuck = vec![backlog.stick()];
-        assert_eq!((backlog.stuck(), held()), (1, 100 << 10));
-        stuck.push(backlog.stick());
-        assert_eq!(held(), 200 << 10);
-        stuck.extend((0..100).map(|_| backlog.stick()));
-        assert_eq!(held(), 500 << 10, "no more than all streams together");
-        drop(stuck);
-        assert_eq!((backlog.stuck(), held()), (0, 0));
     }
 }

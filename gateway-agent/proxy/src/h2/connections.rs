@@ -11,27 +11,23 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use hashbrown::HashMap;
-use hyper::body::Bytes;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use super::backlog::Backlog;
+use super::backlog::{Backlog, SMALL_FRAMES};
 use super::flood::{Credit, Frames};
 use super::io::{Guard, Io, poll_turn};
 use super::windows::{self, Windows};
 use crate::socket::Connect;
 use crate::stream::Stream;
-use crate::worker::{SCRATCH, Worker};
+use crate::worker::Worker;
 
 /// Bytes of an answer's head: hyper's default.
 const HEAD: u32 = 16 << 10;
-
-/// What small frames with data may cost h2 (256 bytes each, less their data) until calls have taken them, which they do
-/// after each read: as many as are read at once, 10 bytes long with their heads, cost less.
-const SMALL_FRAMES: usize = 256 * SCRATCH / 10;
 
 /// What h2 takes for the number of streams until the endpoint has said one, which never says this: it has 32 bits
 /// (RFC 9113, 6.5.2).

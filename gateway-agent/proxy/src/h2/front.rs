@@ -1,38 +1,34 @@
 //! Clients that speak HTTP/2.
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 
+use bytes::Bytes;
 use gateway_agent_tables::http::HttpLimits;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use h2::RecvStream;
+use h2::server::{Builder, SendResponse};
+use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::{Body, Bytes, Frame, Incoming};
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWrite as _;
+use http::{HeaderValue, Method, Request};
 use tokio::task::spawn_local;
 
-use super::backlog::{Backlog, Bounds, Stuck};
+use super::backlog::{Backlog, Bounds, SMALL_FRAMES};
+use super::download::{Download, GivenUp};
 use super::flood::{Credit, Frames};
 use super::io::{Guard, Io, poll_turn};
-use super::pipe::{Pipe, pipe};
-use super::{Local, PREFACE, message};
+use super::pipe::pipe;
+use super::upload::Upload;
+use super::{PREFACE, message};
 use crate::connection;
 use crate::counters::Closed;
-use crate::h1::{
-    AnswerTo, BodyReader, BodyWriter, Fault, Framing, HeadLimits, Piece, RequestHead, ResponseHead,
-};
+use crate::h1::{AnswerTo, Fault, Framing, RequestHead};
 use crate::held::{SMALL, TIGHT};
 use crate::plan::{Peers, Plan, is_grpc};
 use crate::socket::{Connect, Socket};
-use crate::stream::{Fed, Stream};
+use crate::stream::Stream;
 use crate::telemetry::Protocol;
 use crate::worker::Worker;
 
@@ -44,7 +40,7 @@ const STREAM_WINDOW: u32 = (64 << 10) - 1;
 const CONNECTION_WINDOW: u32 = 256 << 10;
 
 /// Once memory is tight, 4 kB more are read for streams that are stuck.
-const BOUNDS: Bounds = Bounds { stream: STREAM_WINDOW, all: CONNECTION_WINDOW, limit: TIGHT, beyond: SMALL };
+const BOUNDS: Bounds = Bounds { limit: TIGHT, beyond: SMALL };
 
 /// Bytes of one stream's answer that wait for the client: as much as fits a frame of the default size.
 const SEND_BUFFER: usize = 16 << 10;
@@ -71,14 +67,25 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, client: 
     };
     let (io, client) = Io::new(client, Rc::clone(&worker), guard);
     let peers = Rc::new(Peers { is_http2: true, ..(*peers).clone() });
-    let service = service_fn(|request| {
-        deadline.set(limits.idle_timeout);
-        let (credit, backlog) = (Rc::clone(&credit), Rc::clone(&backlog));
-        handle(Rc::clone(&worker), Rc::clone(&peers), request, Open::of(&open), credit, backlog)
+    let handshake = builder(&limits).handshake::<_, Bytes>(io);
+    let ends = Cell::new(false);
+    let mut connection = pin!(async {
+        let mut connection = handshake.await?;
+        poll_fn(|cx| {
+            if ends.get() {
+                connection.graceful_shutdown();
+            }
+            while let Some((request, respond)) = ready!(connection.poll_accept(cx)).transpose()? {
+                deadline.set(limits.idle_timeout);
+                let (credit, backlog) = (Rc::clone(&credit), Rc::clone(&backlog));
+                let (worker, peers) = (Rc::clone(&worker), Rc::clone(&peers));
+                spawn_local(serve_stream(worker, peers, request, respond, credit, backlog, Open::of(&open)));
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
     });
-    let mut connection = pin!(builder(&limits).serve_connection(TokioIo::new(io), service));
     deadline.set(limits.idle_timeout);
-    let mut ends = false;
     let end = poll_fn(|cx| {
         loop {
             backlog.begin_turn(cx);
@@ -88,13 +95,12 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, client: 
             let late = deadline.poll(cx).is_ready();
             if late && open.get() > 0 {
                 deadline.set(limits.idle_timeout);
-            } else if late && ends {
+            } else if late && ends.get() {
                 // The client was told, and has left the connection open.
                 return Poll::Ready(None);
-            } else if late || (worker.is_draining() && !ends) {
-                ends = true;
+            } else if late || (worker.is_draining() && !ends.get()) {
+                ends.set(true);
                 deadline.set(limits.idle_timeout);
-                connection.as_mut().graceful_shutdown();
             } else {
                 return Poll::Pending;
             }
@@ -115,27 +121,27 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, client: 
     }
 }
 
-/// What hyper and h2 leave to chance is said here.
-fn builder(limits: &HttpLimits) -> http2::Builder<Local> {
-    let mut builder = http2::Builder::new(Local);
+/// What h2 leaves to chance is said here.
+fn builder(limits: &HttpLimits) -> Builder {
+    let mut builder = Builder::new();
     builder
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.head_bytes)
         .header_table_size(HEADER_TABLE)
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
+        .data_frame_budget(SMALL_FRAMES)
+        .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(PENDING_RESETS)
-        .max_local_error_reset_streams(ERROR_RESETS);
+        .max_local_error_reset_streams(Some(ERROR_RESETS));
     builder
 }
 
 /// What the client has done wrong; None: nothing, its connection broke.
-fn fault(error: &hyper::Error, credit: &Credit) -> Option<Closed> {
+fn fault(error: &h2::Error, credit: &Credit) -> Option<Closed> {
     if credit.is_flooded() {
         return Some(Closed::Flood);
     }
-    let error = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
     match error.reason()? {
         h2::Reason::ENHANCE_YOUR_CALM => Some(Closed::Flood),
         _ if error.is_library() => Some(Closed::Http2),
@@ -159,52 +165,52 @@ impl Drop for Open {
     }
 }
 
-async fn handle<C: Connect>(
+/// Serves one stream: its exchange, what comes of its body, and its answer, in one task.
+async fn serve_stream<C: Connect>(
     worker: Rc<Worker<C>>,
     peers: Rc<Peers>,
-    request: Request<Incoming>,
-    open: Open,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
     credit: Rc<Credit>,
     backlog: Rc<Backlog>,
-) -> Result<Response<Bridge<C>>, Infallible> {
+    _open: Open,
+) {
     let (parts, body) = request.into_parts();
     let framing = message::framing(&parts.headers, body.is_end_stream());
     let plan = plan(&worker, &peers, &parts, framing).map_err(|fault| {
         let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         (fault, Protocol::of(true, is_grpc(content_type)))
     });
-    let received = message::head_bytes(&parts);
     let (ours, theirs) = pipe(worker.buffers.ledger());
-    let exchange = connection::serve_one(Rc::clone(&worker), theirs, plan, received);
-    let exchange: Pin<Box<dyn Future<Output = ()>>> = match framing {
-        Framing::None => Box::pin(exchange),
-        _ => Box::pin(Upload::new(body, framing, ours.writer(), &worker, backlog).beside(exchange)),
-    };
-    let mut bridge = Bridge {
-        exchange: Some(exchange),
-        worker,
-        pipe: Stream::new(ours),
-        answer: None,
-        trailers: None,
-        credit,
-        _open: open,
+    let mut upload = match framing {
+        Framing::None => None,
+        _ => Some(Upload::new(body, framing, ours.writer(), &worker, &backlog)),
     };
     let to = AnswerTo::new(&parts.method, false);
-    let head = poll_fn(|cx| bridge.poll_head(cx, to)).await;
-    // Small answers are there with their heads. From here on hyper polls the body only if the client has room for it;
-    // the exchange goes on by itself, with its deadlines.
-    if let Some(exchange) = bridge.exchange.take() {
-        spawn_local(exchange);
-    }
-    Ok(match head {
-        Some(head) => {
-            bridge.credit.earn_answer();
-            let mut response = Response::new(bridge);
-            (*response.status_mut(), *response.headers_mut()) = head;
-            response
+    let mut download = Some(Download::new(Rc::clone(&worker), ours, to, credit, respond));
+    let received = message::head_bytes(&parts);
+    drop(parts);
+    let mut exchange = pin!(connection::serve_one(worker, theirs, plan, received));
+    let mut exchanges = true;
+    poll_fn(|cx| {
+        loop {
+            if let Some(upload) = upload.as_mut().filter(|_| exchanges) {
+                // Ready: there is no more.
+                let _ = upload.poll(cx);
+            }
+            if exchanges && exchange.as_mut().poll(cx).is_ready() {
+                (exchanges, upload) = (false, None);
+            }
+            match download.as_mut().map(|download| download.poll(cx)) {
+                // The exchange learns of it by its end of the pipe.
+                Some(Poll::Ready(Err(GivenUp))) => download = None,
+                Some(Poll::Pending) => return Poll::Pending,
+                Some(Poll::Ready(Ok(()))) | None if exchanges => return Poll::Pending,
+                Some(Poll::Ready(Ok(()))) | None => return Poll::Ready(()),
+            }
         }
-        None => bridge.refused(StatusCode::BAD_GATEWAY),
     })
+    .await;
 }
 
 /// What becomes of a request.
@@ -237,194 +243,5 @@ fn host(parts: &Parts) -> Option<&str> {
     match (parts.uri.authority().map(http::uri::Authority::as_str), field) {
         (Some(authority), Some(field)) => authority.eq_ignore_ascii_case(field).then_some(authority),
         (authority, field) => authority.or(field),
-    }
-}
-
-/// A request's body on its way into the pipe.
-struct Upload<C: Connect> {
-    worker: Rc<Worker<C>>,
-    /// None: all of it came, or no more will.
-    body: Option<Incoming>,
-    writer: BodyWriter,
-    pipe: Stream<Pipe>,
-    backlog: Rc<Backlog>,
-    /// The exchange doesn't take what came.
-    stuck: Option<Stuck>,
-}
-
-impl<C: Connect> Upload<C> {
-    fn new(
-        body: Incoming,
-        framing: Framing,
-        pipe: Pipe,
-        worker: &Rc<Worker<C>>,
-        backlog: Rc<Backlog>,
-    ) -> Self {
-        let writer = if framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain };
-        let (worker, pipe) = (Rc::clone(worker), Stream::new(pipe));
-        Self { worker, body: Some(body), writer, pipe, backlog, stuck: None }
-    }
-
-    /// Passes on what comes as long as the exchange goes on, whether or not the client takes its answer.
-    async fn beside(mut self, exchange: impl Future<Output = ()>) {
-        let mut exchange = pin!(exchange);
-        poll_fn(|cx| {
-            // Ready: there is no more.
-            let _ = self.poll(cx);
-            exchange.as_mut().poll(cx)
-        })
-        .await;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let sent = self.pipe.poll_flush(cx);
-            if sent.is_pending() && self.stuck.is_none() {
-                self.stuck = Some(self.backlog.stick());
-                self.pipe.hold(&self.worker.buffers);
-            }
-            // An error: the exchange has ended.
-            let is_taken = ready!(sent).is_ok();
-            self.stuck = None;
-            self.pipe.rest(&self.worker.buffers);
-            let Some(body) = self.body.as_mut().filter(|_| is_taken) else { return Poll::Ready(()) };
-            let frame = match ready!(Pin::new(body).poll_frame(cx)) {
-                Some(Ok(frame)) => frame,
-                // A client that breaks off ends the pipe.
-                Some(Err(_)) => {
-                    self.body = None;
-                    return Pin::new(&mut self.pipe.socket).poll_shutdown(cx).map(drop);
-                }
-                None => Frame::trailers(HeaderMap::new()),
-            };
-            match frame.into_data() {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => self.writer.frame(&data, self.pipe.waiting(&self.worker.buffers)),
-                Err(frame) => {
-                    let trailers = frame.into_trailers().unwrap_or_default();
-                    self.writer.finish(&message::lines(&trailers), self.pipe.waiting(&self.worker.buffers));
-                    self.body = None;
-                }
-            }
-        }
-    }
-}
-
-/// The stream's side of the pipe: the response's body.
-struct Bridge<C: Connect> {
-    worker: Rc<Worker<C>>,
-    pipe: Stream<Pipe>,
-    /// The other side, as long as this one drives it too.
-    exchange: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    /// None: its head isn't there, or there is no body any more.
-    answer: Option<BodyReader>,
-    trailers: Option<HeaderMap>,
-    credit: Rc<Credit>,
-    _open: Open,
-}
-
-impl<C: Connect> Bridge<C> {
-    /// An answer without body; nothing more is read or sent.
-    fn refused(mut self, status: StatusCode) -> Response<Self> {
-        self.answer = None;
-        let mut response = Response::new(self);
-        *response.status_mut() = status;
-        response
-    }
-
-    fn poll_head(&mut self, cx: &mut Context<'_>, to: AnswerTo) -> Poll<Option<(StatusCode, HeaderMap)>> {
-        loop {
-            if self.exchange.as_mut().is_some_and(|exchange| exchange.as_mut().poll(cx).is_ready()) {
-                self.exchange = None;
-            }
-            let Self { worker, pipe, answer, .. } = self;
-            // The exchange has checked it.
-            let limits = HeadLimits::CARRIED;
-            let fed = ready!(pipe.poll_feed(cx, &worker.buffers, |input, _| {
-                loop {
-                    let received = *input;
-                    let Ok(Some(head)) = ResponseHead::parse(received, to, limits) else { return None };
-                    *input = &received[head.len..];
-                    // hyper can't pass others on.
-                    if !head.is_interim() {
-                        *answer = Some(BodyReader::new(head.framing, limits));
-                        return Some(converted(&head));
-                    }
-                }
-            }));
-            match fed {
-                Ok(Fed::Some(Some(head))) => return Poll::Ready(Some(head)),
-                Ok(Fed::Some(None)) => {}
-                Ok(Fed::End) | Err(_) => return Poll::Ready(None),
-            }
-        }
-    }
-
-    /// Data of what came, or nothing; sets the trailers at the end.
-    fn take(&mut self, mut input: &[u8]) -> Result<Vec<u8>, Fault> {
-        let mut data = Vec::new();
-        let Some(answer) = &mut self.answer else { return Ok(data) };
-        loop {
-            match answer.next(&mut input)? {
-                Piece::Data(piece) => data.extend_from_slice(piece),
-                Piece::More => return Ok(data),
-                Piece::End => break,
-            }
-        }
-        let trailers = message::trailers(answer.trailers());
-        self.trailers = (!trailers.is_empty()).then_some(trailers);
-        self.answer = None;
-        Ok(data)
-    }
-}
-
-fn converted(head: &ResponseHead<'_>) -> (StatusCode, HeaderMap) {
-    let mut headers = message::headers(&head.fields);
-    let length = match head.framing {
-        // HTTP/2 tells an empty body by the end of its stream.
-        Framing::Length(length) if length > 0 => Some(length),
-        _ => head.would_be,
-    };
-    if let Some(length) = length {
-        headers.insert(CONTENT_LENGTH, length.into());
-    }
-    (StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY), headers)
-}
-
-impl<C: Connect> Body for Bridge<C> {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        loop {
-            if self.answer.is_none() {
-                return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
-            }
-            let this = &mut *self;
-            let received = this.pipe.take_received();
-            let data = if received.is_empty() {
-                let worker = Rc::clone(&this.worker);
-                let read = ready!(this.pipe.poll_feed(cx, &worker.buffers, |input, _| {
-                    let bytes = input.to_vec();
-                    *input = &[];
-                    bytes
-                }))?;
-                match read {
-                    Fed::Some(bytes) => this.take(&bytes),
-                    Fed::End => return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
-                }
-            } else {
-                this.take(&received)
-            };
-            let data = data.map_err(io::Error::other)?;
-            if !data.is_empty() {
-                self.credit.earn_data(data.len());
-                return Poll::Ready(Some(Ok(Frame::data(data.into()))));
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.trailers.is_none() && self.answer.as_ref().is_none_or(BodyReader::has_ended)
     }
 }

@@ -43,7 +43,7 @@ impl<S, C: Connect> Io<S, C> {
     }
 }
 
-/// Polls a connection of hyper's or h2's, and sends what it has written; ready when it has ended (with how it did) or the socket
+/// Polls a connection of h2's, and sends what it has written; ready when it has ended (with how it did) or the socket
 /// has failed.
 pub(super) fn poll_turn<S: Socket, C: Connect, T>(
     connection: Pin<&mut impl Future<Output = T>>,

@@ -35,7 +35,7 @@ pub(super) fn framing(headers: &HeaderMap, has_ended: bool) -> Framing {
     }
 }
 
-/// hyper has compared it with the body's length already.
+/// h2 has compared it with the body's length already.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use hyper::body::Bytes;
+use bytes::Bytes;
 
 use super::backlog::{Backlog, Bounds, Stuck};
 use crate::held::{FULL, Ledger, SMALL};
@@ -17,9 +17,9 @@ const STREAM_WHEN_TIGHT: u32 = 8 << 10;
 /// The same of all streams of a connection, as long as two are stuck at most: half of it is for the others.
 pub(super) const CONNECTION: u32 = 1 << 20;
 
-/// Of one connection: streams are stuck whose clients don't take their answers, and calls count what they keep of these.
+/// Of one connection: streams are stuck whose clients don't take their answers.
 pub(super) fn backlog(ledger: &Ledger) -> Rc<Backlog> {
-    Backlog::new(ledger.clone(), Bounds { stream: 0, all: 0, limit: FULL, beyond: SMALL })
+    Backlog::new(ledger.clone(), Bounds { limit: FULL, beyond: SMALL })
 }
 
 /// One more stream is stuck.

@@ -18,10 +18,12 @@ use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use http_body_util::channel::Channel;
 use hyper::body::{Bytes, Incoming};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::{spawn_local, yield_now};
 
 use crate::failures::refusing;
+use crate::frames::{self, DATA, END_HEADERS, HEADERS, POST_BLOCK, SETTINGS, WINDOW_UPDATE, frame, next_of};
 use crate::http2::{Echo, Out, client, full, request, speaking, text};
 use crate::rig::{Act, Origin, Proxy, rule, run, split, tables};
 
@@ -230,6 +232,53 @@ fn own_answers_have_the_status_that_callers_look_for() {
         let mut client = crate::http2::client(&proxy).await;
         let called = client.send_request(call("/closing", full("x"))).await.expect("a response");
         assert_eq!(status(called).await.1, "14", "the Gateway is busy");
+    });
+}
+
+/// Small messages come by the thousand in one read, and wait for an endpoint that doesn't read: h2 would end connections that
+/// have brought many which nobody has taken.
+#[test]
+fn small_messages_pass_however_many() {
+    const MESSAGES: usize = 20_000;
+    // An empty message (gRPC over HTTP/2, "Length-Prefixed-Message").
+    let message = frame(DATA, 0, 1, &[0; 5]);
+    run(async {
+        let endpoint = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let address = endpoint.local_addr().expect("an address");
+        let proxy = Proxy::with(speaking(BackendProtocol::Http2), &[address]).await;
+        let mut client = frames::open(&proxy).await;
+        let head = [POST_BLOCK, b"\x40\x0ccontent-type\x10application/grpc"].concat();
+        let begin = frame(HEADERS, END_HEADERS, 1, &head);
+        client.write_all(&begin).await.expect("taken");
+        let (mut from, mut to) = client.into_split();
+        let sent = message.clone();
+        spawn_local(async move {
+            // Within the window that each stream begins with.
+            to.write_all(&sent.repeat(MESSAGES / 2)).await.expect("the connection stays");
+            std::future::pending::<()>().await;
+        });
+        // What has no window to go on to is kept.
+        let (mut socket, _) = endpoint.accept().await.expect("a connection");
+        frames::preface(&mut socket).await;
+        let closed = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+        socket.write_all(&closed).await.expect("taken");
+        next_of(&mut socket, HEADERS).await;
+        let answer = frame(HEADERS, END_HEADERS, 1, &[0x88]);
+        socket.write_all(&[answer, message.repeat(MESSAGES / 2)].concat()).await.expect("taken");
+        let mut answered = 0;
+        let mut received = [0; 4096];
+        while answered < 5 * MESSAGES / 2 {
+            let read = from.read(&mut received).await.expect("the connection stays");
+            assert!(read > 0, "the connection stays");
+            answered += read;
+        }
+        let open = frame(WINDOW_UPDATE, 0, 1, &(1_u32 << 20).to_be_bytes());
+        socket.write_all(&open).await.expect("taken");
+        let mut data = 0;
+        while data < 5 * MESSAGES / 2 {
+            let received = next_of(&mut socket, DATA).await;
+            data += received.payload.len();
+        }
     });
 }
 

@@ -11,13 +11,14 @@ use h2::server::{Builder, SendResponse};
 use http::Response;
 use hyper::body::Bytes;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local, yield_now};
 
 use crate::failures::refusing;
-use crate::frames::{self, ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, frame, next_of};
+use crate::frames::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS, SETTINGS, frame, next_of};
 use crate::http2::speaking;
+use crate::http2_endpoints::accept;
 use crate::rig::{Proxy, run, tables};
 
 /// `:status` 200 (RFC 7541, appendix A).
@@ -301,13 +302,4 @@ fn what_meets_a_connection_that_closes_is_sent_again() {
         drop(other);
         assert_eq!(client.response().await.status, 502);
     });
-}
-
-/// A connection of the proxy whose preface is read and answered.
-async fn accept(listener: &TcpListener) -> TcpStream {
-    let (mut socket, _) = listener.accept().await.expect("a connection");
-    frames::preface(&mut socket).await;
-    let settings = [frame(SETTINGS, 0, 0, &[]), frame(SETTINGS, ACK, 0, &[])].concat();
-    socket.write_all(&settings).await.expect("taken");
-    socket
 }

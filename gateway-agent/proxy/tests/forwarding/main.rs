@@ -13,6 +13,7 @@ mod grpc;
 mod h2spec;
 mod http2;
 mod http2_connections;
+mod http2_endpoints;
 mod http2_windows;
 mod limits;
 mod messages;
