@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 
 use gateway_agent_proxy::h1::{HeadLimits, RequestHead as Received};
+use gateway_agent_proxy::matching::{self, Seen};
 use gateway_agent_proxy::trace::{Answer, Decision, Forwarded, Share, decide};
 use gateway_agent_proxy::{Reason, Routing, Settings};
 use gateway_agent_tables::http::{
@@ -122,10 +123,12 @@ pub struct Other {
 }
 
 /// A client of the documentation (RFC 5737, RFC 3849).
-const CLIENT: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100)),
-];
+fn client(of: IpAddr) -> IpAddr {
+    match of {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100)),
+    }
+}
 
 impl Trace {
     pub fn of(tables: &HttpTables, question: &Question) -> Result<Self, QuestionError> {
@@ -213,7 +216,7 @@ impl Way {
     ) -> Self {
         let local = SocketAddr::new(frontends[0].address, frontends[0].port.get());
         let met = Met::of(tables, routing, request, &frontends[0]);
-        let client = CLIENT[usize::from(local.is_ipv6())];
+        let client = client(local.ip());
         let question = gateway_agent_proxy::trace::Question {
             local,
             peer: SocketAddr::new(client, 1024),
@@ -270,12 +273,21 @@ impl<'t> Met<'t> {
         request: &Request,
         frontend: &FrontendKey,
     ) -> Option<Self> {
-        let head = Received::parse(&request.head, HeadLimits::default()).ok()??;
+        let mut head = Received::parse(&request.head, HeadLimits::default()).ok()??;
         let host = RequestHost::of(head.host);
         let listener = routing.matcher().listener(frontend, &host);
         let paths = listener.map(|listener| listener.settings.paths).unwrap_or_default();
         let path = paths.normalise(head.target.path).ok()?;
-        let matched = RequestHead::new(&host, &head.method, &path, &head.fields)
+        let client = client(frontend.address).to_string();
+        let list;
+        if let Some(listener) = listener {
+            let forwarded = matching::forwarded(listener, &head, &client);
+            list = forwarded.list(&head.fields);
+            forwarded.apply(&mut head.fields, list.as_deref());
+        }
+        let method = listener.map(|listener| matching::method(listener, &head, &host, &path));
+        let (method, seen) = (method.as_deref().unwrap_or(&head.method), Seen::of(&head));
+        let matched = RequestHead::new(&host, method, &path, &seen)
             .with_query(head.target.query)
             .with_grpc(request.is_grpc);
         let rule = listener.and_then(|listener| listener.pick(&matched)).map(AsRef::as_ref);

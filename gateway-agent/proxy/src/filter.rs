@@ -8,7 +8,7 @@ mod rewrite;
 mod timeouts;
 mod trace_context;
 
-pub use cors::{CorsAnswer, is_preflight, preflight};
+pub use cors::{CorsAnswer, asked_method, is_preflight, preflight};
 pub use forwarded::Forwarded;
 pub use headers::{Outgoing, change_request, change_response};
 pub use retry::{Attempts, may_repeat};
@@ -25,9 +25,9 @@ pub(crate) fn filters<'a>(
     rule.filters.iter().chain(backend.map_or(&[][..], |backend| &backend.filters))
 }
 
-/// The CORS filter of a rule; the first counts.
-pub fn cors(rule: &HttpRule) -> Option<&Cors> {
-    rule.filters.iter().find_map(|filter| match filter {
+/// The CORS filter of a rule, or else of its backend.
+pub fn cors<'a>(rule: &'a HttpRule, backend: Option<&'a HttpBackend>) -> Option<&'a Cors> {
+    filters(rule, backend).find_map(|filter| match filter {
         Filter::Cors(cors) => Some(cors),
         _ => None,
     })

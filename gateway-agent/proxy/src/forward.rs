@@ -283,8 +283,8 @@ fn failure<C: Connect>(
         Broken::Late => Reason::Late,
     };
     let over = ends.is_some_and(|ends| ends <= Instant::now());
-    let again =
-        matches!(broken, Broken::Closed | Broken::Late) && forward.is_untouched() && forward.may_repeat;
+    // Never after a connection that broke: the endpoint may have done what it was asked.
+    let again = broken == Broken::Late && forward.is_untouched() && forward.may_repeat;
     if let Some(pause) = attempts.after_failure(worker.random()).filter(|_| again && !over) {
         return Try::Again(pause);
     }

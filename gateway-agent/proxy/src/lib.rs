@@ -23,6 +23,7 @@ mod h2;
 mod held;
 mod hello;
 pub mod link;
+pub mod matching;
 mod mirror;
 mod plan;
 mod quota;

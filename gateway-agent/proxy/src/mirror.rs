@@ -16,11 +16,12 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use crate::h1::{AnswerTo, BodyReader, Fault, HeadLimits, Piece, ResponseHead};
+use crate::forward::connect;
+use crate::h1::{AnswerTo, BodyReader, Fault, HeadLimits, Persistence, Piece, ResponseHead};
 use crate::plan::Forward;
 use crate::socket::Connect;
 use crate::stream::{Fed, Stream};
-use crate::upstream::{Endpoints, InFlight, Wire, connect, pick};
+use crate::upstream::{Endpoints, InFlight, Wire, pick};
 use crate::worker::Worker;
 
 /// Pieces of a body that wait for one mirror: 1 MB of what is read at once.
@@ -47,6 +48,7 @@ impl Mirrors {
                 request: forward.request.clone(),
                 ends: forward.body.has_ended(),
                 pieces,
+                may_repeat: forward.may_repeat,
                 to: forward.to,
                 limits: forward.place.heads(),
                 patience: forward.place.limits().stall_timeout,
@@ -102,6 +104,7 @@ struct Copy {
     ends: bool,
     /// The rest of its body.
     pieces: Receiver<Vec<u8>>,
+    may_repeat: bool,
     to: AnswerTo,
     limits: HeadLimits,
     /// From its begin to its end.
@@ -117,29 +120,53 @@ async fn run<C: Connect>(worker: Rc<Worker<C>>, copy: Copy, _place: Place) {
     }
 }
 
+/// An idle connection serves a copy that can be sent again if the endpoint has just closed it.
 async fn send<C: Connect>(worker: &Rc<Worker<C>>, mut copy: Copy) -> io::Result<()> {
     let endpoint = pick(&copy.endpoints, &[], || worker.random()).map(Arc::clone);
     let endpoint = endpoint.ok_or(io::ErrorKind::NotFound)?;
     let _in_flight = InFlight::of(&endpoint);
-    let connecting = connect(worker, endpoint.address, copy.protocol);
-    let socket = timeout(worker.server.settings.connect_timeout, connecting).await??;
-    let mut stream = Stream::new(socket);
-    stream.socket.write_all(&copy.request).await?;
-    while !copy.ends {
-        match copy.pieces.recv().await {
-            Some(piece) if piece.is_empty() => copy.ends = true,
-            Some(piece) => stream.socket.write_all(&piece).await?,
-            None => return Err(io::ErrorKind::BrokenPipe.into()),
+    let reusable = copy.ends && copy.may_repeat && copy.protocol != BackendProtocol::Http2;
+    let idle = if reusable { worker.pool.borrow_mut().take(endpoint.address) } else { None };
+    if let Some(mut stream) = idle
+        && let Ok(keeps) = copy.exchange(worker, &mut stream).await
+    {
+        if keeps {
+            worker.keep(endpoint.address, stream);
         }
+        return Ok(());
     }
-    let mut answer = Discarded { to: copy.to, limits: copy.limits, body: None };
-    poll_fn(|cx| answer.poll(cx, worker, &mut stream)).await
+    let mut stream = connect(worker, endpoint.address, copy.protocol, None).await?;
+    if copy.exchange(worker, &mut stream).await? {
+        worker.keep(endpoint.address, stream);
+    }
+    Ok(())
+}
+
+impl Copy {
+    /// Whether the connection may be used again.
+    async fn exchange<C: Connect>(
+        &mut self,
+        worker: &Rc<Worker<C>>,
+        stream: &mut Stream<Wire<C::Socket>>,
+    ) -> io::Result<bool> {
+        stream.socket.write_all(&self.request).await?;
+        while !self.ends {
+            match self.pieces.recv().await {
+                Some(piece) if piece.is_empty() => self.ends = true,
+                Some(piece) => stream.socket.write_all(&piece).await?,
+                None => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+        let mut answer = Discarded { to: self.to, limits: self.limits, keeps: false, body: None };
+        poll_fn(|cx| answer.poll(cx, worker, stream)).await
+    }
 }
 
 /// An answer that is read to its end and thrown away.
 struct Discarded {
     to: AnswerTo,
     limits: HeadLimits,
+    keeps: bool,
     body: Option<BodyReader>,
 }
 
@@ -149,10 +176,12 @@ impl Discarded {
         cx: &mut Context<'_>,
         worker: &Worker<C>,
         stream: &mut Stream<Wire<C::Socket>>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<bool>> {
         loop {
             match ready!(stream.poll_feed(cx, &worker.buffers, |input, _| self.take(input)))? {
-                Fed::Some(Ok(true)) | Fed::End => return Poll::Ready(Ok(())),
+                Fed::Some(Ok(true)) => return Poll::Ready(Ok(self.keeps && !stream.has_received())),
+                Fed::End if self.body.is_some() => return Poll::Ready(Ok(false)),
+                Fed::End => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Fed::Some(Ok(false)) => {}
                 Fed::Some(Err(fault)) => return Poll::Ready(Err(io::Error::other(fault))),
             }
@@ -166,6 +195,7 @@ impl Discarded {
             let Some(head) = ResponseHead::parse(received, self.to, self.limits)? else { return Ok(false) };
             *input = &received[head.len..];
             if !head.is_interim() {
+                self.keeps = head.persistence != Persistence::Close;
                 self.body = Some(BodyReader::new(head.framing, self.limits));
             }
         }

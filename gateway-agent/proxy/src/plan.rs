@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gateway_agent_tables::http::{
-    BackendProtocol, Filter, HttpAction, HttpBackend, HttpRule, HttpTarget, ListenerMatcher, Redirect,
+    BackendProtocol, Cors, Filter, HttpAction, HttpBackend, HttpRule, HttpTarget, ListenerMatcher, Redirect,
     RequestHead as Matched, RequestHost, RequestUrl, Upstream,
 };
 use gateway_agent_tables::{FrontendKey, Protocol};
@@ -16,8 +16,8 @@ use smallvec::SmallVec;
 
 use crate::auth::{Awaits, Edits};
 use crate::filter::{
-    Budget, CorsAnswer, Forwarded, GRPC_TIMEOUT, Outgoing, TraceParent, change_request, cors, filters,
-    grpc_timeout, is_preflight, may_repeat, mirrors, preflight,
+    Budget, CorsAnswer, GRPC_TIMEOUT, Outgoing, TraceParent, change_request, cors, filters, grpc_timeout,
+    is_preflight, may_repeat, mirrors, preflight,
 };
 use crate::h1::{
     AnswerTo, BodyReader, BodyWriter, Ending, Fault, Fields, Framing, Offers, Persistence, Piece,
@@ -25,6 +25,7 @@ use crate::h1::{
 };
 use crate::h2::PREFACE;
 use crate::held::{Held, Ledger};
+use crate::matching::{self, Seen};
 use crate::quota::{Place, RequestPlace};
 use crate::reply::{Reason, Reply};
 use crate::routing::Routing;
@@ -154,10 +155,7 @@ impl Forward {
 
     /// The same, of a handle to the rule that outlives changes to the request.
     pub(crate) fn backend_of<'r>(&self, rule: &'r HttpRule) -> Option<&'r HttpBackend> {
-        match &rule.action {
-            HttpAction::Forward(split) => split.backends().get(self.backend),
-            _ => None,
-        }
+        backend_at(rule, self.backend)
     }
 
     /// Counts what the request takes of memory.
@@ -254,9 +252,19 @@ impl Planner<'_> {
         let listener = self.routing.matcher.listener(&self.peers.frontend, &host);
         let paths = listener.map(|listener| listener.settings.paths).unwrap_or_default();
         let path = paths.normalise(head.target.path)?;
-        let matched = Matched::new(&host, &head.method, &path, &head.fields).with_query(head.target.query);
-        let matched = matched.with_grpc(is_grpc);
-        let rule = listener.and_then(|listener| listener.pick(&matched));
+        let list;
+        let mut head = head;
+        if let Some(listener) = listener {
+            let forwarded = matching::forwarded(listener, &head, &self.peers.client);
+            list = forwarded.list(&head.fields);
+            forwarded.apply(&mut head.fields, list.as_deref());
+        }
+        let seen = Seen::of(&head);
+        let rule = listener.and_then(|listener| {
+            let method = matching::method(listener, &head, &host, &path);
+            let matched = Matched::new(&host, &method, &path, &seen).with_query(head.target.query);
+            listener.pick(&matched.with_grpc(is_grpc))
+        });
         let protocol = telemetry::Protocol::of(self.peers.is_http2, is_grpc);
         let record = |backend| {
             let matched = telemetry::Matched { listener, rule, backend };
@@ -266,21 +274,29 @@ impl Planner<'_> {
         let (Some(listener), Some(rule)) = (listener, rule) else {
             return Ok(Err((Reply::new(Reason::NoRoute).with_grpc(is_grpc), record(None))));
         };
+        // HTTP/1.0 may name no host; the address is one that leads here, too.
+        let here = || SocketAddr::new(self.peers.frontend.address, 0).to_string();
+        let here = host.as_str().is_empty().then(here);
         let url = RequestUrl {
             scheme: listener.scheme,
-            host: host.as_str(),
+            host: here.as_deref().map_or(host.as_str(), |here| here.trim_end_matches(":0")),
             port: listener.port,
             path: &path,
             query: head.target.query,
         };
+        let own = |reply: Reply| {
+            let backend = reply.backend.and_then(|index| backend_at(rule, index));
+            let cors = cors(rule, backend).map(|cors| CorsAnswer::of(cors, &head.fields));
+            reply.with_rule(rule).with_cors(cors.as_ref()).with_grpc(is_grpc)
+        };
         if let Some(reply) = answer(rule, &head, url) {
-            return Ok(Err((reply.with_rule(rule).with_grpc(is_grpc), record(None))));
+            return Ok(Err((own(reply), record(None))));
         }
         let place = self.peers.place.request().ok_or_else(|| Reply::new(Reason::GatewayBusy));
         let deadline = is_grpc.then(|| head.fields.first(GRPC_TIMEOUT).and_then(grpc_timeout)).flatten();
         let choose = || match self.resume(rule, &head.fields) {
             Some(chosen) => Ok(chosen),
-            None => self.choose(rule, url),
+            None => self.choose(rule, url, &head),
         };
         Ok(match place.and_then(|place| Ok((place, choose()?))) {
             Ok((place, chosen)) => {
@@ -292,7 +308,7 @@ impl Planner<'_> {
             }
             Err(reply) => {
                 let record = record(reply.backend);
-                Err((reply.with_rule(rule).with_grpc(is_grpc), record))
+                Err((own(reply), record))
             }
         })
     }
@@ -333,7 +349,12 @@ impl Planner<'_> {
     }
 
     /// The backend that the weights give the request to, and its endpoints.
-    fn choose<'a>(&'a self, rule: &'a HttpRule, url: RequestUrl<'_>) -> Result<Chosen<'a>, Reply> {
+    fn choose<'a>(
+        &'a self,
+        rule: &'a HttpRule,
+        url: RequestUrl<'_>,
+        head: &RequestHead<'_>,
+    ) -> Result<Chosen<'a>, Reply> {
         let split = match &rule.action {
             HttpAction::Forward(split) => split,
             HttpAction::Redirect(to) => return Ok(Chosen::redirect(None, redirect(to, url))),
@@ -342,6 +363,9 @@ impl Planner<'_> {
         let backend = split.pick((self.random)()).ok_or_else(|| Reply::new(Reason::InvalidRoute))?;
         let refuse = |reply: Reply| reply.with_backend(place(rule, backend));
         let invalid = || refuse(Reply::new(Reason::InvalidRoute));
+        if let Some(reply) = cors(rule, Some(backend)).and_then(|cors| answer_preflight(cors, head)) {
+            return Err(refuse(reply));
+        }
         match &backend.target {
             HttpTarget::Forward(upstream) if !is_spoken(upstream) => Err(invalid()),
             HttpTarget::Forward(upstream) => {
@@ -382,18 +406,10 @@ impl Planner<'_> {
         let session = session.map(|upstream| Session { endpoint, service: upstream.service.clone(), scheme });
         let body = BodyReader::new(head.framing, place.heads());
         let body = body.within(listener.settings.limits.body_bytes)?;
-        let forwarded = Forwarded {
-            client: &self.peers.client,
-            scheme,
-            host: head.host,
-            trusted_hops: listener.settings.trusted_hops,
-        };
-        let list = forwarded.list(&head.fields);
         let trace = TraceParent::of(&head.fields, self.random);
         record.trace(&trace);
-        let cors = cors(rule).and_then(|cors| CorsAnswer::of(cors, &head.fields));
+        let cors = cors(rule, backend).map(|cors| CorsAnswer::of(cors, &head.fields));
         let mut outgoing = Outgoing { host: head.host.into(), path, fields: head.fields };
-        forwarded.apply(&mut outgoing.fields, list.as_deref());
         trace.apply(&mut outgoing.fields);
         let asks = change_request(&mut outgoing, rule, backend, 0);
         let line = RequestLine {
@@ -503,9 +519,8 @@ pub(crate) fn take_body(rest: &mut &[u8], forward: &mut Forward) -> Result<(), F
 
 /// What the rule answers itself.
 fn answer(rule: &HttpRule, head: &RequestHead<'_>, url: RequestUrl<'_>) -> Option<Reply> {
-    if let Some(cors) = cors(rule).filter(|_| is_preflight(&head.method, &head.fields)) {
-        let answer = preflight(cors, &head.fields);
-        return Some(answer.map_or(Reply::new(Reason::OriginRefused), Reply::preflight));
+    if let Some(reply) = cors(rule, None).and_then(|cors| answer_preflight(cors, head)) {
+        return Some(reply);
     }
     match &rule.action {
         HttpAction::Redirect(to) if !is_guarded(rule, None) => Some(redirect(to, url)),
@@ -514,8 +529,21 @@ fn answer(rule: &HttpRule, head: &RequestHead<'_>, url: RequestUrl<'_>) -> Optio
     }
 }
 
+/// None: the request isn't one.
+fn answer_preflight(cors: &Cors, head: &RequestHead<'_>) -> Option<Reply> {
+    let answer = || preflight(cors, &head.fields).map_or(Reply::new(Reason::OriginRefused), Reply::preflight);
+    is_preflight(&head.method, &head.fields).then(answer)
+}
+
 fn redirect(to: &Redirect, url: RequestUrl<'_>) -> Reply {
     Reply::redirect(to.status.code(), to.location(url))
+}
+
+fn backend_at(rule: &HttpRule, index: usize) -> Option<&HttpBackend> {
+    match &rule.action {
+        HttpAction::Forward(split) => split.backends().get(index),
+        _ => None,
+    }
 }
 
 /// A backend's index among those of its rule.

@@ -161,10 +161,10 @@ impl Reply {
         Self { rule: Some(Arc::clone(rule)), ..self }
     }
 
-    /// The client comes from an origin that may read the answer.
+    /// Which origins may read the answer; an answer to a preflight request says it itself.
     #[must_use]
     pub(crate) fn with_cors(self, cors: Option<&CorsAnswer>) -> Self {
-        Self { cors: cors.cloned(), ..self }
+        Self { cors: self.cors.or_else(|| cors.cloned()), ..self }
     }
 
     #[must_use]

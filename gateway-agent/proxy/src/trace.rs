@@ -99,40 +99,46 @@ pub fn decide(
     };
     let shares = split.into_iter().flat_map(shares).collect::<Vec<_>>();
     let mut outcomes = Vec::new();
+    let mut by_rule = false;
     for (backend, random) in shares {
         match plan(random) {
             Err(fault) => return Decision::Refused(fault),
             Ok(plan) => match settle(plan, &buffers) {
                 Ok((forwarded, true)) => return Decision::Resumed(forwarded),
                 Ok((forwarded, false)) => outcomes.push(Share { backend, outcome: Ok(forwarded) }),
-                Err(answer) => outcomes.push(Share { backend, outcome: Err(answer) }),
+                Err((answer, of_rule)) => {
+                    by_rule |= of_rule;
+                    outcomes.push(Share { backend, outcome: Err(answer) });
+                }
             },
         }
     }
-    // A browser's question what it may send is answered before a backend is picked.
-    let of_rule = |share: &Share| {
-        let reason = share.outcome.as_ref().err().map(|answer| answer.reason);
-        matches!(reason, Some(Reason::Preflight | Reason::OriginRefused))
-    };
-    if outcomes.is_empty() || outcomes.iter().any(of_rule) {
+    if outcomes.is_empty() || by_rule {
         return match plan(0) {
             Err(fault) => Decision::Refused(fault),
-            Ok(plan) => Decision::Answered(settle(plan, &buffers).err().unwrap_or_else(Answer::none)),
+            Ok(plan) => Decision::Answered(
+                settle(plan, &buffers).err().map_or_else(Answer::none, |(answer, _)| answer),
+            ),
         };
     }
     Decision::Forwarded(outcomes)
 }
 
-/// Where a request goes, and whether its session is there; or what it is answered.
-fn settle(plan: Option<Plan>, buffers: &Buffers) -> Result<(Forwarded, bool), Answer> {
+/// Where a request goes, and whether its session is there; or what it is answered, and whether that is so whatever the
+/// backend, as for a browser's question what it may send.
+fn settle(plan: Option<Plan>, buffers: &Buffers) -> Result<(Forwarded, bool), (Answer, bool)> {
     match plan {
         Some(Plan::Forward(mut forward)) => match suppose_granted(buffers, &mut forward) {
             Ok(asks) => Ok((Forwarded::of(&forward, asks), forward.resumes())),
-            Err(Outcome::Reply(answered)) => Err(Answer::of(&answered)),
-            Err(_) => Err(Answer::none()),
+            Err(Outcome::Reply(answered)) => Err((Answer::of(&answered), false)),
+            Err(_) => Err((Answer::none(), false)),
         },
-        Some(Plan::Reply(reply)) => Err(Answer::of(&reply.0)),
-        None | Some(Plan::Http2) => Err(Answer::none()),
+        Some(Plan::Reply(reply)) => {
+            let (answered, _) = &*reply;
+            let is_cors = matches!(answered.reply.reason, Reason::Preflight | Reason::OriginRefused);
+            Err((Answer::of(answered), is_cors && answered.reply.backend.is_none()))
+        }
+        None | Some(Plan::Http2) => Err((Answer::none(), false)),
     }
 }
 

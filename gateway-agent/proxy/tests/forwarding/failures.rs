@@ -165,7 +165,7 @@ fn rules_retry_codes_and_failures() {
             (vec![code(503), code(500), Act::text("ok")], "POST", 200, 3),
             (vec![code(503)], "GET", 503, 4),
             (vec![code(404)], "GET", 404, 1),
-            (vec![Act::Close, Act::text("ok")], "GET", 200, 2),
+            (vec![Act::Close, Act::text("ok")], "GET", 502, 1),
             (vec![Act::Close, Act::text("ok")], "POST", 502, 1),
             (vec![Act::Silence, Act::text("ok")], "GET", 200, 2),
         ] {

@@ -134,6 +134,8 @@ impl PathRewrite {
     pub fn apply(&self, path: &str) -> String {
         match self {
             Self::Full(full) => full.as_str().to_owned(),
+            // Of the server as a whole (RFC 9110, 9.3.7): no path, so none below the prefix.
+            Self::Prefix { .. } if path == "*" => path.to_owned(),
             Self::Prefix { matched, replacement } => {
                 let rest = path.strip_prefix(matched.as_prefix()).unwrap_or(path);
                 match (replacement.as_prefix(), rest) {
@@ -206,6 +208,7 @@ mod tests {
             ("/foo", "/foo", "/", "/"),
             ("/", "/", "/xyz", "/xyz/"),
             ("/bar", "/", "/xyz", "/xyz/bar"),
+            ("*", "/", "/xyz", "*"),
         ] {
             let rewrite = PathRewrite::Prefix { matched: path(matched), replacement: path(replacement) };
             assert_eq!(rewrite.apply(request), result, "{request} {matched} {replacement}");

@@ -57,6 +57,8 @@ impl Redirect {
         let port = self.port.unwrap_or_else(|| self.scheme.map_or(request.port, Scheme::port));
         let path = self.path.as_ref().map(|rewrite| rewrite.apply(request.path));
         let path = path.as_deref().unwrap_or(request.path);
+        // As a URI has it (RFC 9112, 3.2.4).
+        let path = if path == "*" { "" } else { path };
         let port = if port == scheme.port() { String::new() } else { format!(":{port}") };
         let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
         format!("{scheme}://{host}{port}{path}{query}")
