@@ -6,6 +6,7 @@
 
 mod election;
 mod entry;
+mod inquiry;
 mod liveness;
 mod message;
 mod neighbours;
@@ -111,7 +112,7 @@ impl Announcer {
         self.end(Farewell::HandOver);
     }
 
-    /// Waits for the thread's end: some milliseconds.
+    /// Waits for the thread's end: some milliseconds; half a second if others take over who have much to learn.
     fn end(&mut self, farewell: Farewell) {
         if let Some(thread) = self.thread.take() {
             self.task.send_modify(|(_, end)| *end = Some(farewell));

@@ -29,7 +29,7 @@
 //! | `stages` | program array | [`Stage`] | program | agent |
 
 /// Version of this layout; stored in [`Settings::layout`].
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// IPv6, or IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), network byte order.
 pub type Address = [u8; 16];
@@ -268,7 +268,8 @@ pub struct Slot {
     pub forward: FlowKey,
     /// Endpoint to client, or to the node's own address and port (SNAT).
     pub reverse: FlowKey,
-    /// Index in `endpoints`, and its generation when the flow began.
+    /// Index in `endpoints`, and its generation when the flow began. With the generation [`OF_PEER`], an index in `peers`:
+    /// that node has the flow, and has told so. Both are one word to those who change it.
     pub endpoint: u32,
     pub endpoint_generation: u32,
     /// Index in `backend_stats`.
@@ -284,6 +285,9 @@ pub struct Slot {
     /// [`slot_flags`]
     pub flags: u32,
 }
+
+/// In place of an endpoint's generation, which takes 2^32 uses of one place to get there.
+pub const OF_PEER: u32 = u32::MAX;
 
 /// Bits of [`Slot::flags`].
 pub mod slot_flags {
@@ -359,6 +363,32 @@ pub const MAX_SOCKETS: u32 = 64;
 pub struct PoolAddress {
     /// 1: this node announces it as long as the [`Lease`] lasts. 0: another one does.
     pub announced: u32,
+    /// Tick until which packets of flows that aren't known are dropped: the address has just come here, and other nodes are
+    /// asked which flows they have.
+    pub asking_until: u32,
+}
+
+/// A flow that another node has, as the program `learn` is told.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
+pub struct Told {
+    pub key: FlowKey,
+    /// Its endpoint, for people.
+    pub endpoint: Address,
+    pub endpoint_port: u16,
+    pub reserved: u16,
+    /// Index in `peers` of that node.
+    pub peer: u32,
+    /// For how long it may be silent.
+    pub ticks: u32,
+    pub reserved_too: u32,
+}
+
+impl Told {
+    pub fn bytes(&self) -> &[u8; size_of::<Self>()] {
+        // SAFETY: as long, and without padding.
+        unsafe { &*core::ptr::from_ref(self).cast() }
+    }
 }
 
 /// A node whose agent is dead or wedged stops announcing by itself, before others take over.
@@ -473,11 +503,11 @@ mod pod {
         Label = 1280,
         SteeredCounters = 16,
         Proxy = 16,
-        PoolAddress = 4,
+        PoolAddress = 8,
         Lease = 4,
         Peer = 16,
         PeerMac = 8,
         PoolCounters = 16,
-        crate::reason::ReasonCounters = 144,
+        crate::reason::ReasonCounters = 152,
     }
 }

@@ -14,6 +14,7 @@ use gateway_common::{
 };
 
 use crate::{
+    atomic,
     bits::hide,
     count,
     deliver::{deliver, hand_to, refuse},
@@ -22,7 +23,7 @@ use crate::{
     ingress::frontend_key,
     insert::{self, Blocked, NewFlow},
     lookup,
-    maps::{DEVICES, ENDPOINTS, FRONTENDS, MAGLEV, RINGS, SPLITS},
+    maps::{DEVICES, ENDPOINTS, FRONTENDS, MAGLEV, POOL, RINGS, SPLITS},
     skb::{Skb, Verdict},
 };
 
@@ -38,13 +39,19 @@ pub fn process(skb: &Skb) -> Verdict {
     if !select::is_for(split, &packet) {
         return Verdict::Drop(Reason::TablesChanging);
     }
-    if is_midstream(&packet) && split.flags & split_flags::POOL == 0 {
-        return Verdict::Pass;
+    let now = lookup::now();
+    if !packet.opens() {
+        if split.flags & split_flags::POOL != 0 {
+            if is_asking(&packet, now) && !hand_on::came_from_peer(skb) {
+                return Verdict::Drop(Reason::PoolMoving);
+            }
+        } else if packet.is_tcp() {
+            return Verdict::Pass;
+        }
     }
     if packet.hop_limit <= 1 {
         return Verdict::Drop(Reason::HopLimit);
     }
-    let now = lookup::now();
     let choice = match choose(&packet, id, split, settings) {
         Ok(choice) => choice,
         Err(refusal) => return refused(skb, split, refusal),
@@ -52,8 +59,9 @@ pub fn process(skb: &Skb) -> Verdict {
     if split.flags & split_flags::POOL != 0 && choice.endpoint.local == 0 {
         match hand_on::way(skb, choice.endpoint) {
             Way::Peer => {
-                skb.leave(hand_on::ENDPOINT, choice.endpoint_id);
+                skb.leave(hand_on::PEER, choice.endpoint.peer);
                 skb.leave(hand_on::IS_NEW, 1);
+                skb.leave(hand_on::ENDPOINT, choice.endpoint_id);
                 return hand_to(skb, Stage::HandOn);
             }
             // The node that handed it on has other tables than this one, or soon will have the same.
@@ -90,6 +98,14 @@ pub fn process(skb: &Skb) -> Verdict {
 #[inline(always)]
 fn is_midstream(packet: &Packet) -> bool {
     packet.is_tcp() && !packet.opens()
+}
+
+/// Somebody else may have the packet's flow, and is being asked.
+#[inline(always)]
+fn is_asking(packet: &Packet, now: u32) -> bool {
+    // SAFETY: an aligned word that is read at once.
+    unsafe { POOL.get(packet.flow_key().destination) }
+        .is_some_and(|entry| (atomic::load32(&raw const entry.asking_until).wrapping_sub(now) as i32) > 0)
 }
 
 /// What the entry of the packet's frontend names.

@@ -19,20 +19,19 @@ use crate::{
     skb::{Skb, Verdict},
 };
 
-/// Indices in cb of what the stage is told: the endpoint's id, and whether its flow is to be made.
-pub const ENDPOINT: usize = 1;
+/// Indices in cb of what the stage is told: the peer's id; whether its flow is to be made, and then the endpoint's id.
+pub const PEER: usize = 1;
 pub const IS_NEW: usize = 2;
+pub const ENDPOINT: usize = 3;
 
 #[inline(always)]
 pub fn process(skb: &Skb) -> Verdict {
-    let id = skb.left(ENDPOINT);
-    let Some(endpoint) = ENDPOINTS.get(id) else { return Verdict::Drop(Reason::TableCorrupt) };
-    let Some(peer) = PEERS.get(endpoint.peer) else { return Verdict::Drop(Reason::TableCorrupt) };
+    let Some(peer) = PEERS.get(skb.left(PEER)) else { return Verdict::Drop(Reason::TableCorrupt) };
     if peer.ifindex == 0 {
         return Verdict::Drop(Reason::NoNextHop);
     }
     if skb.left(IS_NEW) != 0 {
-        remember(skb, id, endpoint);
+        remember(skb);
     }
     send(skb, peer)
 }
@@ -99,8 +98,10 @@ pub fn note(packet: &Packet, found: &Found, settings: &Settings, now: u32) -> bo
 
 /// Makes the flow, if there is room.
 #[inline(always)]
-fn remember(skb: &Skb, id: u32, endpoint: &Endpoint) {
+fn remember(skb: &Skb) {
+    let id = skb.left(ENDPOINT);
     let mut packet = Packet::default();
+    let Some(endpoint) = ENDPOINTS.get(id) else { return };
     let Some(settings) = lookup::settings() else { return };
     if !packet.read(skb, Ports::of(skb)) {
         return;

@@ -4,7 +4,7 @@
 use gateway_common::{
     flow::{Event, Sender, State, after},
     headers::{ACK, ETHERNET, FIN, Packet, Ports, RST, SYN, timestamp},
-    maps::{EndpointState, FlowKey, FrontendKey, PortSet, Settings, Slot, Stage, slot_flags},
+    maps::{EndpointState, FlowKey, FrontendKey, OF_PEER, PortSet, Settings, Slot, Stage, slot_flags},
     neighbour,
     reason::Reason,
 };
@@ -76,11 +76,13 @@ fn request(
     exit: &mut Exit,
 ) -> Result<&'static FlowKey, Verdict> {
     let slot = found.slot;
-    // SAFETY: a value of an array map.
-    let (id, generation, backend) =
-        unsafe { ((*slot).endpoint, (*slot).endpoint_generation, (*slot).backend) };
-    let Some(endpoint) = ENDPOINTS.get(id) else { return Err(Verdict::Drop(Reason::TableCorrupt)) };
-    let is_gone = endpoint.generation != generation || endpoint.state == EndpointState::Gone as u8;
+    let (id, generation) = lookup::target(slot);
+    let is_peers = generation == OF_PEER;
+    let Some(endpoint) = ENDPOINTS.get(if is_peers { 0 } else { id }) else {
+        return Err(Verdict::Drop(Reason::TableCorrupt));
+    };
+    let is_gone =
+        !is_peers && (endpoint.generation != generation || endpoint.state == EndpointState::Gone as u8);
     if packet.opens() && (is_gone || found.word.state().is_closed()) {
         // A new connection on old ports: it gets an endpoint by today's weights.
         end(found, now);
@@ -88,17 +90,20 @@ fn request(
     }
     if is_gone {
         end(found, now);
-        count::backend(backend, |counters| counters.refused += 1);
+        // SAFETY: a value of an array map.
+        count::backend(unsafe { (*slot).backend }, |counters| counters.refused += 1);
         return Err(refuse(skb, Reason::EndpointGone));
     }
     // SAFETY: as above.
     if unsafe { (*slot).flags } & slot_flags::HANDED_ON != 0 {
-        return Err(to_other_node(skb, packet, found, id, settings, now));
+        let peer = if is_peers { id } else { endpoint.peer };
+        return Err(to_other_node(skb, packet, found, peer, settings, now));
     }
     advance(skb, packet, found, settings, now, Sender::Client);
     hop::to_endpoint(skb, id, endpoint, now, exit).map_err(Verdict::Drop)?;
     let bytes = skb.length() - ETHERNET as u32;
-    count::backend(backend, |counters| {
+    // SAFETY: as above.
+    count::backend(unsafe { (*slot).backend }, |counters| {
         counters.packets_in += 1;
         counters.bytes_in += bytes as u64;
     });
@@ -112,7 +117,7 @@ fn to_other_node(
     skb: &Skb,
     packet: &Packet,
     found: &Found,
-    endpoint: u32,
+    peer: u32,
     settings: &Settings,
     now: u32,
 ) -> Verdict {
@@ -123,7 +128,7 @@ fn to_other_node(
     if !hand_on::note(packet, found, settings, now) {
         return Verdict::Drop(Reason::Busy);
     }
-    skb.leave(hand_on::ENDPOINT, endpoint);
+    skb.leave(hand_on::PEER, peer);
     skb.leave(hand_on::IS_NEW, 0);
     hand_to(skb, Stage::HandOn)
 }

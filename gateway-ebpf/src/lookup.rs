@@ -113,6 +113,23 @@ pub fn word_of(id: u32) -> Option<*mut u64> {
     Some(unsafe { &raw mut (*bucket).ways[id as usize % WAYS] })
 }
 
+/// The flow's endpoint and its generation, read as the one word that [`set_target`] writes.
+#[inline(always)]
+pub fn target(slot: *const Slot) -> (u32, u32) {
+    // SAFETY: a value of an array map.
+    let word = atomic::load(unsafe { &raw const (*slot).endpoint }.cast());
+    (word as u32, (word >> 32) as u32)
+}
+
+/// Leads a flow that is handed on to somebody else.
+#[inline(always)]
+pub fn set_target(slot: *mut Slot, endpoint: u32, generation: u32) {
+    // SAFETY: as above; a flow that is handed on has nothing that depends on them.
+    unsafe {
+        (&raw mut (*slot).endpoint).cast::<u64>().write_volatile(endpoint as u64 | (generation as u64) << 32);
+    }
+}
+
 /// Ports first: they differ most often.
 #[inline(always)]
 pub fn same(a: &FlowKey, b: &FlowKey) -> bool {

@@ -1,5 +1,5 @@
 //! The kernel programs. One for each file: [`ingress`] is attached to devices, [`steer`] to the network namespace; the
-//! agent runs [`announce`]; the others are the stages that `ingress` hands packets to. What they decide by is in the maps
+//! agent runs [`announce`] and [`learn`]; the others are the stages that `ingress` hands packets to. What they decide by is in the maps
 //! that the agent writes; the rules themselves are in `gateway_common`.
 #![no_std]
 #![no_main]
@@ -17,6 +17,7 @@ mod hand_on;
 mod hop;
 mod ingress;
 mod insert;
+mod learn;
 mod lookup;
 mod maps;
 mod neighbour;
@@ -65,6 +66,11 @@ pub fn hand_on(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn announce(ctx: TcContext) -> i32 {
     announce::process(&Skb::new(ctx))
+}
+
+#[classifier]
+pub fn learn(ctx: TcContext) -> i32 {
+    learn::process(&Skb::new(ctx))
 }
 
 /// The routing table and others' helpers are open to GPL-compatible programs only.

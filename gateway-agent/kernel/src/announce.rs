@@ -3,29 +3,47 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError};
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
-use gateway_common::maps::{self, Address, Lease, PoolAddress, TICK_SHIFT, device_flags};
+use gateway_common::maps::{self, Address, Lease, PoolAddress, TICK_SHIFT, WAYS, device_flags};
 use gateway_common::neighbour::{arp_announcement, unsolicited_advertisement, words};
 use thiserror::Error;
 
 use crate::address::{mapped, unmapped};
-use crate::store::maps_folder;
+use crate::learn::LEARN;
+use crate::mmap::Words;
+use crate::peers::PeerMacs;
+use crate::store::{self, Access, Slots, maps_folder};
 use crate::{Kernel, OpenError, former, sys};
 
-/// The maps `pool` and `lease`, and the program that sends announcements.
+/// The maps `pool` and `lease`, the program that sends announcements, and what there is to tell and to learn of flows when
+/// an address moves (`learn`).
 pub struct Announcements {
-    programs: Ebpf,
+    pub(crate) programs: Ebpf,
     pool: HashMap<MapData, Address, PoolAddress>,
     lease: Array<MapData, Lease>,
     /// Of maps that were set aside.
     former: Option<Lease>,
     devices: HashMap<MapData, u32, maps::Device>,
+    pub(crate) peer_macs: PeerMacs,
+    pub(crate) forward: Words,
+    pub(crate) slots: Slots,
+}
+
+/// Who announces a pool address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Another node.
+    Elsewhere,
+    /// This one.
+    Here,
+    /// This one from now on. For so long, or until [`Announcements::settle`], packets of flows that aren't known wait.
+    Arriving(Duration),
 }
 
 /// What could not be announced.
@@ -37,8 +55,10 @@ pub enum AnnounceError {
     Send { address: IpAddr, ifindex: u32, cause: ProgramError },
     #[error("{address} can't be announced through device {ifindex}: the kernel answers {answer}")]
     Refused { address: IpAddr, ifindex: u32, answer: i32 },
-    #[error("the object has no program {PROGRAM}; build it again: `cargo xtask build`")]
-    NoProgram,
+    #[error("the flow of {client} can't be learnt: {}", crate::one_line(cause))]
+    Learn { client: SocketAddr, cause: ProgramError },
+    #[error("the object has no program {0}; build it again: `cargo xtask build`")]
+    NoProgram(&'static str),
 }
 
 /// How long a node may announce without saying so again.
@@ -52,17 +72,19 @@ pub enum Term {
     Endless,
 }
 
-const PROGRAM: &str = "announce";
+const ANNOUNCE: &str = "announce";
 
 impl Kernel {
     /// A further handle for the thread that announces.
     pub fn announcements(&self, object: &[u8]) -> Result<Announcements, OpenError> {
         let mut programs = self.load(object)?;
-        let program: &mut SchedClassifier = programs
-            .program_mut(PROGRAM)
-            .and_then(|program| program.try_into().ok())
-            .ok_or(OpenError::NoProgram(PROGRAM))?;
-        program.load().map_err(|cause| OpenError::Program { name: PROGRAM, cause })?;
+        for name in [ANNOUNCE, LEARN] {
+            let program: &mut SchedClassifier = programs
+                .program_mut(name)
+                .and_then(|program| program.try_into().ok())
+                .ok_or(OpenError::NoProgram(name))?;
+            program.load().map_err(|cause| OpenError::Program { name, cause })?;
+        }
         Announcements::open(self.pin(), programs)
             .map_err(|cause| OpenError::Map { what: "the maps of pool addresses", cause })
     }
@@ -78,37 +100,59 @@ impl Announcements {
             lease: map("lease")?.try_into()?,
             former: former::lease(pin),
             devices: map("devices")?.try_into()?,
+            peer_macs: map("peer_macs")?.try_into()?,
+            forward: store::words(pin, "forward", WAYS, Access::ReadOnly)?,
+            slots: map("slots")?.try_into()?,
         })
     }
 
-    /// Pool addresses, and whether this node announces them. Of all others nothing is answered or dropped any more.
-    pub fn set(&mut self, addresses: &BTreeMap<IpAddr, bool>) -> Result<(), AnnounceError> {
-        let error = |cause| AnnounceError::Map { map: "pool", cause };
-        let present: BTreeMap<IpAddr, PoolAddress> = self
-            .pool
-            .iter()
-            .map(|entry| entry.map(|(address, value)| (unmapped(address), value)))
-            .collect::<Result<_, _>>()
-            .map_err(error)?;
+    /// Pool addresses, and who announces them. Of all others nothing is answered or dropped any more.
+    pub fn set(&mut self, addresses: &BTreeMap<IpAddr, Role>) -> Result<(), AnnounceError> {
+        let present = self.present()?;
         for address in present.keys().filter(|address| !addresses.contains_key(address)) {
-            self.pool.remove(&mapped(*address)).map_err(error)?;
+            self.pool.remove(&mapped(*address)).map_err(of_pool)?;
         }
-        for (address, announced) in addresses {
-            let value = PoolAddress { announced: u32::from(*announced) };
-            if present.get(address) != Some(&value) {
-                self.pool.insert(mapped(*address), value, 0).map_err(error)?;
+        for (address, role) in addresses {
+            let former = present.get(address).copied();
+            let asking_until = match role {
+                Role::Elsewhere => 0,
+                Role::Here => former.map_or(0, |entry| entry.asking_until),
+                Role::Arriving(time) => sys::tick().wrapping_add(ticks(*time)),
+            };
+            let value = PoolAddress { announced: u32::from(*role != Role::Elsewhere), asking_until };
+            if former != Some(value) {
+                self.pool.insert(mapped(*address), value, 0).map_err(of_pool)?;
             }
         }
         Ok(())
     }
 
+    /// Nobody is left to be asked about an address that has arrived.
+    pub fn settle(&mut self, address: IpAddr) -> Result<(), AnnounceError> {
+        let Some(entry) = self.present()?.remove(&address) else { return Ok(()) };
+        let settled = PoolAddress { asking_until: 0, ..entry };
+        self.pool.insert(mapped(address), settled, 0).map_err(of_pool)
+    }
+
+    /// What this node announced when its agent came: by an agent before it whose last term still lasts.
+    pub fn inherited(&self) -> Result<BTreeSet<IpAddr>, AnnounceError> {
+        if !self.is_leased()? {
+            return Ok(BTreeSet::new());
+        }
+        let announced = self.present()?.into_iter().filter(|(_, entry)| entry.announced != 0);
+        Ok(announced.map(|(address, _)| address).collect())
+    }
+
+    fn present(&self) -> Result<BTreeMap<IpAddr, PoolAddress>, AnnounceError> {
+        let entries = self.pool.iter().map(|entry| entry.map(|(address, value)| (unmapped(address), value)));
+        entries.collect::<Result<_, _>>().map_err(of_pool)
+    }
+
     /// From now on, and until this is called again.
     pub fn set_term(&mut self, term: Term) -> Result<(), AnnounceError> {
-        /// Two years, far from the sign bit of a difference of ticks.
-        const ENDLESS: u32 = 1 << 30;
         let ticks = match term {
             Term::Over => 0,
-            Term::For(time) => u32::try_from(time.as_nanos() >> TICK_SHIFT).unwrap_or(ENDLESS),
+            Term::For(time) => ticks(time),
             Term::Endless => ENDLESS,
         };
         let lease = Lease { until: sys::tick().wrapping_add(ticks) };
@@ -124,11 +168,7 @@ impl Announcements {
 
     /// Tells the neighbours on every uplink that this node has the address. What fails on one is told after all others.
     pub fn send(&self, address: IpAddr) -> Result<(), AnnounceError> {
-        let program: &SchedClassifier = self
-            .programs
-            .program(PROGRAM)
-            .and_then(|program| program.try_into().ok())
-            .ok_or(AnnounceError::NoProgram)?;
+        let program = self.program(ANNOUNCE)?;
         let uplinks = self.uplinks().map_err(|cause| AnnounceError::Map { map: "devices", cause })?;
         let sent = uplinks.into_iter().map(|(ifindex, mac)| {
             let frame = frame(address, mac);
@@ -143,6 +183,11 @@ impl Announcements {
             }
         });
         sent.fold(Ok(()), Result::and)
+    }
+
+    pub(crate) fn program(&self, name: &'static str) -> Result<&SchedClassifier, AnnounceError> {
+        let program = self.programs.program(name).and_then(|program| program.try_into().ok());
+        program.ok_or(AnnounceError::NoProgram(name))
     }
 
     /// Devices that announcements leave by, with their link addresses: those with routes, once for all their ports.
@@ -162,6 +207,18 @@ impl fmt::Debug for Announcements {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Announcements").finish_non_exhaustive()
     }
+}
+
+/// Two years, far from the sign bit of a difference of ticks.
+const ENDLESS: u32 = 1 << 30;
+
+/// Rounded down.
+pub(crate) fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos() >> TICK_SHIFT).unwrap_or(ENDLESS)
+}
+
+fn of_pool(cause: MapError) -> AnnounceError {
+    AnnounceError::Map { map: "pool", cause }
 }
 
 fn frame(address: IpAddr, mac: [u8; 6]) -> Vec<u8> {

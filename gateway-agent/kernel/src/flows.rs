@@ -32,6 +32,7 @@ pub struct Flow {
     pub slot: u32,
     /// [`crate::BackendStats::id`]
     pub backend_id: u32,
+    /// Of the endpoint; or, if another node told of the flow, of that node in the map `peers`.
     pub endpoint_id: u32,
 }
 
@@ -43,10 +44,28 @@ impl Flow {
 }
 
 /// Flows that are live at `now`, in the table's order. One that ends or begins while it is read is left out.
+pub(crate) fn live<'a>(forward: &'a Words, slots: &'a Slots, now: u32) -> impl Iterator<Item = Flow> + 'a {
+    live_slots(forward, slots, 0, now)
+        .filter_map(move |LiveSlot { number, word, slot }| flow(number, word, &slot, now))
+}
+
+/// A place of the table with a live flow.
+pub(crate) struct LiveSlot {
+    pub(crate) number: u32,
+    pub(crate) word: Word,
+    pub(crate) slot: Slot,
+}
+
+/// The same from a place on, as they are.
 ///
 /// Slots are read by system calls: a mapping would count all of them as this process' memory, used or not.
-pub(crate) fn live<'a>(forward: &'a Words, slots: &'a Slots, now: u32) -> impl Iterator<Item = Flow> + 'a {
-    (0u32..).zip(forward.iter()).filter_map(move |(number, word)| {
+pub(crate) fn live_slots<'a>(
+    forward: &'a Words,
+    slots: &'a Slots,
+    from: u32,
+    now: u32,
+) -> impl Iterator<Item = LiveSlot> + 'a {
+    (0u32..).zip(forward.iter()).skip(from as usize).filter_map(move |(number, word)| {
         let before = Word(word.load(Ordering::Acquire));
         if !before.is_live(now) {
             return None;
@@ -54,9 +73,9 @@ pub(crate) fn live<'a>(forward: &'a Words, slots: &'a Slots, now: u32) -> impl I
         let slot = slots.get(&number, 0).ok()?;
         // The copy is made before the word is looked at again.
         fence(Ordering::Acquire);
-        let after = Word(word.load(Ordering::Relaxed));
-        let same = before.tag() == after.tag() && before.generation() == after.generation();
-        if same && after.is_live(now) { flow(number, after, &slot, now) } else { None }
+        let word = Word(word.load(Ordering::Relaxed));
+        let same = before.tag() == word.tag() && before.generation() == word.generation();
+        (same && word.is_live(now)).then_some(LiveSlot { number, word, slot })
     })
 }
 
@@ -67,7 +86,6 @@ pub(crate) fn count(forward: &Words, now: u32) -> u64 {
 
 fn flow(number: u32, word: Word, slot: &Slot, now: u32) -> Option<Flow> {
     let Slot { forward, reverse, endpoint, backend, .. } = slot;
-    let ticks = u64::try_from(word.left(now)).unwrap_or(0);
     Some(Flow {
         protocol: protocol(forward.protocol)?,
         client: socket(forward.source, forward.source_port),
@@ -75,11 +93,15 @@ fn flow(number: u32, word: Word, slot: &Slot, now: u32) -> Option<Flow> {
         endpoint: socket(reverse.source, reverse.source_port),
         source: socket(reverse.destination, reverse.destination_port),
         state: word.state(),
-        expires_in: Duration::from_nanos(ticks << TICK_SHIFT),
+        expires_in: expires_in(word, now),
         slot: number,
         backend_id: *backend,
         endpoint_id: *endpoint,
     })
+}
+
+pub(crate) fn expires_in(word: Word, now: u32) -> Duration {
+    Duration::from_nanos(u64::try_from(word.left(now)).unwrap_or(0) << TICK_SHIFT)
 }
 
 fn name(state: State) -> &'static str {

@@ -43,22 +43,23 @@ struct PeerLabel {
 }
 
 impl Peers {
-    /// What an earlier agent left, as far as endpoints still name it.
+    /// What an earlier agent left, as far as something may still name it.
     pub(crate) fn recover(store: &mut Store, endpoints: &Endpoints) -> Result<Self, MapError> {
-        let mut known = HashMap::new();
-        for (id, label) in labels::read::<PeerLabel>(&store.labels, LabelKind::Peer)? {
-            match label.filter(|_| endpoints.has_peer(id)) {
-                Some(label) => {
-                    known.insert(label.node, id);
-                }
-                None => labels::remove(&mut store.labels, LabelKind::Peer, id)?,
-            }
-        }
         let mut written = HashMap::new();
         for (id, peer) in (0u32..).zip(store.peers.iter()) {
             let peer = peer?;
             if peer != Peer::default() {
                 written.insert(id, peer);
+            }
+        }
+        let mut known = HashMap::new();
+        for (id, label) in labels::read::<PeerLabel>(&store.labels, LabelKind::Peer)? {
+            // Flows name those that are on a link.
+            match label.filter(|_| written.contains_key(&id) || endpoints.has_peer(id)) {
+                Some(label) => {
+                    known.insert(label.node, id);
+                }
+                None => labels::remove(&mut store.labels, LabelKind::Peer, id)?,
             }
         }
         let ids = Ids::recover(store.peers.len(), known.values().copied().chain([NO_PEER]));

@@ -128,7 +128,7 @@ pub(crate) struct Store {
 /// The map `slots`.
 pub(crate) type Slots = Array<MapData, Slot>;
 
-/// Whether `rings` and `maglev` are to be written.
+/// Whether the map is to be written; of the store, only `rings` and `maglev` are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     ReadOnly,
@@ -148,17 +148,9 @@ impl Store {
                 map($name)?.try_into().map_err(|cause| StoreError { name: $name, cause })?
             };
         }
-        let words = |name: &'static str, words_per_value: usize| {
-            let error = |cause| StoreError { name, cause };
-            let data = MapData::from_pin(folder.join(name)).map_err(error)?;
-            let len = data.info().map_err(error)?.max_entries() as usize * words_per_value;
-            let fd = data.fd().as_fd();
-            let words = if access == Access::Feed && matches!(name, "rings" | "maglev") {
-                Words::writable(fd, len)
-            } else {
-                Words::read_only(fd, len)
-            };
-            words.map_err(|e| error(syscall("mmap", e)))
+        let words = |name: &'static str, words_per_value| {
+            let access = if matches!(name, "rings" | "maglev") { access } else { Access::ReadOnly };
+            words(pin, name, words_per_value, access).map_err(|cause| StoreError { name, cause })
         };
         Ok(Self {
             settings: typed!("settings"),
@@ -183,6 +175,23 @@ impl Store {
             slots: typed!("slots"),
         })
     }
+}
+
+/// The values of an array map as memory.
+pub(crate) fn words(
+    pin: &Path,
+    name: &str,
+    words_per_value: usize,
+    access: Access,
+) -> Result<Words, MapError> {
+    let data = MapData::from_pin(maps_folder(pin).join(name))?;
+    let len = data.info()?.max_entries() as usize * words_per_value;
+    let fd = data.fd().as_fd();
+    let words = match access {
+        Access::Feed => Words::writable(fd, len),
+        Access::ReadOnly => Words::read_only(fd, len),
+    };
+    words.map_err(|error| syscall("mmap", error))
 }
 
 fn syscall(call: &'static str, io_error: io::Error) -> MapError {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::message::Message;
+use super::message::{Content, Message};
 
 /// Between two probes to an agent (DESIGN.md section 8).
 pub const PERIOD: Duration = Duration::from_millis(200);
@@ -68,18 +68,24 @@ impl Liveness {
         self.sent.retain(|(_, at)| now.duration_since(*at) < DEAD);
         self.sent.push((self.nonce, now));
         let to = |(name, peer): (&String, &Peer)| {
-            let from = from.to_owned();
-            let message = Message { from, willing, succeeded: false, nonce: self.nonce, echo: peer.nonce };
-            (name.clone(), message)
+            (name.clone(), self.message(from, willing, peer.nonce, Content::Life))
         };
         self.peers.iter().map(to).collect()
+    }
+
+    /// Something to say to a peer, between two periods.
+    pub fn message_to(&self, peer: &str, from: &str, willing: bool, content: Content) -> Option<Message> {
+        Some(self.message(from, willing, self.peers.get(peer)?.nonce, content))
+    }
+
+    fn message(&self, from: &str, willing: bool, echo: u64, content: Content) -> Message {
+        Message { from: from.to_owned(), willing, succeeded: false, nonce: self.nonce, echo, content }
     }
 
     /// Takes an authentic message to account.
     pub fn heard(&mut self, message: &Message, now: Instant) -> Heard {
         let was_live = self.is_live(&message.from, now);
-        let answers =
-            self.sent.iter().any(|(nonce, at)| *nonce == message.echo && now.duration_since(*at) < DEAD);
+        let answers = self.is_answer(message, now);
         let Some(peer) = self.peers.get_mut(&message.from) else { return Heard::Nothing };
         if !answers {
             // It hasn't heard from us yet; or somebody has recorded this. Who is known to live has said it better, unless
@@ -101,9 +107,14 @@ impl Liveness {
         if before == Some(message.willing) { Heard::Nothing } else { Heard::Change }
     }
 
+    /// It was made after something that was sent lately, so nobody has recorded it.
+    pub fn is_answer(&self, message: &Message, now: Instant) -> bool {
+        self.sent.iter().any(|(nonce, at)| *nonce == message.echo && now.duration_since(*at) < DEAD)
+    }
+
     /// The answer to a message of a stranger.
     pub fn answer(&self, from: &str, willing: bool, to: &Message) -> Message {
-        Message { from: from.to_owned(), willing, succeeded: false, nonce: self.nonce, echo: to.nonce }
+        self.message(from, willing, to.nonce, Content::Life)
     }
 
     /// Those that live.
@@ -269,8 +280,8 @@ mod tests {
     #[test]
     fn strangers_are_not_counted() {
         let mut pair = Pair::new();
-        let message =
-            Message { from: "c".to_owned(), willing: true, succeeded: false, nonce: 1, echo: 1 << 60 };
+        let (from, content) = ("c".to_owned(), Content::Life);
+        let message = Message { from, willing: true, succeeded: false, nonce: 1, echo: 1 << 60, content };
         assert_eq!(pair.ends[0].heard(&message, pair.now), Heard::Nothing);
         assert_eq!(pair.live(), [false; 2]);
     }

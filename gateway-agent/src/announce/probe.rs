@@ -1,11 +1,13 @@
 //! The thread: sends and hears probes, decides, and writes to the kernel what follows.
 
+mod moves;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use gateway_agent_kernel::{AnnounceError, Announcements, Term};
+use gateway_agent_kernel::{AnnounceError, Announcements, Role, Term};
 use rtnetlink::Handle;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
@@ -14,8 +16,9 @@ use tracing::{debug, info, warn};
 
 use super::election::announcer;
 use super::entry::Entry;
+use super::inquiry::Inquiry;
 use super::liveness::{DEAD, Heard, Liveness, PERIOD, SUCCESSION};
-use super::message::{Key, LONGEST, Message};
+use super::message::{Content, Key, LONGEST, Message};
 use super::{Farewell, News, Settings, Task, neighbours, routes};
 
 /// What a node may announce for without its agent: shorter than it takes others to think it dead.
@@ -75,6 +78,11 @@ struct Probe<'a> {
     looked: Option<Instant>,
     /// Who announces each address, as far as it is decided; an empty name: nobody.
     owners: BTreeMap<IpAddr, String>,
+    /// What the agent before this one announced to the last.
+    inherited: BTreeSet<IpAddr>,
+    inquiry: Inquiry,
+    /// Addresses that have just come here, with the number of connections that others have told of.
+    arriving: BTreeMap<IpAddr, usize>,
     /// What neighbours are still to be told, and when.
     due: Vec<(Instant, IpAddr)>,
     /// Memberships of the groups that neighbours ask for IPv6 addresses.
@@ -98,6 +106,7 @@ impl<'a> Probe<'a> {
         let start = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
         let task = tasks.borrow_and_update().0.clone();
         let is_successor = announcements.is_leased().map_err(io::Error::other)?;
+        let inherited = announcements.inherited().map_err(io::Error::other)?;
         Ok(Self {
             settings,
             announcements,
@@ -111,6 +120,9 @@ impl<'a> Probe<'a> {
             entry: Entry::new(Instant::now(), is_successor, settings.others_appear),
             looked: None,
             owners: BTreeMap::new(),
+            inherited,
+            inquiry: Inquiry::default(),
+            arriving: BTreeMap::new(),
             due: Vec::new(),
             groups: BTreeSet::new(),
             routes: BTreeSet::new(),
@@ -122,7 +134,7 @@ impl<'a> Probe<'a> {
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut buffer = [0; LONGEST + 1];
         loop {
-            let next = self.due.iter().map(|(at, _)| *at).min();
+            let next = self.due.iter().map(|(at, _)| *at).chain(self.inquiry.next()).min();
             tokio::select! {
                 _ = period.tick() => self.period().await,
                 received = self.socket.recv_from(&mut buffer) => {
@@ -142,7 +154,10 @@ impl<'a> Probe<'a> {
                         None => self.decide().await,
                     }
                 }
-                () = at(next) => self.tell_neighbours(),
+                () = at(next) => {
+                    self.tell_neighbours();
+                    self.ask().await;
+                }
             }
         }
     }
@@ -193,6 +208,14 @@ impl<'a> Probe<'a> {
                 self.send(&message.from, &answer, &key).await;
             }
         }
+        if !self.liveness.is_answer(&message, Instant::now()) {
+            return;
+        }
+        match message.content {
+            Content::Life => (),
+            Content::Ask(question) => drop(self.answer(&message.from, question, &key).await),
+            Content::Tell(answer) => self.learn(&message.from, &answer).await,
+        }
     }
 
     fn is_willing(&self) -> bool {
@@ -226,8 +249,13 @@ impl<'a> Probe<'a> {
             (false, true) => Term::For(LONELY_LEASE),
             (false, false) => Term::For(LEASE),
         };
-        let written = self.write(&owners, term);
+        let (arrived, written) = match self.write(&owners, term, !live.is_empty()) {
+            Ok(arrived) => (arrived, Ok(())),
+            Err(error) => (BTreeSet::new(), Err(error)),
+        };
+        let appeared = live.difference(&self.news.live).cloned().collect();
         self.note(live, written);
+        self.inquire(&arrived, &appeared).await;
         self.make_local().await;
         self.publish();
     }
@@ -241,13 +269,32 @@ impl<'a> Probe<'a> {
         }
     }
 
-    fn write(&mut self, owners: &BTreeMap<IpAddr, String>, term: Term) -> Result<(), AnnounceError> {
+    /// Gives the addresses that have come here.
+    fn write(
+        &mut self,
+        owners: &BTreeMap<IpAddr, String>,
+        term: Term,
+        has_others: bool,
+    ) -> Result<BTreeSet<IpAddr>, AnnounceError> {
         let own = self.settings.node.as_str();
+        let had =
+            |address| self.inherited.contains(address) || self.owners.get(address).is_some_and(|o| o == own);
+        let arrived: BTreeSet<IpAddr> = owners
+            .iter()
+            .filter(|(address, owner)| *owner == own && !had(address))
+            .map(|(a, _)| *a)
+            .collect();
         if *owners != self.owners {
-            let roles = owners.iter().map(|(address, owner)| (*address, owner == own)).collect();
+            let role = |address, owner: &String| match (owner == own, arrived.contains(address)) {
+                (false, _) => Role::Elsewhere,
+                (true, true) if has_others => Role::Arriving(moves::HOLD),
+                (true, _) => Role::Here,
+            };
+            let roles = owners.iter().map(|(address, owner)| (*address, role(address, owner))).collect();
             self.announcements.set(&roles)?;
         }
         self.announcements.set_term(term)?;
+        self.inherited.clear();
         let now = Instant::now();
         for (address, owner) in owners {
             if self.owners.get(address) == Some(owner) {
@@ -269,7 +316,7 @@ impl<'a> Probe<'a> {
         self.owners.clone_from(owners);
         self.tell_neighbours();
         self.join_groups();
-        Ok(())
+        Ok(arrived)
     }
 
     fn note(&mut self, live: BTreeSet<String>, written: Result<(), AnnounceError>) {
@@ -363,20 +410,25 @@ impl<'a> Probe<'a> {
         self.publish();
     }
 
-    /// The others take over before the next request is lost. Packets that still come here go on.
+    /// The others take over before the next request is lost, and learn what this node has. Packets that still come here go
+    /// on.
     async fn say_goodbye(mut self) -> io::Result<()> {
+        self.task.ready = false;
         for _ in 0..FAREWELLS {
             self.send_probes(false).await;
             sleep(BETWEEN_FAREWELLS).await;
         }
+        let others = self.liveness.willing(Instant::now());
         // Nobody to take over: the addresses stay.
-        if self.liveness.willing(Instant::now()).is_empty() {
+        if others.is_empty() {
             return Ok(());
         }
         if let Err(error) = routes::set(&self.netlink, &BTreeSet::new()).await {
             warn!("local routes of pool addresses stay: {error}");
         }
-        self.announcements.set_term(Term::Over).map_err(io::Error::other)
+        self.announcements.set_term(Term::Over).map_err(io::Error::other)?;
+        self.hand_over(&others).await;
+        Ok(())
     }
 
     /// The others wait for it, and so does the address.

@@ -111,11 +111,25 @@ impl Stage {
             self.client().sysctl(setting, value)?;
         }
         self.kubectl().apply(TRAFFIC)?;
-        let replicas = format!("--replicas={}", self.living.len());
-        self.in_namespace(&["scale", "deployment/server", &replicas])?;
-        self.in_namespace(&["rollout", "status", "deployment/server", "--timeout=120s"])?;
+        self.put_on_each_node(1)?;
         self.in_namespace(&["wait", "--for=condition=Programmed", "gateway", "--all", "--timeout=120s"])?;
         self.until_well()
+    }
+
+    /// Runs so many servers on each node, if fewer were there before.
+    pub(crate) fn put_on_each_node(&self, servers: usize) -> Result<()> {
+        let replicas = format!("--replicas={}", servers * self.living.len());
+        self.in_namespace(&["scale", "deployment/server", &replicas])?;
+        self.in_namespace(&["rollout", "status", "deployment/server", "--timeout=120s"])?;
+        Ok(())
+    }
+
+    /// Replaces all servers: they don't move by themselves, and of too many, any end.
+    pub(crate) fn spread_servers(&self) -> Result<()> {
+        self.put_on_each_node(1)?;
+        self.in_namespace(&["rollout", "restart", "deployment/server"])?;
+        self.in_namespace(&["rollout", "status", "deployment/server", "--timeout=60s"])?;
+        Ok(())
     }
 
     /// An image of the next release.

@@ -14,7 +14,9 @@ pub enum Story {
     OtherMaps,
     /// The agent that announces the pool's address is ended and started again
     PlannedMove,
-    /// The same by SIGKILL
+    /// The same after servers have come, so that the ring leads elsewhere
+    PlannedMoveAfterChange,
+    /// The announcing agent is ended by SIGKILL
     AgentKilled,
     /// No controller runs while endpoints change
     ControllersLost,
@@ -26,7 +28,7 @@ pub enum Story {
     ApiServerOutOfReach,
     /// The announcing node's agent and the others don't hear each other; all reach the API server
     AgentsParted,
-    /// The announcing node's power fails, and comes back
+    /// The announcing node's power fails, and comes back; servers have come before
     NodeReturns,
     /// The announcing node's power fails
     NodeDead,
@@ -35,10 +37,11 @@ pub enum Story {
 }
 
 impl Story {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::RollingUpgrade,
         Self::OtherMaps,
         Self::PlannedMove,
+        Self::PlannedMoveAfterChange,
         Self::AgentKilled,
         Self::ControllersLost,
         Self::NodeDrained,
@@ -57,6 +60,7 @@ impl Story {
             Self::RollingUpgrade => upgrade::to_another_build(stage),
             Self::OtherMaps => upgrade::to_other_maps(stage),
             Self::PlannedMove => agents::planned_move(stage),
+            Self::PlannedMoveAfterChange => agents::planned_move_after_change(stage),
             Self::AgentKilled => agents::killed(stage),
             Self::ControllersLost => agents::controllers_lost(stage),
             Self::NodeDrained => nodes::drained(stage),

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::Stage;
-use crate::load::{Load, NEWCOMERS};
+use crate::load::{FEW, Load, NEWCOMERS};
 use crate::stage::By;
 
 const DAEMON_SET: &str = "daemonset/gateway-agent";
@@ -13,13 +13,29 @@ const CONTROLLERS: &str = "deployment/gateway-agent-controller";
 pub(crate) fn planned_move(stage: &Stage) -> Result<()> {
     let node = stage.announcer()?;
     let load = Load::start(stage, NEWCOMERS)?;
+    moves_and_returns(stage, &node)?;
+    load.go_on(2)?;
+    load.finish().unharmed_by_moves(2)
+}
+
+/// The same after endpoints have come: most connections have others than the ring would choose for them now.
+pub(crate) fn planned_move_after_change(stage: &Stage) -> Result<()> {
+    let node = stage.announcer()?;
+    let load = Load::start(stage, FEW)?;
+    stage.put_on_each_node(2)?;
+    moves_and_returns(stage, &node)?;
+    load.sort_out()?;
+    let fared = load.finish();
+    stage.spread_servers()?;
+    fared.unharmed_by_moves(2)
+}
+
+fn moves_and_returns(stage: &Stage, node: &str) -> Result<()> {
     let selector = format!("--field-selector=spec.nodeName={node}");
     let agents = "--selector=app.kubernetes.io/component=agent";
     stage.of_agents(&["delete", "pod", agents, &selector])?;
     stage.of_agents(&["rollout", "status", DAEMON_SET, "--timeout=120s"])?;
-    stage.until_announced_by(&node)?;
-    load.go_on(2)?;
-    load.finish().unharmed_by_moves(2)
+    stage.until_announced_by(node)
 }
 
 /// Programs go on, others announce, and the container starts again.

@@ -5,17 +5,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::Stage;
-use crate::load::{Load, NEWCOMERS};
+use crate::load::{FEW, Load, NEWCOMERS};
 
 /// How soon an address has to answer again (issue D).
 const FAILOVER: Duration = Duration::from_secs(2);
-
-/// Whom it is meant for hears it; those who fall to an endpoint that may be dead still are many enough.
-const FEW: u32 = 100;
-
-/// The share of connections that may break when a node takes its address back before its own endpoint is ready again: it
-/// knows no flow, and the ring without that endpoint has a few others elsewhere.
-const MOVED: f64 = 0.05;
 
 /// Its endpoints go elsewhere; its agent stays.
 pub(crate) fn drained(stage: &Stage) -> Result<()> {
@@ -27,9 +20,7 @@ pub(crate) fn drained(stage: &Stage) -> Result<()> {
     load.go_on(2)?;
     let fared = load.finish();
     kubectl.run(&["uncordon", &node])?;
-    // Pods don't move back by themselves.
-    stage.in_namespace(&["rollout", "restart", "deployment/server"])?;
-    stage.in_namespace(&["rollout", "status", "deployment/server", "--timeout=60s"])?;
+    stage.spread_servers()?;
     fared.newcomers_unharmed()?;
     fared.staying_unharmed(|server| server != node)
 }
@@ -63,35 +54,41 @@ pub(crate) fn dead_without_api_server(stage: &mut Stage) -> Result<()> {
     died
 }
 
-/// It takes its address back, once, and nothing is said of its death any more.
+/// It takes its address back, once, and nothing is said of its death any more. Endpoints have come since connections began,
+/// so that the ring leads to others than most of them have; some go and come back with the node.
 pub(crate) fn returns(stage: &mut Stage) -> Result<()> {
     let node = stage.announcer()?;
-    let load = falls(stage, &node)?;
+    let load = Load::start(stage, FEW)?;
+    stage.put_on_each_node(2)?;
+    falls(stage, &node, &load)?;
     let successor = stage.announcer()?;
     stage.raise(&node)?;
     let announcers = stage.announcers_until(&node)?;
     stage.until_settled()?;
-    load.finish().staying_but_for(MOVED, |server| server != node)?;
+    load.sort_out()?;
+    let fared = load.finish();
+    stage.spread_servers()?;
+    fared.staying_unharmed(|server| server != node)?;
     println!("    the address was announced by {}", announcers.join(", then by "));
     ensure!(announcers == [successor, node], "the address went back and forth: {announcers:?}");
     Ok(())
 }
 
 fn dies(stage: &mut Stage, node: &str) -> Result<()> {
-    falls(stage, node)?.finish().staying_unharmed(|server| server != node)?;
+    let load = Load::start(stage, FEW)?;
+    falls(stage, node, &load)?;
+    load.finish().staying_unharmed(|server| server != node)?;
     let successor = stage.announcer()?;
     println!("    {successor} announces the address");
     Ok(())
 }
 
 /// Its power fails, under a load that goes on.
-fn falls(stage: &mut Stage, node: &str) -> Result<Load> {
-    let load = Load::start(stage, FEW)?;
+fn falls(stage: &mut Stage, node: &str, load: &Load) -> Result<()> {
     stage.cluster.kill_node(node)?;
     stage.bury(node);
-    answered(stage, &load, node)?;
-    load.sort_out()?;
-    Ok(load)
+    answered(stage, load, node)?;
+    load.sort_out()
 }
 
 fn answered(stage: &Stage, load: &Load, node: &str) -> Result<()> {
