@@ -15,8 +15,9 @@ use crate::worker::Buffers;
 #[derive(Debug)]
 pub(crate) struct Stream<S> {
     pub(crate) socket: S,
-    /// Received and not consumed.
+    /// Received, and from `consumed` on not consumed.
     received: Vec<u8>,
+    consumed: usize,
     /// Written and not sent, from `sent` on.
     waiting: Vec<u8>,
     sent: usize,
@@ -43,6 +44,7 @@ impl<S: Socket> Stream<S> {
         Self {
             socket,
             received: Vec::new(),
+            consumed: 0,
             waiting: Vec::new(),
             sent: 0,
             held: None,
@@ -52,9 +54,9 @@ impl<S: Socket> Stream<S> {
 
     /// Bytes that were consumed, and that were written or wait.
     pub(crate) fn traffic(&self) -> Traffic {
-        let waiting = self.waiting.len() - self.sent;
+        let (waiting, left) = (self.waiting.len() - self.sent, self.received.len() - self.consumed);
         Traffic {
-            received: self.traffic.received.wrapping_sub(self.received.len() as u64),
+            received: self.traffic.received.wrapping_sub(left as u64),
             sent: self.traffic.sent + waiting as u64,
         }
     }
@@ -71,6 +73,7 @@ impl<S: Socket> Stream<S> {
     }
 
     pub(crate) fn take_received(&mut self) -> Vec<u8> {
+        self.received.drain(..std::mem::take(&mut self.consumed));
         std::mem::take(&mut self.received)
     }
 
@@ -79,10 +82,13 @@ impl<S: Socket> Stream<S> {
         if self.received.is_empty() {
             return None;
         }
-        let mut input = &self.received[..];
+        let mut input = &self.received[self.consumed..];
         let made = f(&mut input);
-        let consumed = self.received.len() - input.len();
-        self.received.drain(..consumed);
+        self.consumed = self.received.len() - input.len();
+        if input.is_empty() {
+            self.received.clear();
+            self.consumed = 0;
+        }
         Some(made)
     }
 
@@ -108,6 +114,7 @@ impl<S: Socket> Stream<S> {
             self.hold(buffers);
             return Poll::Ready(Ok(Fed::Some(made)));
         }
+        self.received.drain(..std::mem::take(&mut self.consumed));
         self.received.extend_from_slice(read);
         Poll::Ready(Ok(Fed::Some(self.feed_received(|input| f(input, cx)).expect("it was just extended"))))
     }

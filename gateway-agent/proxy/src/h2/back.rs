@@ -132,7 +132,7 @@ impl Call {
         let mut request = converted(&head).ok_or(io::ErrorKind::InvalidInput)?;
         self.shorten(request.headers_mut());
         let reader = BodyReader::new(head.framing, limits);
-        let sent = self.place.sender().send_request(request, reader.has_ended());
+        let sent = self.place.send(request, reader.has_ended());
         let (response, stream) = sent.map_err(io::Error::other)?;
         let asked = Asked { to_head: head.method == Method::HEAD, takes_trailers: head.takes_trailers };
         self.answer = Answer::Head(response, asked);

@@ -12,8 +12,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
+use h2::SendStream;
+use h2::client::{Builder, ResponseFuture, SendRequest};
 use hashbrown::HashMap;
+use http::Request;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
@@ -56,7 +58,7 @@ struct Opening {
 /// A connection, for those who have requests. Its task ends when all of them are gone.
 #[derive(Debug)]
 struct Connection {
-    sender: SendRequest<Bytes>,
+    sender: RefCell<SendRequest<Bytes>>,
     streams: Cell<usize>,
     /// It has had a stream before.
     was_used: Cell<bool>,
@@ -131,18 +133,21 @@ impl Connections {
 impl Connection {
     /// False: it has closed, or is about to.
     fn is_open(&self) -> bool {
-        let ready = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        let ready = self.sender.borrow_mut().poll_ready(&mut Context::from_waker(Waker::noop()));
         !matches!(ready, Poll::Ready(Err(_)))
     }
 
-    /// One request goes before the endpoint has said how many it takes, and one to an endpoint that takes none, which may
-    /// change its mind.
     fn has_room(&self) -> bool {
-        let most = match self.sender.current_max_send_streams() {
+        self.streams.get() < Self::most(&self.sender.borrow()) && !self.backlog.is_full()
+    }
+
+    /// Streams at once. One request goes before the endpoint has said how many it takes, and one to an endpoint that takes
+    /// none, which may change its mind.
+    fn most(sender: &SendRequest<Bytes>) -> usize {
+        match sender.current_max_send_streams() {
             UNSAID => 1,
             said => said.max(1),
-        };
-        self.streams.get() < most && !self.backlog.is_full()
+        }
     }
 }
 
@@ -152,8 +157,19 @@ impl Place {
         Self { connection: Rc::clone(connection), is_reused: connection.was_used.replace(true) }
     }
 
-    pub(super) fn sender(&self) -> SendRequest<Bytes> {
-        self.connection.sender.clone()
+    /// Begins the stream.
+    pub(super) fn send(
+        &self,
+        request: Request<()>,
+        ends: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        let connection = &self.connection;
+        let mut sender = connection.sender.borrow_mut();
+        if connection.streams.get() + 1 < Connection::most(&sender) {
+            return sender.send_request(request, ends);
+        }
+        // A sender whose stream has to wait for room takes no other one.
+        sender.clone().send_request(request, ends)
     }
 
     pub(super) fn backlog(&self) -> &Rc<Backlog> {
@@ -207,7 +223,7 @@ async fn drive<C: Connect>(
     let (sender, mut connection) = builder().handshake(io).await.map_err(io::Error::other)?;
     let (used, unused) = oneshot::channel();
     let made = Connection {
-        sender,
+        sender: RefCell::new(sender),
         streams: Cell::new(0),
         was_used: Cell::new(false),
         used_at: Cell::new(worker.deadlines.now()),

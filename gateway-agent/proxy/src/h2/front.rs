@@ -190,7 +190,8 @@ async fn serve_stream<C: Connect>(
     let mut download = Some(Download::new(Rc::clone(&worker), ours, to, credit, respond));
     let received = message::head_bytes(&parts);
     drop(parts);
-    let mut exchange = pin!(connection::serve_one(worker, theirs, plan, received));
+    // Apart: a task is moved several times before it runs.
+    let mut exchange = Box::pin(connection::serve_one(worker, theirs, plan, received));
     let mut exchanges = true;
     poll_fn(|cx| {
         loop {

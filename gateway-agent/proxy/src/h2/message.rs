@@ -1,5 +1,6 @@
 //! Heads and trailers, from one version to the other.
 
+use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -54,10 +55,27 @@ pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
     headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"))
 }
 
-/// The fields of an HTTP/1.1 message.
+/// The fields of an HTTP/1.1 message. Their values share one allocation.
 pub(super) fn headers(fields: &Fields<'_>) -> HeaderMap {
-    fields.iter().filter_map(|field| pair(field.name.as_bytes(), field.value)).collect()
+    let mut headers = HeaderMap::with_capacity(fields.iter().count() + MORE);
+    let mut values = BytesMut::with_capacity(fields.iter().map(|field| field.value.len()).sum());
+    for field in fields.iter() {
+        values.extend_from_slice(field.value);
+        let value = HeaderValue::from_maybe_shared(values.split().freeze());
+        if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(field.name.as_bytes()), value) {
+            value.set_sensitive(ONCE.contains(&name.as_str()));
+            headers.append(name, value);
+        }
+    }
+    headers
 }
+
+/// Fields that are added to those of HTTP/1.1: its framing.
+const MORE: usize = 2;
+
+/// Fields that are another one with each request: in the table that compresses heads they would push out what comes again
+/// (RFC 7541, 7.1.3).
+const ONCE: [&str; 1] = ["traceparent"];
 
 /// Trailers as whole lines, which were checked when they were read.
 pub(super) fn trailers(lines: &[u8]) -> HeaderMap {

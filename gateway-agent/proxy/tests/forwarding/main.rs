@@ -11,6 +11,7 @@ mod failures;
 mod floods;
 mod frames;
 mod grpc;
+mod grpc_interop;
 mod h2spec;
 mod http2;
 mod http2_connections;
