@@ -4,16 +4,15 @@
 // It listens on a port of the loopback address, prints the address as its first line, and then a line for each question:
 // the CheckRequest as JSON. A field x-answer of that request is the CheckResponse as JSON; without it the request is
 // allowed. x-wait is a time to wait before, as Go writes durations, and x-code a status of gRPC that the call fails with.
-//
-//	authz [quiet]
+// With -age connections are ended when they are as old as that, as services do that want to be balanced.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log"
 	"net"
-	"os"
 	"strconv"
 	"time"
 
@@ -21,20 +20,20 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
 	rpc "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
-// Benches ask for millions of answers, and read no question.
-var quiet = len(os.Args) == 2 && os.Args[1] == "quiet"
-
 func main() {
 	log.SetFlags(0)
+	age := flag.Duration("age", 0, "of connections at most; 0: no limit")
+	flag.Parse()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := grpc.NewServer()
+	server := grpc.NewServer(grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: *age}))
 	auth.RegisterAuthorizationServer(server, &service{})
 	fmt.Println(listener.Addr())
 	log.Fatal(server.Serve(listener))
@@ -45,9 +44,7 @@ type service struct {
 }
 
 func (*service) Check(ctx context.Context, question *auth.CheckRequest) (*auth.CheckResponse, error) {
-	if !quiet {
-		fmt.Println(protojson.MarshalOptions{}.Format(question))
-	}
+	fmt.Println(protojson.MarshalOptions{}.Format(question))
 	headers := question.GetAttributes().GetRequest().GetHttp().GetHeaders()
 	if wait, err := time.ParseDuration(headers["x-wait"]); err == nil {
 		select {

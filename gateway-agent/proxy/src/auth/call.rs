@@ -59,22 +59,23 @@ impl CallError {
 }
 
 impl Call<'_> {
-    /// Endpoints that don't accept a connection are passed over. A connection that was closed while idle is replaced: a
-    /// question changes nothing.
+    /// Endpoints that don't accept a connection, or don't answer on it, are passed over: a question changes nothing. A
+    /// connection that others have used may just have been closed, so that another one to the same endpoint comes first.
     pub(super) async fn ask<C: Connect>(
         &self,
         worker: &Rc<Worker<C>>,
         limits: HeadLimits,
     ) -> Result<Answer, CallError> {
         let mut tried: SmallVec<[SocketAddr; 4]> = SmallVec::new();
-        let mut fresh = self.protocol == BackendProtocol::Http2;
+        let is_http2 = self.protocol == BackendProtocol::Http2;
+        let mut fresh = false;
         while tried.len() < worker.server.settings.endpoints_tried {
             let endpoint = pick(self.endpoints, &tried, || worker.random()).map(Arc::clone);
             let endpoint = endpoint.ok_or(CallError::Unreachable)?;
             let _in_flight = InFlight::of(&endpoint);
             let address = endpoint.address;
-            let pooled = if fresh { None } else { worker.pool.borrow_mut().take(address) };
-            let reused = pooled.is_some();
+            let pooled = if fresh || is_http2 { None } else { worker.pool.borrow_mut().take(address) };
+            let is_used = pooled.is_some() || (is_http2 && !fresh);
             let connected = match pooled {
                 Some(stream) => Ok(stream),
                 None => connect(worker, address, self.protocol, None).await,
@@ -85,7 +86,11 @@ impl Call<'_> {
             };
             let mut exchange = Exchange::new(self, limits);
             match poll_fn(|cx| exchange.poll(cx, worker, &mut stream)).await {
-                Err(CallError::Unreachable) if reused && exchange.answer.is_none() => fresh = true,
+                Err(CallError::Unreachable) if is_used => fresh = true,
+                Err(CallError::Unreachable) => {
+                    tried.push(address);
+                    fresh = false;
+                }
                 Err(error) => return Err(error),
                 Ok(keeps) => {
                     if keeps {

@@ -33,10 +33,14 @@ struct Authz {
 
 impl Authz {
     async fn start() -> Self {
-        let child = spawn_blocking(|| {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(arguments: &'static [&'static str]) -> Self {
+        let child = spawn_blocking(move || {
             let go = go::find().expect("Go, which `cargo xtask cluster up` installs");
             let program = AUTHZ.build(&go).expect("the service").join("authz");
-            Command::new(program).stdout(Stdio::piped()).spawn().expect("it runs")
+            Command::new(program).args(arguments).stdout(Stdio::piped()).spawn().expect("it runs")
         });
         let mut child = child.await.expect("no panic");
         let lines = BufReader::new(child.stdout.take().expect("it is piped"));
@@ -421,5 +425,22 @@ fn callers_of_grpc_are_told_in_its_terms() {
             assert_eq!(asked["request"]["http"]["headers"][":path"], "/shop.Cart/Add");
         }
         assert_eq!(web.connections.get(), 0);
+    });
+}
+
+/// Go's servers end connections by GOAWAY: no request that comes at that moment may fail.
+#[test]
+fn connections_that_a_service_ends_are_replaced() {
+    run_within(LIMIT, async {
+        let mut service = Authz::start_with(&["-age", "20ms"]).await;
+        let web = Origin::start(vec![Act::text("web")]).await;
+        let proxy = start_with(Settings::default(), external(&[], 0), &web, service.address).await;
+        let mut client = proxy.connect().await;
+        for _ in 0..300 {
+            client.send("GET / HTTP/1.1\r\nHost: b\r\n\r\n").await;
+            let status = client.response().await.status;
+            assert_eq!((status, proxy.server.counters.replies(Reason::AuthUnreachable)), (200, 0));
+            service.asked().await;
+        }
     });
 }
