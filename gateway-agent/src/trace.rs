@@ -101,7 +101,7 @@ pub struct Answered {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Portion {
-    /// `3 of 4`, or `session`.
+    /// `3 of 4`
     pub share: String,
     pub backend: String,
     /// Services that have to allow it first; their answers may change the head.
@@ -327,13 +327,6 @@ impl Outcome {
                 location: None,
             }),
             Decision::Answered(answer) => Self::Answered(Answered::of(answer, rule, None)),
-            Decision::Resumed(forwarded) => {
-                let (request_timeout, attempt_timeout) = words::timeouts(&forwarded);
-                let index = forwarded.backend;
-                let share = Share { backend: index, outcome: Ok(forwarded) };
-                let shares = vec![Portion { share: "session".to_owned(), ..Portion::of(share, rule) }];
-                Self::Forwarded { shares, request_timeout, attempt_timeout }
-            }
             Decision::Forwarded(shares) => {
                 let found = shares.iter().find_map(|share| share.outcome.as_ref().ok()).map(words::timeouts);
                 let (request_timeout, attempt_timeout) = found.unwrap_or_default();

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gateway_agent_tables::http::{
-    BackendProtocol, Cors, Filter, HttpAction, HttpBackend, HttpRule, HttpTarget, ListenerMatcher, Redirect,
-    RequestHead as Matched, RequestHost, RequestUrl, Upstream,
+    BackendProtocol, Cors, Filter, HttpAction, HttpBackend, HttpRule, HttpService, HttpTarget,
+    ListenerMatcher, Redirect, RequestHead as Matched, RequestHost, RequestUrl, Scheme, SessionPersistence,
+    Upstream,
 };
 use gateway_agent_tables::{FrontendKey, Protocol};
 use http::Method;
@@ -32,7 +33,7 @@ use crate::routing::Routing;
 use crate::session::{self, Session};
 use crate::settings::Settings;
 use crate::telemetry::{self, LoggedHead, Meter, Record};
-use crate::upstream::{Endpoint, Endpoints};
+use crate::upstream::Endpoints;
 use crate::worker::Buffers;
 
 /// Where a connection comes from and to.
@@ -168,11 +169,6 @@ impl Forward {
         self.backend
     }
 
-    /// Whether the request belongs to a session whose endpoint is there.
-    pub(crate) fn resumes(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| session.endpoint.is_some())
-    }
-
     /// Whether `request` is all that was taken from the client, so that it can be sent again from the beginning.
     pub(crate) fn is_untouched(&self) -> bool {
         !self.streamed
@@ -294,10 +290,7 @@ impl Planner<'_> {
         }
         let place = self.peers.place.request().ok_or_else(|| Reply::new(Reason::GatewayBusy));
         let deadline = is_grpc.then(|| head.fields.first(GRPC_TIMEOUT).and_then(grpc_timeout)).flatten();
-        let choose = || match self.resume(rule, &head.fields) {
-            Some(chosen) => Ok(chosen),
-            None => self.choose(rule, url, &head),
-        };
+        let choose = || self.choose(rule, url, &head);
         Ok(match place.and_then(|place| Ok((place, choose()?))) {
             Ok((place, chosen)) => {
                 let record = record(chosen.backend.map(|backend| self::place(rule, backend)));
@@ -328,24 +321,29 @@ impl Planner<'_> {
         }
     }
 
-    /// The backend and endpoint that the request's session is with, whatever the weights; None: it begins one, or the
-    /// endpoint has gone.
-    fn resume<'a>(&'a self, rule: &'a HttpRule, fields: &Fields<'_>) -> Option<Chosen<'a>> {
-        let (session, HttpAction::Forward(split)) = (rule.session.as_ref()?, &rule.action) else {
-            return None;
-        };
-        session::tokens(session, fields, session::now()).find_map(|token| {
-            split.backends().iter().find_map(|backend| {
-                let HttpTarget::Forward(upstream) = &backend.target else { return None };
-                let service = &upstream.service;
-                if !is_spoken(upstream) || session::backend(service) != token.backend {
-                    return None;
-                }
-                let endpoint = Arc::clone(self.routing.endpoint(service, token.endpoint)?);
-                let endpoints = self.routing.endpoints(service)?;
-                Some(Chosen { endpoint: Some(endpoint), ..Chosen::of(backend, endpoints, upstream) })
-            })
-        })
+    /// The session that a request belongs to at the backend that the weights gave it to (GEP-1619: sessions choose among
+    /// endpoints, never among backends).
+    fn session(
+        self,
+        rule: &HttpRule,
+        persistence: &SessionPersistence,
+        service: &HttpService,
+        fields: &Fields<'_>,
+        scheme: Scheme,
+    ) -> Session {
+        let mut session = Session { endpoint: None, others: Vec::new(), service: service.clone(), scheme };
+        for token in session::tokens(persistence, fields, session::now()) {
+            if token.backend == session::backend(service) {
+                let endpoint = session.endpoint.take();
+                session.endpoint =
+                    endpoint.or_else(|| self.routing.endpoint(service, token.endpoint).map(Arc::clone));
+            } else if is_backend(rule, token.backend)
+                && session.others.iter().all(|other| other.backend != token.backend)
+            {
+                session.others.push(token);
+            }
+        }
+        session
     }
 
     /// The backend that the weights give the request to, and its endpoints.
@@ -400,10 +398,11 @@ impl Planner<'_> {
         chosen: Chosen<'_>,
         (place, mut record): (RequestPlace, Record),
     ) -> Result<Box<Forward>, Fault> {
-        let Chosen { backend, endpoints, upstream, endpoint, redirect } = chosen;
+        let Chosen { backend, endpoints, upstream, redirect } = chosen;
         let scheme = listener.scheme;
-        let session = upstream.filter(|_| rule.session.is_some());
-        let session = session.map(|upstream| Session { endpoint, service: upstream.service.clone(), scheme });
+        let session = upstream.zip(rule.session.as_deref()).map(|(upstream, persistence)| {
+            self.session(rule, persistence, &upstream.service, &head.fields, scheme)
+        });
         let body = BodyReader::new(head.framing, place.heads());
         let body = body.within(listener.settings.limits.body_bytes)?;
         let trace = TraceParent::of(&head.fields, self.random);
@@ -463,8 +462,6 @@ struct Chosen<'a> {
     endpoints: Endpoints,
     /// None: the rule or the backend redirects.
     upstream: Option<&'a Upstream>,
-    /// That of the session, which is tried first.
-    endpoint: Option<Arc<Endpoint>>,
     /// What a client is told that may go on.
     redirect: Option<Box<Reply>>,
 }
@@ -472,12 +469,12 @@ struct Chosen<'a> {
 impl<'a> Chosen<'a> {
     fn of(backend: &'a HttpBackend, endpoints: &Endpoints, upstream: &'a Upstream) -> Self {
         let (backend, upstream) = (Some(backend), Some(upstream));
-        Self { backend, endpoints: Arc::clone(endpoints), upstream, endpoint: None, redirect: None }
+        Self { backend, endpoints: Arc::clone(endpoints), upstream, redirect: None }
     }
 
     fn redirect(backend: Option<&'a HttpBackend>, reply: Reply) -> Self {
         let redirect = Some(Box::new(reply));
-        Self { backend, endpoints: Endpoints::default(), upstream: None, endpoint: None, redirect }
+        Self { backend, endpoints: Endpoints::default(), upstream: None, redirect }
     }
 }
 
@@ -544,6 +541,14 @@ fn backend_at(rule: &HttpRule, index: usize) -> Option<&HttpBackend> {
         HttpAction::Forward(split) => split.backends().get(index),
         _ => None,
     }
+}
+
+/// Whether the hash of a session's backend is that of one of the rule's.
+fn is_backend(rule: &HttpRule, hash: u32) -> bool {
+    let HttpAction::Forward(split) = &rule.action else { return false };
+    split.backends().iter().any(|backend| {
+        matches!(&backend.target, HttpTarget::Forward(upstream) if session::backend(&upstream.service) == hash)
+    })
 }
 
 /// A backend's index among those of its rule.

@@ -33,9 +33,14 @@ pub struct Token {
 pub(crate) struct Session {
     /// The endpoint that it is with; None: it is a new one.
     pub(crate) endpoint: Option<Arc<Endpoint>>,
+    /// Where it is at other backends of the rule, whose turn it may be next.
+    pub(crate) others: Vec<Token>,
     pub(crate) service: HttpService,
     pub(crate) scheme: Scheme,
 }
+
+/// What stands between tokens: no character of theirs, and one that cookies may have (RFC 6265, 4.1.1).
+const BETWEEN: u8 = b'.';
 
 /// IPv6 (or IPv4-mapped) address, port, backend and time.
 const PLAIN: usize = 16 + 2 + 4 + 8;
@@ -82,7 +87,8 @@ fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
 }
 
-/// The tokens that a request carries and that are still valid. A client may hold several cookies of one name.
+/// The tokens that a request carries and that are still valid: one for each backend that it has met. A client may hold
+/// several cookies of one name, too.
 pub fn tokens(session: &SessionPersistence, fields: &Fields<'_>, now: u64) -> impl Iterator<Item = Token> {
     let texts: Vec<&[u8]> = match &session.token {
         SessionToken::Header(name) => values(fields, name.as_str()).collect(),
@@ -90,7 +96,8 @@ pub fn tokens(session: &SessionPersistence, fields: &Fields<'_>, now: u64) -> im
             values(fields, "cookie").flat_map(|line| cookies(line, name.as_bytes())).collect()
         }
     };
-    let opened = texts.into_iter().filter_map(|text| Token::open(text, &session.key));
+    let parts = texts.into_iter().flat_map(|text| text.split(|byte| *byte == BETWEEN));
+    let opened = parts.filter_map(|text| Token::open(text, &session.key));
     opened.filter(move |token| {
         session.absolute_timeout.is_none_or(|limit| now < token.begun.saturating_add(limit.as_secs()))
     })
@@ -121,10 +128,11 @@ pub fn give<'a>(fields: &mut Fields<'a>, session: &'a SessionPersistence, value:
     }
 }
 
-/// What [`give`] gives: the token itself, or a cookie that scripts can't read and that other sites' pages don't send
+/// What [`give`] gives: the tokens themselves, or a cookie that scripts can't read and that other sites' pages don't send
 /// (GEP-1619, "Cookie Attributes").
-pub fn value(session: &SessionPersistence, token: Token, scheme: Scheme) -> String {
-    let sealed = token.seal(&session.key);
+pub fn value(session: &SessionPersistence, tokens: &[Token], scheme: Scheme) -> String {
+    let sealed: Vec<_> = tokens.iter().map(|token| token.seal(&session.key)).collect();
+    let sealed = sealed.join(&*char::from(BETWEEN).to_string());
     let SessionToken::Cookie { name, path, lifetime } = &session.token else { return sealed };
     let lifetime = match lifetime {
         CookieLifetime::Session => String::new(),
@@ -143,7 +151,8 @@ impl Session {
             return None;
         }
         let token = Token { endpoint: answers, backend: backend(&self.service), begun: now() };
-        Some(value(session, token, self.scheme))
+        let tokens: Vec<_> = [token].into_iter().chain(self.others.iter().copied()).collect();
+        Some(value(session, &tokens, self.scheme))
     }
 }
 

@@ -35,8 +35,6 @@ pub enum Decision {
     Refused(Fault),
     /// The proxy answers itself.
     Answered(Answer),
-    /// It goes to the endpoint that the session is with.
-    Resumed(Forwarded),
     /// Each backend that has a weight gets its share.
     Forwarded(Vec<Share>),
 }
@@ -104,8 +102,7 @@ pub fn decide(
         match plan(random) {
             Err(fault) => return Decision::Refused(fault),
             Ok(plan) => match settle(plan, &buffers) {
-                Ok((forwarded, true)) => return Decision::Resumed(forwarded),
-                Ok((forwarded, false)) => outcomes.push(Share { backend, outcome: Ok(forwarded) }),
+                Ok(forwarded) => outcomes.push(Share { backend, outcome: Ok(forwarded) }),
                 Err((answer, of_rule)) => {
                     by_rule |= of_rule;
                     outcomes.push(Share { backend, outcome: Err(answer) });
@@ -124,12 +121,12 @@ pub fn decide(
     Decision::Forwarded(outcomes)
 }
 
-/// Where a request goes, and whether its session is there; or what it is answered, and whether that is so whatever the
-/// backend, as for a browser's question what it may send.
-fn settle(plan: Option<Plan>, buffers: &Buffers) -> Result<(Forwarded, bool), (Answer, bool)> {
+/// Where a request goes; or what it is answered, and whether that is so whatever the backend, as for a browser's question
+/// what it may send.
+fn settle(plan: Option<Plan>, buffers: &Buffers) -> Result<Forwarded, (Answer, bool)> {
     match plan {
         Some(Plan::Forward(mut forward)) => match suppose_granted(buffers, &mut forward) {
-            Ok(asks) => Ok((Forwarded::of(&forward, asks), forward.resumes())),
+            Ok(asks) => Ok(Forwarded::of(&forward, asks)),
             Err(Outcome::Reply(answered)) => Err((Answer::of(&answered), false)),
             Err(_) => Err((Answer::none(), false)),
         },

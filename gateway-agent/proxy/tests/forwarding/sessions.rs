@@ -111,20 +111,41 @@ fn a_header_keeps_its_endpoint_and_a_permanent_cookie_its_time() {
     });
 }
 
-/// The backend too: weights are for new sessions, also where a backend has none any more.
+/// GEP-1619: weights choose the backend of each request; a client has an endpoint at each backend that it met.
 #[test]
-fn a_session_stays_with_its_backend_when_weights_change() {
+fn weights_go_before_sessions_which_last_at_each_backend() {
     run(async {
-        let origins = origins(2).await;
-        let (old, new) = ([origins[0].address], [origins[1].address]);
+        let origins = origins(8).await;
+        let (old, new) = (addresses(&origins[..4]), addresses(&origins[4..]));
         let services: [(&str, &[SocketAddr]); 2] = [("old", &old), ("new", &new)];
         let proxy = Proxy::start(gateway_agent_proxy::Settings::default()).await;
-        let weights = |old, new| persistent(cookie(CookieLifetime::Session), &[("old", old), ("new", new)]);
-        proxy.server.replace(&serving(&proxy, &weights(1, 0), &services));
+        let weigh = |old, new| {
+            let rule = persistent(cookie(CookieLifetime::Session), &[("old", old), ("new", new)]);
+            proxy.server.replace(&serving(&proxy, &rule, &services));
+        };
+        weigh(1, 0);
         let first = ask(&proxy, "").await;
-        proxy.server.replace(&serving(&proxy, &weights(0, 1), &services));
-        assert_eq!(ask(&proxy, &returned(&first)).await.body, "0");
-        assert_eq!(ask(&proxy, "").await.body, "1");
+        weigh(0, 1);
+        let second = ask(&proxy, &returned(&first)).await;
+        assert!(first.body.parse::<usize>().is_ok_and(|it| it < 4), "{first:?}");
+        assert!(second.body.parse::<usize>().is_ok_and(|it| it >= 4), "{second:?}");
+        let both = returned(&second);
+        for (old, new, body) in [(1, 0, &first.body), (0, 1, &second.body)] {
+            weigh(old, new);
+            for _ in 0..20 {
+                let again = ask(&proxy, &both).await;
+                assert_eq!((&again.body, field(&again, "set-cookie")), (body, None));
+            }
+        }
+        weigh(3, 1);
+        let mut of_old = 0;
+        for _ in 0..400 {
+            let again = ask(&proxy, &both).await.body;
+            assert!([&first.body, &second.body].contains(&&again));
+            of_old += usize::from(again == first.body);
+        }
+        // 300 expected; outside of five standard deviations once in two million runs.
+        assert!((257..343).contains(&of_old), "{of_old}");
     });
 }
 
