@@ -68,6 +68,9 @@ pub(crate) fn build(root: &Path, built: &Path) -> Result<PathBuf> {
     cargo.current_dir(root).env("CARGO_TARGET_DIR", built);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", format!("-Ctarget-feature=+crt-static{}", rust.collect::<String>()));
     cargo.env("CFLAGS", c.collect::<Vec<_>>().join(" "));
+    // What C compilers take for the time of day (reproducible-builds.org); the allocator has it in a message. A commit's
+    // time would not do: what is built already is not built again for it.
+    cargo.env("SOURCE_DATE_EPOCH", "0");
     // Symbols and line tables are most of the file, and nobody would read them there.
     cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "0").env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
     succeed(cargo.args(["build", "--locked", "--release", "-p", "gateway-agent", "--target", &target]))?;
