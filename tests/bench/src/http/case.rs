@@ -53,6 +53,11 @@ impl Case {
         }
     }
 
+    /// Whether clients ask again as soon as they are answered.
+    pub(crate) fn is_closed(self) -> bool {
+        !matches!(self, Self::Fast | Self::Slow | Self::Idle | Self::Matching)
+    }
+
     /// What subjects are configured with whose traffic is measured in turns.
     pub(crate) fn traffic(self) -> Option<Routes> {
         match self {
@@ -94,11 +99,11 @@ pub(crate) fn round(
 ) -> Result<()> {
     let before = subject.usage()?;
     let seen = match case {
-        Case::One => closed::wrk(subject, means, 1, closed::Size::Small, effort.closed)?,
-        Case::Many | Case::Routes => closed::wrk(subject, means, 32, closed::Size::Small, effort.closed)?,
-        Case::Large => closed::wrk(subject, means, 32, closed::Size::Large, effort.closed)?,
-        Case::Http2 => closed::h2load(subject, means, closed::Call::Http, effort.closed)?,
-        Case::Grpc => closed::h2load(subject, means, closed::Call::Grpc, effort.closed)?,
+        Case::One => closed::wrk(subject, means, 1, closed::Size::Small)?,
+        Case::Many | Case::Routes => closed::wrk(subject, means, 32, closed::Size::Small)?,
+        Case::Large => closed::wrk(subject, means, 32, closed::Size::Large)?,
+        Case::Http2 => closed::h2load(subject, means, closed::Call::Http)?,
+        Case::Grpc => closed::h2load(subject, means, closed::Call::Grpc)?,
         Case::Fast => open::run(subject, means, 1000, effort.open_fast)?,
         Case::Slow => open::run(subject, means, 70, effort.open_slow)?,
         Case::Idle | Case::Matching => return Ok(()),

@@ -10,6 +10,9 @@ use super::origin;
 use super::subject::{GRPC, HTTP1, HTTP2, Means, Routes, Subject, host, prefix};
 use crate::report::float;
 
+/// Of one round.
+const SECONDS: u32 = 1;
+
 /// Of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
@@ -45,18 +48,12 @@ end
     )
 }
 
-pub(crate) fn wrk(
-    subject: &Subject,
-    means: &Means<'_>,
-    connections: u32,
-    size: Size,
-    seconds: u32,
-) -> Result<Seen> {
+pub(crate) fn wrk(subject: &Subject, means: &Means<'_>, connections: u32, size: Size) -> Result<Seen> {
     let file = means.folder.join("wrk.lua");
     fs::write(&file, script(subject.routes, size))?;
     let mut wrk = Command::new("wrk");
     wrk.arg("--threads").arg("1").arg("--connections").arg(connections.to_string());
-    wrk.arg("--duration").arg(format!("{seconds}s")).arg("--script").arg(&file);
+    wrk.arg("--duration").arg(format!("{SECONDS}s")).arg("--script").arg(&file);
     wrk.arg(format!("http://{}", subject.target(HTTP1)));
     let text = output(subject, means, &wrk)?;
     let line = text.lines().find_map(|line| line.strip_prefix("figures ")).context("wrk said nothing")?;
@@ -95,7 +92,7 @@ const MESSAGE: [u8; 128] = {
     message
 };
 
-pub(crate) fn h2load(subject: &Subject, means: &Means<'_>, call: Call, seconds: u32) -> Result<Seen> {
+pub(crate) fn h2load(subject: &Subject, means: &Means<'_>, call: Call) -> Result<Seen> {
     let log = means.folder.join("h2load.log");
     let message = means.folder.join("message");
     fs::write(&message, MESSAGE)?;
@@ -105,7 +102,7 @@ pub(crate) fn h2load(subject: &Subject, means: &Means<'_>, call: Call, seconds: 
     let mut h2load = Command::new("h2load");
     h2load.arg("--clients").arg(CLIENTS.to_string()).arg("--threads").arg("1");
     h2load.arg("--max-concurrent-streams").arg(STREAMS.to_string());
-    h2load.arg("--duration").arg(seconds.to_string()).arg("--log-file").arg(&log);
+    h2load.arg("--duration").arg(SECONDS.to_string()).arg("--log-file").arg(&log);
     h2load.arg("--header").arg(format!(":authority: {}", host(3)));
     match call {
         Call::Http => {
@@ -142,7 +139,7 @@ pub(crate) fn h2load(subject: &Subject, means: &Means<'_>, call: Call, seconds: 
     Ok(Seen {
         requests,
         errors,
-        seconds: f64::from(seconds),
+        seconds: f64::from(SECONDS),
         p50: percentile(&latencies, 0.5),
         p99: percentile(&latencies, 0.99),
         p999: None,
