@@ -2,7 +2,6 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::task::{Context, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -38,8 +37,6 @@ impl Connect for Tcp {
 impl Socket for TcpStream {
     /// Readiness is known without a system call; only where it may be an old one it is asked for.
     fn is_quiet(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        self.poll_read_ready(&mut cx).is_pending()
-            || matches!(self.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+        matches!(self.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 }

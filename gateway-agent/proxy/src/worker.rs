@@ -186,8 +186,11 @@ impl Buffers {
     }
 
     pub(crate) fn give(&self, mut buffer: Vec<u8>) {
+        if !(BUFFER..=MAX_SPARE_BUFFER).contains(&buffer.capacity()) {
+            return;
+        }
         let mut spare = self.spare.borrow_mut();
-        if (BUFFER..=MAX_SPARE_BUFFER).contains(&buffer.capacity()) && spare.len() < MAX_SPARE {
+        if spare.len() < MAX_SPARE {
             buffer.clear();
             spare.push(buffer);
         }
