@@ -22,13 +22,13 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{spawn_local, yield_now};
 
-/// Ten for each endpoint. Windows of 256 kB would let them keep 50 MB, and those that hyper has by default 100.
+/// Ten for each endpoint. Their windows would let them keep 100 MB.
 const CLIENTS: usize = 200;
 const ENDPOINTS: usize = 20;
 
-/// Large buffers of 16 MB, and for each client that comes then a window of 8 kB and a read of 4 kB; with 70 kB for the
+/// Large buffers of 32 MB, and for each client that comes then a window of 8 kB and a read of 4 kB; with 100 kB for the
 /// tasks, sockets and heads of each, here and at the endpoint.
-const MOST: usize = 40 << 20;
+const MOST: usize = 56 << 20;
 
 #[test]
 fn answers_that_nobody_takes_take_little_each() {

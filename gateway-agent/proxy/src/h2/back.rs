@@ -13,7 +13,8 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, TE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, uri};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -25,7 +26,7 @@ use crate::filter::{GRPC_TIMEOUT, grpc_timeout, write_grpc_timeout};
 use crate::h1::{
     BodyReader, BodyWriter, Ending, Framing, HeadLimits, Piece, RequestHead, write_response_head,
 };
-use crate::held::{Held, Ledger};
+use crate::held::{Held, Ledger, SMALL};
 use crate::socket::{Connect, Socket};
 use crate::worker::Worker;
 
@@ -257,9 +258,16 @@ impl Call {
 }
 
 fn converted(head: &RequestHead<'_>) -> Option<Request<()>> {
-    let query = head.target.query.map(|query| format!("?{query}")).unwrap_or_default();
-    let path = format!("{}{query}", head.target.path);
-    let uri = Uri::builder().scheme("http").authority(head.host).path_and_query(path).build().ok()?;
+    let path = head.target.path;
+    let path = match head.target.query {
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        None => PathAndQuery::try_from(path),
+    };
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(Authority::try_from(head.host).ok()?);
+    parts.path_and_query = Some(path.ok()?);
+    let uri = Uri::from_parts(parts).ok()?;
     let mut request = Request::new(());
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = uri;
@@ -299,6 +307,7 @@ fn begin_answer(response: Response<RecvStream>, asked: Asked, out: &mut Vec<u8>)
         None if body.is_end_stream() => Framing::Length(0),
         None => Framing::Chunked,
     };
+    out.reserve(SMALL);
     let would_be = length.filter(|_| bodiless && parts.status != StatusCode::NO_CONTENT);
     let fields = message::fields(&parts.headers, None);
     let reason = parts.status.canonical_reason().unwrap_or_default();

@@ -54,8 +54,9 @@ impl Backlog {
         })
     }
 
-    pub(super) fn is_tight(&self) -> bool {
-        self.ledger.is_tight()
+    /// Whether the ledger counts more bytes than these.
+    pub(super) fn is_beyond(&self, bytes: usize) -> bool {
+        self.ledger.is_beyond(bytes)
     }
 
     /// Streams that are stuck.

@@ -1,6 +1,6 @@
 //! Heads and trailers, from one version to the other.
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -58,10 +58,11 @@ pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
 /// The fields of an HTTP/1.1 message. Their values share one allocation.
 pub(super) fn headers(fields: &Fields<'_>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(fields.iter().count() + MORE);
-    let mut values = BytesMut::with_capacity(fields.iter().map(|field| field.value.len()).sum());
+    let mut values = Vec::with_capacity(fields.iter().map(|field| field.value.len()).sum());
+    fields.iter().for_each(|field| values.extend_from_slice(field.value));
+    let mut values = Bytes::from(values);
     for field in fields.iter() {
-        values.extend_from_slice(field.value);
-        let value = HeaderValue::from_maybe_shared(values.split().freeze());
+        let value = HeaderValue::from_maybe_shared(values.split_to(field.value.len()));
         if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(field.name.as_bytes()), value) {
             value.set_sensitive(ONCE.contains(&name.as_str()));
             headers.append(name, value);
@@ -89,7 +90,8 @@ pub(super) fn trailers(lines: &[u8]) -> HeaderMap {
 
 /// Trailers as whole lines.
 pub(super) fn lines(trailers: &HeaderMap) -> Vec<u8> {
-    let mut lines = Vec::new();
+    const LINE: usize = 64;
+    let mut lines = Vec::with_capacity(trailers.len() * LINE);
     for (name, value) in trailers {
         lines.extend_from_slice(name.as_str().as_bytes());
         lines.extend_from_slice(b": ");
