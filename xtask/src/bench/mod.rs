@@ -24,7 +24,7 @@ pub(crate) struct Options {
 enum Bench {
     /// TCP and UDP in the kernel, against routing, nftables, HAProxy and nginx; ten minutes or so.
     L4(L4),
-    /// HTTP and gRPC through the proxy, against HAProxy, nginx and Envoy; a quarter of an hour.
+    /// HTTP and gRPC through the proxy, against HAProxy, nginx and Envoy; 20 minutes or so.
     Http(Http),
     /// From a change in a real API server to applied tables and right statuses; some minutes, the first time 10 more.
     Control(Control),
