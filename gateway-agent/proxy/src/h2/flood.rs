@@ -17,6 +17,9 @@ const EACH_TICK: u32 = 25;
 /// frame of 16 kB, and some one for every kilobyte.
 const EARNING: usize = 512;
 
+/// What each piece earns, however small: some receivers answer each frame by both kinds.
+const UPDATES: usize = 2;
+
 /// What a client may still send of frames that bring nothing.
 #[derive(Debug)]
 pub(super) struct Credit {
@@ -71,7 +74,7 @@ impl Credit {
 
     /// So many bytes of an answer are on their way.
     pub(super) fn earn_data(&self, bytes: usize) {
-        self.earn(u32::try_from(1 + bytes / EARNING).unwrap_or(u32::MAX));
+        self.earn(u32::try_from(UPDATES + bytes / EARNING).unwrap_or(u32::MAX));
     }
 
     fn earn(&self, more: u32) {
