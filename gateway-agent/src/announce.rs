@@ -112,7 +112,7 @@ impl Announcer {
         self.end(Farewell::HandOver);
     }
 
-    /// Waits for the thread's end: some milliseconds; half a second if others take over who have much to learn.
+    /// Waits for the thread's end: some milliseconds; a second if others take over who have much to learn.
     fn end(&mut self, farewell: Farewell) {
         if let Some(thread) = self.thread.take() {
             self.task.send_modify(|(_, end)| *end = Some(farewell));

@@ -363,9 +363,10 @@ pub const MAX_SOCKETS: u32 = 64;
 pub struct PoolAddress {
     /// 1: this node announces it as long as the [`Lease`] lasts. 0: another one does.
     pub announced: u32,
-    /// Tick until which packets of flows that aren't known are dropped: the address has just come here, and other nodes are
-    /// asked which flows they have.
-    pub asking_until: u32,
+    /// Ticks until which TCP segments and UDP datagrams of flows that aren't known are dropped: the address has just come
+    /// here, and other nodes are asked which flows they have.
+    pub segments_wait_until: u32,
+    pub datagrams_wait_until: u32,
 }
 
 /// A flow that another node has, as the program `learn` is told.
@@ -503,7 +504,7 @@ mod pod {
         Label = 1280,
         SteeredCounters = 16,
         Proxy = 16,
-        PoolAddress = 8,
+        PoolAddress = 12,
         Lease = 4,
         Peer = 16,
         PeerMac = 8,

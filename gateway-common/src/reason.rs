@@ -82,7 +82,7 @@ reasons! {
     PoolElsewhere => pool_elsewhere,
     /// Somebody else announced a pool address that this node announces: dropped. For moments while an address moves, it is another node; if it goes on, two nodes don't hear each other, or a stranger uses the address.
     PoolConflict => pool_conflict,
-    /// The pool address has just come to this node, which is asking the others for the flows that they have, and doesn't know this packet's: dropped, the sender repeats it. That takes milliseconds, and at most half a second.
+    /// The pool address has just come to this node, which is asking the others for the flows that they have, and doesn't know this packet's: dropped, the sender repeats it. That takes milliseconds, and at most half a second for UDP and three for TCP.
     PoolMoving => pool_moving,
 }
 

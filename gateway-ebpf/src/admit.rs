@@ -100,12 +100,18 @@ fn is_midstream(packet: &Packet) -> bool {
     packet.is_tcp() && !packet.opens()
 }
 
-/// Somebody else may have the packet's flow, and is being asked.
-#[inline(always)]
+/// Somebody else may have the packet's flow, and is being asked. A function of its own to save the caller's stack.
+#[inline(never)]
 fn is_asking(packet: &Packet, now: u32) -> bool {
     // SAFETY: an aligned word that is read at once.
-    unsafe { POOL.get(packet.flow_key().destination) }
-        .is_some_and(|entry| (atomic::load32(&raw const entry.asking_until).wrapping_sub(now) as i32) > 0)
+    unsafe { POOL.get(packet.flow_key().destination) }.is_some_and(|entry| {
+        let until = if packet.is_tcp() {
+            atomic::load32(&raw const entry.segments_wait_until)
+        } else {
+            atomic::load32(&raw const entry.datagrams_wait_until)
+        };
+        (until.wrapping_sub(now) as i32) > 0
+    })
 }
 
 /// What the entry of the packet's frontend names.

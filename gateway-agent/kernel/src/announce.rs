@@ -43,7 +43,7 @@ pub enum Role {
     /// This one.
     Here,
     /// This one from now on. For so long, or until [`Announcements::settle`], packets of flows that aren't known wait.
-    Arriving(Duration),
+    Arriving { segments: Duration, datagrams: Duration },
 }
 
 /// What could not be announced.
@@ -114,12 +114,16 @@ impl Announcements {
         }
         for (address, role) in addresses {
             let former = present.get(address).copied();
-            let asking_until = match role {
-                Role::Elsewhere => 0,
-                Role::Here => former.map_or(0, |entry| entry.asking_until),
-                Role::Arriving(time) => sys::tick().wrapping_add(ticks(*time)),
+            let until = |time: &Duration| sys::tick().wrapping_add(ticks(*time));
+            let value = match role {
+                Role::Elsewhere => PoolAddress::default(),
+                Role::Here => PoolAddress { announced: 1, ..former.unwrap_or_default() },
+                Role::Arriving { segments, datagrams } => PoolAddress {
+                    announced: 1,
+                    segments_wait_until: until(segments),
+                    datagrams_wait_until: until(datagrams),
+                },
             };
-            let value = PoolAddress { announced: u32::from(*role != Role::Elsewhere), asking_until };
             if former != Some(value) {
                 self.pool.insert(mapped(*address), value, 0).map_err(of_pool)?;
             }
@@ -130,7 +134,7 @@ impl Announcements {
     /// Nobody is left to be asked about an address that has arrived.
     pub fn settle(&mut self, address: IpAddr) -> Result<(), AnnounceError> {
         let Some(entry) = self.present()?.remove(&address) else { return Ok(()) };
-        let settled = PoolAddress { asking_until: 0, ..entry };
+        let settled = PoolAddress { announced: entry.announced, ..PoolAddress::default() };
         self.pool.insert(mapped(address), settled, 0).map_err(of_pool)
     }
 

@@ -41,8 +41,8 @@ pub struct Connections {
     pub next: Option<u32>,
 }
 
-/// Flows that are looked at in one go: two milliseconds of an announcer that has probes to answer.
-const LOOKS: usize = 2048;
+/// Flows that are looked at in one go: half a millisecond of an announcer that has probes to answer.
+const LOOKS: usize = 512;
 
 impl Announcements {
     /// Connections to an address that endpoints of this node have, at most so many, from a place of the flow table on.

@@ -13,8 +13,8 @@ use super::message::{Answer, Question};
 /// longer on a busy machine.
 pub const AGAIN: Duration = Duration::from_millis(50);
 
-/// A node that has never answered so often is one of a version that doesn't know the question, or is about to die.
-const ENOUGH: u32 = 20;
+/// A node that hasn't answered so often, in three seconds, is one of a version that doesn't know the question.
+const ENOUGH: u32 = 60;
 
 #[derive(Debug, Default)]
 pub struct Inquiry {
@@ -73,20 +73,16 @@ impl Inquiry {
         self.open.get(node).and_then(VecDeque::front).is_some_and(|first| first.question == *question)
     }
 
-    /// Takes its answer to account: what comes next is asked at once.
+    /// Takes its answer to account: what comes next is asked at once, unless the answer is on its way.
     pub fn answered(&mut self, node: &str, answer: &Answer, now: Instant) {
         let Some(open) = self.open.get_mut(node) else { return };
         if let (Some(from), Some(first)) = (answer.connections.next, open.front_mut()) {
-            *first = Open { question: Question { from, ..first.question }, sent: 0, again: now };
+            let again = if answer.is_followed { now + AGAIN } else { now };
+            *first = Open { question: Question { from, ..first.question }, sent: 0, again };
         } else {
             open.pop_front();
         }
         self.open.retain(|_, open| !open.is_empty());
-    }
-
-    /// Whether somebody is still to be asked about an address.
-    pub fn concerns(&self, address: IpAddr) -> bool {
-        self.open.values().flatten().any(|open| open.question.address == address)
     }
 }
 
@@ -104,7 +100,8 @@ mod tests {
     }
 
     fn answer(address: IpAddr, from: u32, next: Option<u32>) -> Answer {
-        Answer { question: question(address, from), connections: Connections { some: Vec::new(), next } }
+        let connections = Connections { some: Vec::new(), next };
+        Answer { question: question(address, from), connections, is_followed: false }
     }
 
     fn nodes(names: &[&str]) -> BTreeSet<String> {
@@ -127,10 +124,11 @@ mod tests {
         assert!(!inquiry.is_open("n1", &question(A, 0)));
         assert_eq!(inquiry.next(), Some(now));
         assert_eq!(inquiry.due(now), [("n1".to_owned(), question(A, 100))]);
-        inquiry.answered("n1", &answer(A, 100, None), now);
-        assert!(inquiry.concerns(A), "n2 hasn't answered");
+        inquiry.answered("n1", &Answer { is_followed: true, ..answer(A, 100, Some(200)) }, now);
+        assert!(inquiry.due(now).is_empty() && inquiry.is_open("n1", &question(A, 200)));
+        inquiry.answered("n1", &answer(A, 200, None), now);
+        assert!(inquiry.is_open("n2", &question(A, 0)));
         inquiry.answered("n2", &answer(A, 0, None), now);
-        assert!(!inquiry.concerns(A) && inquiry.concerns(B));
         assert_eq!(inquiry.due(now), [("n1".to_owned(), question(B, 0))]);
         inquiry.answered("n1", &answer(B, 0, None), now);
         assert_eq!(inquiry.next(), None);
@@ -145,7 +143,7 @@ mod tests {
             now += AGAIN;
         }
         assert_eq!(inquiry.due(now), []);
-        assert!(!inquiry.concerns(A));
+        assert_eq!(inquiry.next(), None);
     }
 
     #[test]
@@ -154,8 +152,8 @@ mod tests {
         inquiry.begin("n1", A, now);
         inquiry.begin("n2", B, now);
         inquiry.keep(&nodes(&["n2"]), |_| true);
-        assert!(!inquiry.concerns(A) && inquiry.concerns(B));
+        assert_eq!(inquiry.due(now), [("n2".to_owned(), question(B, 0))]);
         inquiry.keep(&nodes(&["n2"]), |address| *address == A);
-        assert!(!inquiry.concerns(B));
+        assert_eq!(inquiry.next(), None);
     }
 }

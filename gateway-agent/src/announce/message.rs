@@ -27,8 +27,8 @@ const LONGEST_NAME: usize = 253;
 /// Longer datagrams are none of ours: they would not go over an Ethernet link in one piece.
 pub const LONGEST: usize = 1432;
 /// Connections that one datagram tells of: each takes 49 bytes at most, two addresses, three ports and a time, and what
-/// stands before them 29.
-pub const MOST_CONNECTIONS: usize = (LONGEST - HEADER - LONGEST_NAME - TAG - 29) / 49;
+/// stands beside them 30.
+pub const MOST_CONNECTIONS: usize = (LONGEST - HEADER - LONGEST_NAME - TAG - 30) / 49;
 
 /// In flags: the sender may announce addresses.
 const WILLING: u8 = 1;
@@ -69,6 +69,8 @@ pub struct Question {
 pub struct Answer {
     pub question: Question,
     pub connections: Connections,
+    /// An answer to the question that comes next is on its way, too.
+    pub is_followed: bool,
 }
 
 /// What agents of one cluster share.
@@ -230,7 +232,7 @@ mod tests {
         let some = vec![most; MOST_CONNECTIONS];
         let question = Question { address, from: u32::MAX };
         let connections = Connections { some, next: Some(u32::MAX) };
-        let told = message(Content::Tell(Answer { question, connections }));
+        let told = message(Content::Tell(Answer { question, connections, is_followed: true }));
         let bytes = told.encode(&key(1));
         assert!((LONGEST - 49..=LONGEST).contains(&bytes.len()), "{}", bytes.len());
         assert_eq!(Message::decode(&bytes, &key(1)), Some(told));

@@ -20,6 +20,7 @@ use super::inquiry::Inquiry;
 use super::liveness::{DEAD, Heard, Liveness, PERIOD, SUCCESSION};
 use super::message::{Content, Key, LONGEST, Message};
 use super::{Farewell, News, Settings, Task, neighbours, routes};
+use moves::Arrival;
 
 /// What a node may announce for without its agent: shorter than it takes others to think it dead.
 const LEASE: Duration = Duration::from_millis(800);
@@ -81,8 +82,7 @@ struct Probe<'a> {
     /// What the agent before this one announced to the last.
     inherited: BTreeSet<IpAddr>,
     inquiry: Inquiry,
-    /// Addresses that have just come here, with the number of connections that others have told of.
-    arriving: BTreeMap<IpAddr, usize>,
+    arriving: BTreeMap<IpAddr, Arrival>,
     /// What neighbours are still to be told, and when.
     due: Vec<(Instant, IpAddr)>,
     /// Memberships of the groups that neighbours ask for IPv6 addresses.
@@ -287,7 +287,7 @@ impl<'a> Probe<'a> {
         if *owners != self.owners {
             let role = |address, owner: &String| match (owner == own, arrived.contains(address)) {
                 (false, _) => Role::Elsewhere,
-                (true, true) if has_others => Role::Arriving(moves::HOLD),
+                (true, true) if has_others => moves::ARRIVING,
                 (true, _) => Role::Here,
             };
             let roles = owners.iter().map(|(address, owner)| (*address, role(address, owner))).collect();

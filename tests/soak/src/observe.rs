@@ -17,6 +17,9 @@ const PINS: &str = "/sys/fs/bpf/gateway-agent";
 /// Agents have to start, to find each other, and to agree.
 const AGREE: Duration = Duration::from_mins(1);
 
+/// A node that comes back starts all its pods anew, which took its kubelet a minute on a busy machine.
+const RETURN: Duration = Duration::from_mins(3);
+
 /// Asks the agent of a node without its kubelet, which would ask the API server whether we may.
 const STATUS: &str = "nsenter --target $(pgrep --oldest --full '^/usr/bin/gateway-agent run') --mount \
                       /usr/bin/gateway-agent status --output=json";
@@ -62,7 +65,7 @@ impl Stage {
             }
             seen.last().is_some_and(|last| last == node) && since.elapsed() > CALM
         };
-        wait_until(&format!("{node} to announce the address, and nobody else after it"), AGREE, settled)?;
+        wait_until(&format!("{node} to announce the address, and nobody else after it"), RETURN, settled)?;
         Ok(seen)
     }
 

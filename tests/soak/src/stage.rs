@@ -124,12 +124,15 @@ impl Stage {
         Ok(())
     }
 
-    /// Replaces all servers: they don't move by themselves, and of too many, any end.
+    /// Replaces all servers, since they don't move by themselves, and of too many, any end. Nobody is connected to the former
+    /// ones afterwards.
     pub(crate) fn spread_servers(&self) -> Result<()> {
         self.put_on_each_node(1)?;
         self.in_namespace(&["rollout", "restart", "deployment/server"])?;
         self.in_namespace(&["rollout", "status", "deployment/server", "--timeout=60s"])?;
-        Ok(())
+        let pods = || self.in_namespace(&["get", "pods", "--selector=app=server", "--output=name"]);
+        let are_alone = || pods().is_ok_and(|pods| pods.lines().count() == self.living.len());
+        Ok(wait_until("the former servers' end", PATIENCE, are_alone)?)
     }
 
     /// An image of the next release.

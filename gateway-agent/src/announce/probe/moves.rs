@@ -1,6 +1,6 @@
 //! An address moves: whoever gets it asks the others which connections to it their endpoints have, and has the packets of
-//! these go on to them. Until all have told, or for half a second, its program drops packets of flows that it doesn't know;
-//! who sent them sends them again.
+//! these go on to them. Until all have told, but not for long, its program drops packets of flows that it doesn't know; who
+//! sent them sends them again.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,16 +9,38 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
+use gateway_agent_kernel::Role;
+
 use super::Probe;
 use crate::announce::election::announcer;
 use crate::announce::inquiry::AGAIN;
 use crate::announce::liveness::DEAD;
 use crate::announce::message::{Answer, Content, Key, LONGEST, MOST_CONNECTIONS, Message, Question};
 
-/// How long others may take to tell. An address has to answer again two seconds after its node's death (issue D): it takes
-/// this, what passes until the death is known, and a period of probes.
-pub(super) const HOLD: Duration = Duration::from_millis(500);
-const _: () = assert!(HOLD.as_millis() + DEAD.as_millis() < 1800);
+/// How long packets of unknown flows wait at most. A datagram may be a newcomer's, and an address has to answer those again
+/// two seconds after its node's death (issue D): it takes this, what passes until the death is known, and a period of probes.
+/// Segments are of connections that live on if others have the time to tell: agents of a busy machine took two seconds. A
+/// node that dies meanwhile makes those wait in vain that nobody has told of, so only those that are lost with it.
+pub(super) const ARRIVING: Role = Role::Arriving { segments: SEGMENTS_WAIT, datagrams: DATAGRAMS_WAIT };
+const SEGMENTS_WAIT: Duration = Duration::from_secs(3);
+const DATAGRAMS_WAIT: Duration = Duration::from_millis(500);
+const _: () = assert!(DATAGRAMS_WAIT.as_millis() + DEAD.as_millis() < 1800);
+
+/// How long an agent that ends stays to be asked. Whoever gets its addresses has heard its goodbye.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Datagrams that answer a question, each with some connections: few enough for a socket's buffer.
+const BURST: usize = 8;
+
+/// An address that has just come here.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    since: Instant,
+    /// Nodes that have still to tell.
+    waits_for: BTreeSet<String>,
+    /// How many connections others have told of.
+    connections: usize,
+}
 
 impl Probe<'_> {
     /// Asks all who live about addresses that have come here, and those who have just appeared about all of them.
@@ -32,7 +54,8 @@ impl Probe<'_> {
                 has_begun = true;
             }
         }
-        self.arriving.extend(arrived.iter().map(|address| (*address, 0)));
+        let arrival = || Arrival { since: now, waits_for: self.news.live.clone(), connections: 0 };
+        self.arriving.extend(arrived.iter().map(|address| (*address, arrival())));
         self.inquiry.keep(&self.news.live, |address| self.news.announced.contains(address));
         self.arriving.retain(|address, _| self.news.announced.contains(address));
         if has_begun {
@@ -59,11 +82,17 @@ impl Probe<'_> {
     }
 
     /// Tells of some of this node's connections. True: of the last ones.
-    pub(super) async fn answer(&self, to: &str, question: Question, key: &Key) -> bool {
-        let connections = self.announcements.connections(question.address, question.from, MOST_CONNECTIONS);
-        let is_last = connections.next.is_none();
-        self.say(to, Content::Tell(Answer { question, connections }), key).await;
-        is_last
+    pub(super) async fn answer(&self, to: &str, mut question: Question, key: &Key) -> bool {
+        for left in (0..BURST).rev() {
+            let connections =
+                self.announcements.connections(question.address, question.from, MOST_CONNECTIONS);
+            let next = connections.next.map(|from| Question { from, ..question });
+            let is_followed = next.is_some() && left > 0;
+            self.say(to, Content::Tell(Answer { question, connections, is_followed }), key).await;
+            let Some(next) = next else { return true };
+            question = next;
+        }
+        false
     }
 
     /// Takes over what a node has told of. One that no link is shared with gets packets under this node's address, so that
@@ -82,22 +111,31 @@ impl Probe<'_> {
                     Err(error) => warn!("{error}"),
                 }
             }
-            if let Some(number) = self.arriving.get_mut(&address) {
-                *number += answer.connections.some.len();
+        }
+        if let Some(arrival) = self.arriving.get_mut(&address) {
+            arrival.connections += answer.connections.some.len();
+            if answer.connections.next.is_none() {
+                arrival.waits_for.remove(from);
             }
         }
         self.inquiry.answered(from, answer, Instant::now());
         self.ask().await;
     }
 
-    /// Lets packets go on to addresses that nobody is left to be asked about.
+    /// Lets packets go on to addresses that all have told of.
     fn settle(&mut self) {
-        for (address, number) in self.arriving.extract_if(.., |address, _| !self.inquiry.concerns(*address)) {
+        let is_over =
+            |arrival: &Arrival| arrival.waits_for.is_empty() || arrival.since.elapsed() >= SEGMENTS_WAIT;
+        for (address, arrival) in self.arriving.extract_if(.., |_, arrival| is_over(arrival)) {
+            let Arrival { connections, since, waits_for } = arrival;
+            let took = since.elapsed();
             info!(
                 event = "learnt",
                 address = address.to_string(),
-                connections = number,
-                "others have told of {number} connections to {address}"
+                connections,
+                took_ms = took.as_millis(),
+                untold = ?waits_for,
+                "others have told of {connections} connections to {address}"
             );
             if let Err(error) = self.announcements.settle(address) {
                 warn!("{error}");
@@ -115,7 +153,7 @@ impl Probe<'_> {
                 Some((successor.to_owned(), *address))
             })
             .collect();
-        let mut end = Instant::now() + HOLD;
+        let mut end = Instant::now() + LINGER;
         let mut buffer = [0; LONGEST + 1];
         while let Ok(received) = timeout_at(end, self.socket.recv_from(&mut buffer)).await {
             let Some(message) = received.ok().and_then(|(n, _)| Message::decode(&buffer[..n], &key)) else {
