@@ -61,7 +61,14 @@ pub(crate) fn run(options: &Options) -> Result<PathBuf> {
 /// runs meanwhile get none of these flags.
 pub(crate) fn build(root: &Path, built: &Path) -> Result<PathBuf> {
     let target = target();
-    let places = [(root, "/gateway-agent"), (built, "/target"), (&checkout::cargo_home(), "/cargo")];
+    // Panics of std name its sources where the toolchain has them.
+    let sysroot = output(Command::new("rustc").current_dir(root).args(["--print", "sysroot"]))?;
+    let places = [
+        (root, "/gateway-agent"),
+        (built, "/target"),
+        (&checkout::cargo_home(), "/cargo"),
+        (Path::new(sysroot.trim()), "/rust"),
+    ];
     let rust = places.iter().map(|(path, name)| format!("\x1f--remap-path-prefix={}={name}", path.display()));
     let c = places.iter().map(|(path, name)| format!("-ffile-prefix-map={}={name}", path.display()));
     let mut cargo = Command::new("cargo");
