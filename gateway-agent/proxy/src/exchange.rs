@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
+use crate::date;
 use crate::deadline::Deadline;
 use crate::filter::{Attempts, change_response};
 use crate::h1::{
@@ -342,7 +343,11 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
             keeps_client: matches!(ending, Ending::Open | Ending::KeepAlive),
             upgraded: head.upgrade.is_some(),
         };
+        let date = head.fields.first("Date").is_none().then(date::now);
         let mut fields = head.fields;
+        if let Some(date) = &date {
+            fields.push("Date", date);
+        }
         change_response(&mut fields, &self.forward.rule, self.forward.backend(), self.forward.cors.as_ref());
         self.forward.granted.iter().for_each(|edits| edits.apply(&mut fields));
         let persistence = self.forward.rule.session.as_ref();

@@ -14,6 +14,7 @@ mod auth;
 pub mod confine;
 mod connection;
 mod counters;
+mod date;
 mod deadline;
 mod exchange;
 pub mod filter;

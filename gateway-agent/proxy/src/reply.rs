@@ -8,6 +8,7 @@ use http::StatusCode;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::auth::Denial;
+use crate::date;
 use crate::filter::{CorsAnswer, change_response};
 use crate::h1::{Ending, Fault, Fields, write_reply};
 use crate::telemetry::GrpcStatus;
@@ -217,7 +218,7 @@ impl Reply {
         if let Some(rule) = &self.rule {
             change_response(&mut fields, rule, None, self.cors.as_ref());
         }
-        write_reply(out, self.status, &fields, body, to_head, ending);
+        write_dated(out, self.status, fields, body, to_head, ending);
     }
 
     /// Status and message are fields of the head, since there is no body (gRPC over HTTP/2, "Responses").
@@ -241,7 +242,7 @@ impl Reply {
             fields.remove(name);
             fields.push(name, value);
         }
-        write_reply(out, StatusCode::OK, &fields, b"", false, ending);
+        write_dated(out, StatusCode::OK, fields, b"", false, ending);
     }
 }
 
@@ -278,6 +279,23 @@ impl Reply {
             _ => HttpRefusal::GRPC_STATUS,
         }
     }
+}
+
+/// With the time, unless the service that refuses has said one.
+fn write_dated(
+    out: &mut Vec<u8>,
+    status: StatusCode,
+    fields: Fields<'_>,
+    body: &[u8],
+    to_head: bool,
+    ending: Ending<'_>,
+) {
+    let date = date::now();
+    let mut fields = fields;
+    if fields.first("Date").is_none() {
+        fields.push("Date", &date);
+    }
+    write_reply(out, status, &fields, body, to_head, ending);
 }
 
 /// The status of gRPC that callers take a code of HTTP for (gRPC, "HTTP to gRPC Status Code Mapping").

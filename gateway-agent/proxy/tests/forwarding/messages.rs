@@ -28,6 +28,29 @@ fn a_request_arrives_with_what_is_known_of_the_client() {
     });
 }
 
+/// RFC 9110, 6.6.1.
+#[test]
+fn every_answer_has_one_date() {
+    run(async {
+        const OLD: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let dated = Act::Send(format!("HTTP/1.1 200 OK\r\ndate: {OLD}\r\nContent-Length: 0\r\n\r\n"));
+        let origin = Origin::start(vec![dated, Act::text("undated")]).await;
+        let proxy = Proxy::of(&[origin.address]).await;
+        for (request, is_old) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", false),
+            // The proxy's own: a 400.
+            ("GET / HTTP/1.1\r\n\r\n", false),
+        ] {
+            let response = proxy.ask(request).await;
+            let head = response.head.to_ascii_lowercase();
+            let dates: Vec<_> = head.lines().filter_map(|line| line.strip_prefix("date: ")).collect();
+            assert!(matches!(*dates, [date] if date.ends_with(" gmt")), "{head}");
+            assert_eq!(dates[0] == OLD.to_ascii_lowercase(), is_old, "{head}");
+        }
+    });
+}
+
 #[test]
 fn bodies_arrive_however_their_end_is_told() {
     run(async {
