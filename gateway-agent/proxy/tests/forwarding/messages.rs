@@ -33,8 +33,8 @@ fn a_request_arrives_with_what_is_known_of_the_client() {
 fn every_answer_has_one_date() {
     run(async {
         const OLD: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
-        let dated = Act::Send(format!("HTTP/1.1 200 OK\r\ndate: {OLD}\r\nContent-Length: 0\r\n\r\n"));
-        let origin = Origin::start(vec![dated, Act::text("undated")]).await;
+        let aged = Act::Send(format!("HTTP/1.1 200 OK\r\ndate: {OLD}\r\nContent-Length: 0\r\n\r\n"));
+        let origin = Origin::start(vec![aged, Act::text("unaged")]).await;
         let proxy = Proxy::of(&[origin.address]).await;
         for (request, is_old) in [
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
