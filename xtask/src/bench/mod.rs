@@ -49,7 +49,7 @@ struct Http {
     #[arg(long)]
     quick: bool,
     /// Only this case: `h1_c1_1k`, `h1_c32_1k`, `h1_c32_100k`, `h1_c32_1k_routes10000`, `h2_c32_1k`, `grpc_unary`,
-    /// `h1_rate1000_1k`, `h1_rate70_1k`, `h1_idle` or `matching`; may be repeated.
+    /// `h1_c32_1k_guarded`, `h1_rate1000_1k`, `h1_rate70_1k`, `h1_idle` or `matching`; may be repeated.
     #[arg(long = "case", value_name = "CASE")]
     cases: Vec<String>,
     /// Only these subjects, separated by commas: direct, ours, haproxy, nginx, envoy.

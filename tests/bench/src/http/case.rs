@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::subject::{Kind, Means, Routes, Subject};
+use super::subject::{GUARDED, HTTP1, Kind, Means, Routes, Subject};
 use super::usage::Usage;
 use super::{Effort, closed, open};
 use crate::report::Limit::{AtMost, AtMostMore, None as NoLimit};
@@ -27,6 +27,9 @@ pub(crate) enum Case {
     Http2,
     #[value(name = "grpc_unary")]
     Grpc,
+    /// A service is asked about each request, by Envoy's protocol of external authorization.
+    #[value(name = "h1_c32_1k_guarded")]
+    Guarded,
     /// Memory of connections that wait for another request.
     #[value(name = "h1_idle")]
     Idle,
@@ -46,6 +49,7 @@ impl Case {
             Self::Routes => "h1_c32_1k_routes10000",
             Self::Http2 => "h2_c32_1k",
             Self::Grpc => "grpc_unary",
+            Self::Guarded => "h1_c32_1k_guarded",
             Self::Fast => "h1_rate1000_1k",
             Self::Slow => "h1_rate70_1k",
             Self::Idle => "h1_idle",
@@ -56,6 +60,11 @@ impl Case {
     /// Whether clients ask again as soon as they are answered.
     pub(crate) fn is_closed(self) -> bool {
         !matches!(self, Self::Fast | Self::Slow | Self::Idle | Self::Matching)
+    }
+
+    /// Whether a subject can do what is asked for.
+    pub(crate) fn is_for(self, kind: Kind) -> bool {
+        self != Self::Guarded || matches!(kind, Kind::Ours | Kind::Envoy)
     }
 
     /// What subjects are configured with whose traffic is measured in turns.
@@ -99,9 +108,10 @@ pub(crate) fn round(
 ) -> Result<()> {
     let before = subject.usage()?;
     let seen = match case {
-        Case::One => closed::wrk(subject, means, 1, closed::Size::Small)?,
-        Case::Many | Case::Routes => closed::wrk(subject, means, 32, closed::Size::Small)?,
-        Case::Large => closed::wrk(subject, means, 32, closed::Size::Large)?,
+        Case::One => closed::wrk(subject, means, HTTP1, 1, closed::Size::Small)?,
+        Case::Many | Case::Routes => closed::wrk(subject, means, HTTP1, 32, closed::Size::Small)?,
+        Case::Guarded => closed::wrk(subject, means, GUARDED, 32, closed::Size::Small)?,
+        Case::Large => closed::wrk(subject, means, HTTP1, 32, closed::Size::Large)?,
         Case::Http2 => closed::h2load(subject, means, closed::Call::Http)?,
         Case::Grpc => closed::h2load(subject, means, closed::Call::Grpc)?,
         Case::Fast => open::run(subject, means, 1000, effort.open_fast)?,
@@ -151,6 +161,8 @@ pub(crate) const TARGETS: &[Target] = &[
     cpu("grpc_unary", Kind::Haproxy, NoLimit),
     cpu("grpc_unary", Kind::Nginx, NoLimit),
     cpu("grpc_unary", Kind::Envoy, NoLimit),
+    again("h1_c32_1k_guarded"),
+    cpu("h1_c32_1k_guarded", Kind::Envoy, NoLimit),
     target("h1_rate1000_1k", "p99_ms", Some("direct"), AtMostMore(0.5)),
     target("h1_rate1000_1k", "p50_ms", Some("direct"), AtMostMore(f64::INFINITY)),
     target("h1_rate1000_1k", "p99_ms", Some("haproxy"), AtMostMore(f64::INFINITY)),

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::case::Seen;
 use super::origin;
-use super::subject::{GRPC, HTTP1, HTTP2, Means, Routes, Subject, host, prefix};
+use super::subject::{GRPC, HTTP2, Means, Routes, Subject, host, prefix};
 use crate::report::float;
 
 /// Of one round.
@@ -48,13 +48,19 @@ end
     )
 }
 
-pub(crate) fn wrk(subject: &Subject, means: &Means<'_>, connections: u32, size: Size) -> Result<Seen> {
+pub(crate) fn wrk(
+    subject: &Subject,
+    means: &Means<'_>,
+    port: u16,
+    connections: u32,
+    size: Size,
+) -> Result<Seen> {
     let file = means.folder.join("wrk.lua");
     fs::write(&file, script(subject.routes, size))?;
     let mut wrk = Command::new("wrk");
     wrk.arg("--threads").arg("1").arg("--connections").arg(connections.to_string());
     wrk.arg("--duration").arg(format!("{SECONDS}s")).arg("--script").arg(&file);
-    wrk.arg(format!("http://{}", subject.target(HTTP1)));
+    wrk.arg(format!("http://{}", subject.target(port)));
     let text = output(subject, means, &wrk)?;
     let line = text.lines().find_map(|line| line.strip_prefix("figures ")).context("wrk said nothing")?;
     let figures: Vec<u64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;

@@ -157,6 +157,9 @@ fn traffic(
             announce(case, round, effort);
             for turn in 0..turns.len() {
                 let (subject, name) = turns[(turn + round) % turns.len()];
+                if !case.is_for(subject.kind) {
+                    continue;
+                }
                 let measured = case::round(case, subject, name, effort, means, report);
                 measured.with_context(|| format!("{}: {name}", case.name()))?;
             }

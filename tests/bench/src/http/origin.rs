@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::subject::{ENDPOINTS_HTTP1, ENDPOINTS_HTTP2};
+use super::subject::{AUTHORIZER, ENDPOINTS_HTTP1, ENDPOINTS_HTTP2};
 use crate::cpu::Cpus;
 use crate::lane::{BACKEND, Lane};
 
@@ -38,7 +38,7 @@ pub(crate) fn serve(lane: &Lane, cpus: &Cpus) -> Result<()> {
         })
     };
     let http1 = [listen(ENDPOINTS_HTTP1[0])?, listen(ENDPOINTS_HTTP1[1])?];
-    let http2 = [listen(ENDPOINTS_HTTP2[0])?, listen(ENDPOINTS_HTTP2[1])?];
+    let http2 = [listen(ENDPOINTS_HTTP2[0])?, listen(ENDPOINTS_HTTP2[1])?, listen(AUTHORIZER)?];
     let cpus = cpus.clone();
     thread::spawn(move || {
         cpus.pin(1)?;
@@ -94,15 +94,21 @@ async fn speak_http2(stream: TcpStream) {
     let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
+/// Allows a request: a `CheckResponse` whose status (field 1) is OK, which is empty; behind flag and length.
+const ALLOWED: [u8; 7] = [0, 0, 0, 0, 2, 0x0a, 0];
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+
 /// A body, or one message and gRPC's status.
 async fn respond(request: Request<Incoming>) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
     let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|value| value == GRPC);
+    let is_check = request.uri().path() == CHECK;
     let whole = request.into_body().collect().await.is_ok();
     let (content_type, body) = if is_grpc && whole {
         let mut message = vec![b'x'; SMALL_BYTES];
         let length = u32::try_from(SMALL_BYTES - 5).unwrap_or_default();
         message[0] = 0;
         message[1..5].copy_from_slice(&length.to_be_bytes());
+        let message = if is_check { ALLOWED.to_vec() } else { message };
         let trailers =
             HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
         (GRPC, Full::from(message).with_trailers(async { Some(Ok(trailers)) }).boxed_unsync())

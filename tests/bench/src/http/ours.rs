@@ -8,7 +8,9 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::subject::{ENDPOINTS_HTTP1, ENDPOINTS_HTTP2, GRPC, HTTP1, HTTP2, Means, Routes, host, prefix};
+use super::subject::{
+    AUTHORIZER, ENDPOINTS_HTTP1, ENDPOINTS_HTTP2, GRPC, GUARDED, HTTP1, HTTP2, Means, Routes, host, prefix,
+};
 use crate::lane::{self, BACKEND, Lane};
 use crate::process::Process;
 
@@ -63,6 +65,7 @@ spec:
   - {{name: http1, protocol: HTTP, port: {HTTP1}}}
   - {{name: http2, protocol: HTTP, port: {HTTP2}}}
   - {{name: grpc, protocol: HTTP, port: {GRPC}}}
+  - {{name: guarded, protocol: HTTP, port: {GUARDED}}}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: GRPCRoute
@@ -71,11 +74,25 @@ spec:
   parentRefs: [{{name: bench, sectionName: grpc}}]
   rules:
   - backendRefs: [{{name: grpc, port: 80}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: guarded, namespace: default}}
+spec:
+  parentRefs: [{{name: bench, sectionName: guarded}}]
+  rules:
+  - filters:
+    - type: ExternalAuth
+      externalAuth: {{protocol: GRPC, backendRef: {{name: authorizer, port: 80}}, grpc: {{}}}}
+    backendRefs: [{{name: web, port: 80}}]
 "
     );
-    for (name, ports, protocol) in
-        [("web", ENDPOINTS_HTTP1, ""), ("grpc", ENDPOINTS_HTTP2, ", appProtocol: kubernetes.io/h2c")]
-    {
+    let h2c = ", appProtocol: kubernetes.io/h2c";
+    for (name, ports, protocol) in [
+        ("web", &ENDPOINTS_HTTP1[..], ""),
+        ("grpc", &ENDPOINTS_HTTP2, h2c),
+        ("authorizer", &[AUTHORIZER], h2c),
+    ] {
         let _ = write!(
             text,
             "---

@@ -9,7 +9,8 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::subject::{
-    ENDPOINTS_HTTP1, ENDPOINTS_HTTP2, GRPC, HTTP1, HTTP2, Kind, Means, Routes, host, prefix,
+    AUTHORIZER, ENDPOINTS_HTTP1, ENDPOINTS_HTTP2, GRPC, GUARDED, HTTP1, HTTP2, Kind, Means, Routes, host,
+    prefix,
 };
 use crate::lane::{BACKEND, GATEWAY, Lane};
 use crate::process::Process;
@@ -130,16 +131,18 @@ fn envoy(routes: Routes) -> Value {
             json!({"name": host(index), "domains": [host(index)], "routes": routes.collect::<Vec<_>>()})
         })
         .collect();
-    let all = json!([{"name": "grpc", "domains": ["*"], "routes": [route("/", "grpc")]}]);
+    let all = |to| json!([{"name": to, "domains": ["*"], "routes": [route("/", to)]}]);
     json!({
         "static_resources": {
             "listeners": [
-                envoy_listener(HTTP1, &json!(hosts)),
-                envoy_listener(HTTP2, &json!(hosts)),
-                envoy_listener(GRPC, &all),
+                envoy_listener(HTTP1, &json!(hosts), None),
+                envoy_listener(HTTP2, &json!(hosts), None),
+                envoy_listener(GRPC, &all("grpc"), None),
+                envoy_listener(GUARDED, &all("web"), Some(authorization())),
             ],
-            "clusters": [cluster("web", ENDPOINTS_HTTP1, "http_protocol_options"),
-                         cluster("grpc", ENDPOINTS_HTTP2, "http2_protocol_options")],
+            "clusters": [cluster("web", &ENDPOINTS_HTTP1, "http_protocol_options"),
+                         cluster("grpc", &ENDPOINTS_HTTP2, "http2_protocol_options"),
+                         cluster("authorizer", &[AUTHORIZER], "http2_protocol_options")],
         },
     })
 }
@@ -148,18 +151,29 @@ fn route(prefix: &str, cluster: &str) -> Value {
     json!({"match": {"prefix": prefix}, "route": {"cluster": cluster}})
 }
 
-fn envoy_listener(port: u16, hosts: &Value) -> Value {
-    const EXTENSIONS: &str = "type.googleapis.com/envoy.extensions.filters";
+const EXTENSIONS: &str = "type.googleapis.com/envoy.extensions.filters";
+
+fn authorization() -> Value {
+    json!({"name": "envoy.filters.http.ext_authz", "typed_config": {
+        "@type": format!("{EXTENSIONS}.http.ext_authz.v3.ExtAuthz"),
+        "transport_api_version": "V3",
+        "grpc_service": {"envoy_grpc": {"cluster_name": "authorizer"}, "timeout": "10s"},
+    }})
+}
+
+fn envoy_listener(port: u16, hosts: &Value, filter: Option<Value>) -> Value {
     let router = json!({
         "@type": format!("{EXTENSIONS}.http.router.v3.Router"),
         "suppress_envoy_headers": true,
     });
+    let router = json!({"name": "envoy.filters.http.router", "typed_config": router});
+    let filters: Vec<Value> = filter.into_iter().chain([router]).collect();
     let manager = json!({
         "@type": format!("{EXTENSIONS}.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "bench",
         "use_remote_address": true,
         "generate_request_id": false,
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
+        "http_filters": filters,
         "route_config": {
             "name": "bench",
             "virtual_hosts": hosts,
@@ -179,9 +193,12 @@ fn envoy_listener(port: u16, hosts: &Value) -> Value {
 }
 
 /// Without a limit that a case comes near to.
-fn cluster(name: &str, ports: [u16; 2], protocol: &str) -> Value {
+fn cluster(name: &str, ports: &[u16], protocol: &str) -> Value {
     const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    let endpoints = ports.map(|port| json!({"endpoint": {"address": socket(&BACKEND.to_string(), port)}}));
+    let endpoints: Vec<Value> = ports
+        .iter()
+        .map(|port| json!({"endpoint": {"address": socket(&BACKEND.to_string(), *port)}}))
+        .collect();
     json!({
         "name": name,
         "type": "STATIC",

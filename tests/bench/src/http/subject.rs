@@ -69,10 +69,14 @@ pub(crate) fn prefix(index: usize) -> String {
 pub(crate) const HTTP1: u16 = 8000;
 pub(crate) const HTTP2: u16 = 8001;
 pub(crate) const GRPC: u16 = 8002;
+/// HTTP/1.1, and each request needs a service's permission.
+pub(crate) const GUARDED: u16 = 8003;
 
 /// Ports of the endpoints, which clients of `direct` connect to.
 pub(crate) const ENDPOINTS_HTTP1: [u16; 2] = [9000, 9001];
 pub(crate) const ENDPOINTS_HTTP2: [u16; 2] = [9002, 9003];
+/// The service that permits, by Envoy's protocol.
+pub(crate) const AUTHORIZER: u16 = 9004;
 
 /// A lane with its proxy running and its servers waiting.
 #[derive(Debug)]
@@ -130,7 +134,7 @@ impl Subject {
     /// Where clients connect to that speak the protocol of this port.
     pub(crate) fn target(&self, port: u16) -> SocketAddrV4 {
         match (self.kind, port) {
-            (Kind::Direct, HTTP1) => SocketAddrV4::new(BACKEND, ENDPOINTS_HTTP1[0]),
+            (Kind::Direct, HTTP1 | GUARDED) => SocketAddrV4::new(BACKEND, ENDPOINTS_HTTP1[0]),
             (Kind::Direct, _) => SocketAddrV4::new(BACKEND, ENDPOINTS_HTTP2[0]),
             _ => SocketAddrV4::new(lane::GATEWAY, port),
         }
