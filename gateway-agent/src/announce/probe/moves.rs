@@ -26,8 +26,9 @@ const SEGMENTS_WAIT: Duration = Duration::from_secs(3);
 const DATAGRAMS_WAIT: Duration = Duration::from_millis(500);
 const _: () = assert!(DATAGRAMS_WAIT.as_millis() + DEAD.as_millis() < 1800);
 
-/// How long an agent that ends stays to be asked. Whoever gets its addresses has heard its goodbye.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long an agent that ends stays to be asked: as long as its connections' segments wait for it. Whoever gets its
+/// addresses has heard its goodbye.
+const LINGER: Duration = SEGMENTS_WAIT;
 
 /// Datagrams that answer a question, each with some connections: few enough for a socket's buffer.
 const BURST: usize = 8;
@@ -153,6 +154,9 @@ impl Probe<'_> {
                 Some((successor.to_owned(), *address))
             })
             .collect();
+        if left.is_empty() {
+            return;
+        }
         let mut end = Instant::now() + LINGER;
         let mut buffer = [0; LONGEST + 1];
         while let Ok(received) = timeout_at(end, self.socket.recv_from(&mut buffer)).await {
