@@ -12,6 +12,7 @@ mod flood;
 mod front;
 mod io;
 mod message;
+mod outgoing;
 mod pipe;
 mod reset;
 mod upload;

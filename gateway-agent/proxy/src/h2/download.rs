@@ -4,15 +4,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::Reason;
 use h2::server::SendResponse;
-use h2::{Reason, SendStream};
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use super::flood::Credit;
 use super::message;
+use super::outgoing::{Outgoing, OutgoingError};
 use super::pipe::Pipe;
-use crate::h1::{AnswerTo, BodyReader, Fault, Framing, HeadLimits, Piece, ResponseHead};
+use crate::h1::{AnswerTo, BodyReader, Framing, HeadLimits, ResponseHead};
 use crate::socket::Connect;
 use crate::stream::{Fed, Stream};
 use crate::worker::Worker;
@@ -29,7 +30,7 @@ pub(super) struct Download<C: Connect> {
 /// How far the answer is.
 enum State {
     Head(SendResponse<Bytes>),
-    Body(SendStream<Bytes>, BodyReader),
+    Body(Outgoing),
     /// h2 has all of it.
     Sent,
 }
@@ -60,8 +61,8 @@ impl<C: Connect> Download<C> {
                     }
                     ready!(self.poll_head(cx))?;
                 }
-                State::Body(stream, _) => {
-                    if stream.poll_reset(cx).is_ready() {
+                State::Body(body) => {
+                    if body.stream.poll_reset(cx).is_ready() {
                         return Poll::Ready(Err(GivenUp));
                     }
                     ready!(self.poll_body(cx))?;
@@ -102,7 +103,7 @@ impl<C: Connect> Download<C> {
         credit.earn_answer();
         let ends = reader.has_ended();
         let stream = respond.send_response(response, ends).map_err(|_| GivenUp)?;
-        *state = if ends { State::Sent } else { State::Body(stream, reader) };
+        *state = if ends { State::Sent } else { State::Body(Outgoing { stream, reader }) };
         // A small answer is there with its head.
         let received = pipe.take_received();
         if !received.is_empty() {
@@ -114,14 +115,8 @@ impl<C: Connect> Download<C> {
     /// Sends what comes of the body, as far as the client has room for it.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), GivenUp>> {
         let Self { worker, pipe, state, .. } = self;
-        let State::Body(stream, _) = state else { return Poll::Ready(Ok(())) };
-        stream.reserve_capacity(1);
-        while stream.capacity() == 0 {
-            match ready!(stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(Err(GivenUp)),
-            }
-        }
+        let State::Body(body) = state else { return Poll::Ready(Ok(())) };
+        ready!(body.poll_room(cx)).map_err(|_| GivenUp)?;
         let read = ready!(pipe.poll_feed(cx, &worker.buffers, |input, _| {
             let bytes = input.to_vec();
             *input = &[];
@@ -131,7 +126,7 @@ impl<C: Connect> Download<C> {
             Ok(Fed::Some(bytes)) => Poll::Ready(self.send(&bytes)),
             // It breaks off.
             Ok(Fed::End) | Err(_) => {
-                stream.send_reset(Reason::INTERNAL_ERROR);
+                body.stream.send_reset(Reason::INTERNAL_ERROR);
                 Poll::Ready(Err(GivenUp))
             }
         }
@@ -139,35 +134,21 @@ impl<C: Connect> Download<C> {
 
     /// Gives h2 what came of the body, and its end.
     fn send(&mut self, input: &[u8]) -> Result<(), GivenUp> {
-        let State::Body(stream, reader) = &mut self.state else { return Ok(()) };
-        let Ok(data) = take(reader, input) else {
-            stream.send_reset(Reason::INTERNAL_ERROR);
-            return Err(GivenUp);
+        let State::Body(body) = &mut self.state else { return Ok(()) };
+        let given = match body.give(input) {
+            Ok(given) => given,
+            Err(OutgoingError::Malformed(_)) => {
+                body.stream.send_reset(Reason::INTERNAL_ERROR);
+                return Err(GivenUp);
+            }
+            Err(OutgoingError::Refused(_)) => return Err(GivenUp),
         };
-        self.credit.earn_data(data.len());
-        let ends = reader.has_ended();
-        let trailers = if ends { message::trailers(reader.trailers()) } else { HeaderMap::new() };
-        let last = ends && trailers.is_empty();
-        if !data.is_empty() || last {
-            stream.send_data(data.into(), last).map_err(|_| GivenUp)?;
-        }
-        if !trailers.is_empty() {
-            stream.send_trailers(trailers).map_err(|_| GivenUp)?;
-        }
-        if ends {
+        self.credit.earn_data(given.len);
+        if given.ends {
             self.state = State::Sent;
         }
         Ok(())
     }
-}
-
-/// The data in what came.
-fn take(reader: &mut BodyReader, mut input: &[u8]) -> Result<Vec<u8>, Fault> {
-    let mut data = Vec::with_capacity(input.len());
-    while let Piece::Data(piece) = reader.next(&mut input)? {
-        data.extend_from_slice(piece);
-    }
-    Ok(data)
 }
 
 fn converted(head: &ResponseHead<'_>) -> Response<()> {
