@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use crate::apply::{ApplyReport, Feed};
 use crate::attach::{self, AttachError, Device};
-use crate::folder;
+use crate::folder::{self, Lock};
 use crate::found::{Found, found};
 use crate::object::OBJECT;
 use crate::options::{Options, Sizes};
@@ -37,8 +37,7 @@ pub struct Kernel {
     steering: Steering,
     /// Why an earlier agent's maps were not taken over, if there were any.
     set_aside: Option<String>,
-    /// Keeps other agents and `detach` away from the pin folder.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Why a pin folder can't be opened.
