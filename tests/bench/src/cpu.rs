@@ -116,16 +116,29 @@ impl Drop for RealTime {
 /// Above all that is not in real time (sched(7)).
 const LOWEST_REAL_TIME: i32 = 1;
 
-fn schedule(process: u32, policy: i32, sched_priority: i32) -> Result<()> {
-    let parameters = libc::sched_param { sched_priority };
+/// Lets the calling thread run before everything else that is in real time, too.
+pub(crate) fn go_first() -> Result<()> {
+    // SAFETY: a plain call.
+    let highest = unsafe { libc::sched_get_priority_max(libc::SCHED_FIFO) };
+    schedule_thread(0, libc::SCHED_FIFO, highest).context("real time needs root")
+}
+
+fn schedule(process: u32, policy: i32, priority: i32) -> Result<()> {
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
         let name = thread?.file_name();
         let thread: i32 =
             name.to_str().and_then(|name| name.parse().ok()).context("a thread without number")?;
-        // SAFETY: the parameters are read within the call.
-        if unsafe { libc::sched_setscheduler(thread, policy, &raw const parameters) } != 0 {
-            return Err(std::io::Error::last_os_error().into());
-        }
+        schedule_thread(thread, policy, priority)?;
+    }
+    Ok(())
+}
+
+/// 0 is the calling thread (sched(7)).
+fn schedule_thread(thread: i32, policy: i32, sched_priority: i32) -> Result<()> {
+    let parameters = libc::sched_param { sched_priority };
+    // SAFETY: the parameters are read within the call.
+    if unsafe { libc::sched_setscheduler(thread, policy, &raw const parameters) } != 0 {
+        return Err(std::io::Error::last_os_error().into());
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! Nothing that `l4` and `http` make has a name outside this process: namespaces, mounts and pins vanish with it.
 //! `control` removes its cluster.
 
+mod absence;
 mod batch;
 mod bpf;
 mod cases;

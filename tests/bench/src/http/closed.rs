@@ -75,7 +75,7 @@ pub(crate) fn wrk(
         seconds: float(microseconds) / 1e6,
         p50: float(p50) / 1e3,
         p99: float(p99) / 1e3,
-        p999: None,
+        open: None,
     })
 }
 
@@ -148,7 +148,7 @@ pub(crate) fn h2load(subject: &Subject, means: &Means<'_>, call: Call) -> Result
         seconds: f64::from(SECONDS),
         p50: percentile(&latencies, 0.5),
         p99: percentile(&latencies, 0.99),
-        p999: None,
+        open: None,
     })
 }
 

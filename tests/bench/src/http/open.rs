@@ -3,7 +3,9 @@
 //! omits.
 //!
 //! Whatever takes part runs in real time. A machine that does something else besides made every proxy's 99th percentile
-//! some milliseconds, in turn and by chance: the wait for a processor, which is no proxy's.
+//! some milliseconds, in turn and by chance: the wait for a processor, which is no proxy's. A machine that is itself taken
+//! away by its host does the same, whatever runs in it; so requests that such an absence touched are told apart. Which
+//! ones they are depends on the processors alone, and the same rule holds for every subject.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,11 +15,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use nix::sys::prctl::set_timerslack;
 
-use super::case::Seen;
+use super::case::{Awake, Open, Seen};
 use super::closed::percentile;
 use super::origin;
 use super::subject::{HTTP1, Means, Subject, host, prefix, request};
+use crate::absence::{self, Absences};
 use crate::cpu::RealTime;
+use crate::report::float;
 
 /// Each has a connection; they take turns, so a request waits only if this many are under way.
 const CLIENTS: u32 = 32;
@@ -30,52 +34,77 @@ pub(crate) fn run(subject: &Subject, means: &Means<'_>, per_second: u32, length:
     let pace = Duration::from_secs(1) / per_second;
     // Time to connect.
     let begin = Instant::now() + Duration::from_millis(300);
-    let results = thread::scope(|scope| {
-        let client = |index| {
-            scope.spawn(move || {
-                means.cpus.pin(1)?;
-                subject.lane.client.enter()?;
-                client(subject, begin + pace * index, pace * CLIENTS, begin + length)
-            })
-        };
-        let threads: Vec<_> = (0..CLIENTS).map(client).collect();
-        let join = |t: thread::ScopedJoinHandle<'_, Result<_>>| {
-            t.join().unwrap_or_else(|_| Err(anyhow!("a client panicked")))
-        };
-        threads.into_iter().map(join).collect::<Result<Vec<_>>>()
-    })?;
+    let load = || {
+        thread::scope(|scope| {
+            let client = |index| {
+                scope.spawn(move || {
+                    means.cpus.pin(1)?;
+                    subject.lane.client.enter()?;
+                    client(subject, begin + pace * index, pace * CLIENTS, begin + length)
+                })
+            };
+            let threads: Vec<_> = (0..CLIENTS).map(client).collect();
+            let join = |t: thread::ScopedJoinHandle<'_, Result<_>>| {
+                t.join().unwrap_or_else(|_| Err(anyhow!("a client panicked")))
+            };
+            threads.into_iter().map(join).collect::<Result<Vec<_>>>()
+        })
+    };
+    let (results, absences) = absence::watch(means.cpus, load)?;
     let errors = results.iter().map(|(_, errors)| errors).sum();
-    let mut latencies: Vec<f64> = results.into_iter().flat_map(|(latencies, _)| latencies).collect();
-    ensure!(!latencies.is_empty(), "nothing came through");
-    latencies.sort_by(f64::total_cmp);
+    let requests: Vec<Request> = results.into_iter().flat_map(|(requests, _)| requests).collect();
+    ensure!(!requests.is_empty(), "nothing came through");
+    let latencies = latencies(requests.iter());
     Ok(Seen {
-        requests: latencies.len() as u64,
+        requests: requests.len() as u64,
         errors,
         seconds: length.as_secs_f64(),
         p50: percentile(&latencies, 0.5),
         p99: percentile(&latencies, 0.99),
-        p999: Some(percentile(&latencies, 0.999)),
+        open: Some(Open { p999: percentile(&latencies, 0.999), awake: awake(&requests, &absences)? }),
     })
 }
 
-/// Milliseconds of each request that was answered, and how many were not.
-fn client(subject: &Subject, mut due: Instant, pace: Duration, end: Instant) -> Result<(Vec<f64>, u64)> {
+/// What the requests say that no absence touched.
+fn awake(requests: &[Request], absences: &Absences) -> Result<Awake> {
+    let latencies = latencies(requests.iter().filter(|r| !absences.touch(r.due, r.answered)));
+    ensure!(!latencies.is_empty(), "the machine was never there for the length of a request");
+    let kept = float(latencies.len() as u64) / float(requests.len() as u64);
+    Ok(Awake { p99: percentile(&latencies, 0.99), set_aside: 1.0 - kept, away: absences.share })
+}
+
+/// One that was answered.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    due: Instant,
+    answered: Instant,
+}
+
+/// In milliseconds and in order.
+fn latencies<'a>(requests: impl Iterator<Item = &'a Request>) -> Vec<f64> {
+    let mut latencies: Vec<f64> = requests.map(|r| (r.answered - r.due).as_secs_f64() * 1e3).collect();
+    latencies.sort_by(f64::total_cmp);
+    latencies
+}
+
+/// The requests that were answered, and how many were not.
+fn client(subject: &Subject, mut due: Instant, pace: Duration, end: Instant) -> Result<(Vec<Request>, u64)> {
     // Sleeping ends up to 50 us late otherwise (prctl(2)).
     set_timerslack(1)?;
     let mut connection = connect(subject)?;
     let request = request(&host(3), &prefix(3));
-    let (mut latencies, mut errors) = (Vec::new(), 0);
+    let (mut answered, mut errors) = (Vec::new(), 0);
     while due < end {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         if exchange(&mut connection, &request).is_ok() {
-            latencies.push(due.elapsed().as_secs_f64() * 1e3);
+            answered.push(Request { due, answered: Instant::now() });
         } else {
             errors += 1;
             connection = connect(subject)?;
         }
         due += pace;
     }
-    Ok((latencies, errors))
+    Ok((answered, errors))
 }
 
 pub(crate) fn connect(subject: &Subject) -> Result<TcpStream> {
