@@ -10,7 +10,7 @@
 //! | `splits` | array | split id | [`Split`] | agent |
 //! | `rings` | array, mmapable | ring id | [`Ring`] | agent |
 //! | `maglev` | array, mmapable | place | endpoint id | agent |
-//! | `endpoints` | array | endpoint id | [`Endpoint`] | agent |
+//! | `endpoints` | array, mmapable | endpoint id | [`Endpoint`] | agent |
 //! | `hops` | array | endpoint id | [`Hop`] | programs |
 //! | `forward`, `reverse` | array, mmapable | bucket | [`Bucket`] | programs |
 //! | `slots` | array, mmapable | slot | [`Slot`] | programs |
@@ -29,7 +29,7 @@
 //! | `stages` | program array | [`Stage`] | program | agent |
 
 /// Version of this layout; stored in [`Settings::layout`].
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// IPv6, or IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), network byte order.
 pub type Address = [u8; 16];
@@ -269,7 +269,7 @@ pub struct Slot {
     /// Endpoint to client, or to the node's own address and port (SNAT).
     pub reverse: FlowKey,
     /// Index in `endpoints`, and its generation when the flow began. With the generation [`OF_PEER`], an index in `peers`:
-    /// that node has the flow, and has told so. Both are one word to those who change it.
+    /// that node has told of the flow, and this one doesn't know the endpoint. Both are one word to those who change it.
     pub endpoint: u32,
     pub endpoint_generation: u32,
     /// Index in `backend_stats`.
@@ -278,7 +278,8 @@ pub struct Slot {
     pub client_ifindex: u32,
     pub client_next_hop: Address,
     pub client_expires: u32,
-    /// While opening: the sequence number after the endpoint's SYN. While closing: after the client's FIN.
+    /// While opening: the sequence number after the endpoint's SYN. While closing: after the client's FIN. Of a flow that is
+    /// handed on: the tick at which it became one.
     pub sequence: u32,
     /// While closing: the client's last TSval (RFC 7323), if [`slot_flags::TIMESTAMP`].
     pub timestamp: u32,
@@ -361,8 +362,9 @@ pub const MAX_SOCKETS: u32 = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PoolAddress {
-    /// 1: this node announces it as long as the [`Lease`] lasts. 0: another one does.
-    pub announced: u32,
+    /// Tick from which on this node announces it, as long as the [`Lease`] lasts; 0: another one does. What was handed on
+    /// before decides nothing: clients may have used their ports again by way of other nodes.
+    pub since: u32,
     /// Ticks until which TCP segments and UDP datagrams of flows that aren't known are dropped: the address has just come
     /// here, and other nodes are asked which flows they have.
     pub segments_wait_until: u32,
@@ -378,11 +380,11 @@ pub struct Told {
     pub endpoint: Address,
     pub endpoint_port: u16,
     pub reserved: u16,
-    /// Index in `peers` of that node.
-    pub peer: u32,
     /// For how long it may be silent.
     pub ticks: u32,
-    pub reserved_too: u32,
+    /// As [`Slot::endpoint`] and [`Slot::endpoint_generation`].
+    pub target: u32,
+    pub target_generation: u32,
 }
 
 impl Told {

@@ -14,7 +14,7 @@ use gateway_common::{
 };
 
 use crate::{
-    atomic,
+    arrival,
     bits::hide,
     count,
     deliver::{deliver, hand_to, refuse},
@@ -23,7 +23,7 @@ use crate::{
     ingress::frontend_key,
     insert::{self, Blocked, NewFlow},
     lookup,
-    maps::{DEVICES, ENDPOINTS, FRONTENDS, MAGLEV, POOL, RINGS, SPLITS},
+    maps::{DEVICES, ENDPOINTS, FRONTENDS, MAGLEV, RINGS, SPLITS},
     skb::{Skb, Verdict},
 };
 
@@ -42,7 +42,7 @@ pub fn process(skb: &Skb) -> Verdict {
     let now = lookup::now();
     if !packet.opens() {
         if split.flags & split_flags::POOL != 0 {
-            if is_asking(&packet, now) && !hand_on::came_from_peer(skb) {
+            if arrival::is_asking(&packet, now) && !hand_on::came_from_peer(skb) {
                 return Verdict::Drop(Reason::PoolMoving);
             }
         } else if packet.is_tcp() {
@@ -98,20 +98,6 @@ pub fn process(skb: &Skb) -> Verdict {
 #[inline(always)]
 fn is_midstream(packet: &Packet) -> bool {
     packet.is_tcp() && !packet.opens()
-}
-
-/// Somebody else may have the packet's flow, and is being asked. A function of its own to save the caller's stack.
-#[inline(never)]
-fn is_asking(packet: &Packet, now: u32) -> bool {
-    // SAFETY: an aligned word that is read at once.
-    unsafe { POOL.get(packet.flow_key().destination) }.is_some_and(|entry| {
-        let until = if packet.is_tcp() {
-            atomic::load32(&raw const entry.segments_wait_until)
-        } else {
-            atomic::load32(&raw const entry.datagrams_wait_until)
-        };
-        (until.wrapping_sub(now) as i32) > 0
-    })
 }
 
 /// What the entry of the packet's frontend names.

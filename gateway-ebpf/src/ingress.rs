@@ -10,7 +10,7 @@ use gateway_common::{
 };
 
 use crate::{
-    atomic, count,
+    arrival, atomic, count,
     deliver::{deliver, hand_to, refuse},
     hand_on,
     hop::{self, Exit},
@@ -85,11 +85,11 @@ fn request(
         !is_peers && (endpoint.generation != generation || endpoint.state == EndpointState::Gone as u8);
     if packet.opens() && (is_gone || found.word.state().is_closed()) {
         // A new connection on old ports: it gets an endpoint by today's weights.
-        end(found, now);
+        lookup::end(found, now);
         return Err(if is_frontend(packet) { hand_to(skb, Stage::Admit) } else { Verdict::Pass });
     }
     if is_gone {
-        end(found, now);
+        lookup::end(found, now);
         // SAFETY: a value of an array map.
         count::backend(unsafe { (*slot).backend }, |counters| counters.refused += 1);
         return Err(refuse(skb, Reason::EndpointGone));
@@ -98,6 +98,10 @@ fn request(
     if unsafe { (*slot).flags } & slot_flags::HANDED_ON != 0 {
         let peer = if is_peers { id } else { endpoint.peer };
         return Err(to_other_node(skb, packet, found, peer, settings, now));
+    }
+    // Its port may be used again, by way of another node so far.
+    if found.word.state().is_closed() && arrival::is_asking(packet, now) && !hand_on::came_from_peer(skb) {
+        return Err(Verdict::Drop(Reason::PoolMoving));
     }
     advance(skb, packet, found, settings, now, Sender::Client);
     hop::to_endpoint(skb, id, endpoint, now, exit).map_err(Verdict::Drop)?;
@@ -111,7 +115,8 @@ fn request(
     Ok(unsafe { &(*slot).reverse })
 }
 
-/// A packet of a flow that another node serves. One from a peer means that the address has moved: it chooses anew.
+/// A packet of a flow that another node serves. One from a peer means that the address has moved, and so does a flow from
+/// before: it chooses anew.
 #[inline(always)]
 fn to_other_node(
     skb: &Skb,
@@ -121,8 +126,8 @@ fn to_other_node(
     settings: &Settings,
     now: u32,
 ) -> Verdict {
-    if hand_on::came_from_peer(skb) {
-        end(found, now);
+    if hand_on::came_from_peer(skb) || arrival::is_former(found.slot) {
+        lookup::end(found, now);
         return hand_to(skb, Stage::Admit);
     }
     if !hand_on::note(packet, found, settings, now) {
@@ -260,14 +265,6 @@ fn udp_state(slot: *mut Slot, old: State, sender: Sender) -> State {
         }
     }
     old
-}
-
-/// Ends a flow: look-ups stop finding it, its place stays untouched for the grace.
-#[inline(always)]
-fn end(found: &Found, now: u32) {
-    if let Some(place) = lookup::word_of(found.id) {
-        atomic::compare_swap(place, found.word.0, found.word.with_state(found.word.state(), now).0);
-    }
 }
 
 #[inline(always)]

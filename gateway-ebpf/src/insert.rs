@@ -87,6 +87,7 @@ pub fn handed_on(flow: &NewFlow, settings: &Settings, now: u32) {
     unsafe {
         hop::copy(&flow.forward.source, &raw mut (*claim.slot).reverse.destination);
         (*claim.slot).reverse.destination_port = flow.forward.source_port;
+        (*claim.slot).sequence = now;
         (*claim.slot).flags = slot_flags::HANDED_ON;
     }
     let _ = publish(flow, &claim, RESERVED, settings, now);

@@ -4,14 +4,13 @@
 use gateway_common::{
     flow::State,
     headers::{ETHERNET, Frame as _, Timestamp, Window as _},
-    maps::{Endpoint, EndpointState, OF_PEER, Told, slot_flags},
+    maps::{Endpoint, EndpointState, Told, slot_flags},
 };
 
 use crate::{
-    atomic,
+    arrival, atomic,
     insert::{self, NewFlow},
     lookup::{self, Found},
-    maps::ENDPOINTS,
     skb::Skb,
 };
 
@@ -32,11 +31,11 @@ pub fn process(skb: &Skb) -> i32 {
     // SAFETY: of the same size and alignment, and valid for every bit pattern.
     let told = unsafe { &*(&raw const words).cast::<Told>() };
     let now = lookup::now();
-    let known = lookup::forward(&told.key, settings, now);
+    let known = lookup::forward(&told.key, settings, now).filter(|known| !gives_way(known, now));
     if known.is_none() {
         let flow = NewFlow {
             forward: &told.key,
-            endpoint_id: told.peer,
+            endpoint_id: told.target,
             endpoint: &endpoint(told),
             backend: 0,
             sequence: 0,
@@ -48,26 +47,36 @@ pub fn process(skb: &Skb) -> i32 {
     lead(&found, told, now) as i32
 }
 
+/// Ends what is remembered of former connections on the same ports: those handed on before the address came here, and those
+/// that this node has seen closed.
+#[inline(always)]
+fn gives_way(known: &Found, now: u32) -> bool {
+    let is_former =
+        if is_handed_on(known) { arrival::is_former(known.slot) } else { known.word.state().is_closed() };
+    if is_former {
+        lookup::end(known, now);
+    }
+    is_former
+}
+
+#[inline(always)]
+fn is_handed_on(found: &Found) -> bool {
+    // SAFETY: a value of an array map.
+    unsafe { (*found.slot).flags & slot_flags::HANDED_ON != 0 }
+}
+
 /// Leads the flow to the node that told of it, unless what is remembered here was seen later: a port that is used again
 /// may have a former connection whose client has gone without a word.
 #[inline(always)]
 fn lead(found: &Found, told: &Told, now: u32) -> bool {
-    // SAFETY: a value of an array map.
-    if unsafe { (*found.slot).flags } & slot_flags::HANDED_ON == 0 {
+    if !is_handed_on(found) {
         return false;
     }
     let ticks = told.ticks;
-    let (id, generation) = lookup::target(found.slot);
-    let endpoint = ENDPOINTS.get(if generation == OF_PEER { 0 } else { id });
-    // Its own endpoint says also when that is gone.
-    let is_led =
-        endpoint.is_some_and(|endpoint| endpoint.generation == generation && endpoint.peer == told.peer);
     if found.word.left(now) <= ticks as i32
         && let Some(place) = lookup::word_of(found.id)
     {
-        if !is_led {
-            lookup::set_target(found.slot, told.peer, OF_PEER);
-        }
+        lookup::set_target(found.slot, told.target, told.target_generation);
         // Lost to a packet of the flow: that one has said as much.
         let word = found.word.with_state(State::Opening, now.wrapping_add(ticks));
         atomic::compare_swap(place, found.word.0, word.0);
@@ -82,8 +91,8 @@ fn endpoint(told: &Told) -> Endpoint {
         port: told.endpoint_port,
         protocol: told.key.protocol,
         state: EndpointState::Ready as u8,
-        generation: OF_PEER,
+        generation: told.target_generation,
         local: 0,
-        peer: told.peer,
+        peer: 0,
     }
 }

@@ -113,6 +113,14 @@ pub fn word_of(id: u32) -> Option<*mut u64> {
     Some(unsafe { &raw mut (*bucket).ways[id as usize % WAYS] })
 }
 
+/// Ends a flow: look-ups stop finding it, its place stays untouched for the grace.
+#[inline(always)]
+pub fn end(found: &Found, now: u32) {
+    if let Some(place) = word_of(found.id) {
+        atomic::compare_swap(place, found.word.0, found.word.with_state(found.word.state(), now).0);
+    }
+}
+
 /// The flow's endpoint and its generation, read as the one word that [`set_target`] writes.
 #[inline(always)]
 pub fn target(slot: *const Slot) -> (u32, u32) {

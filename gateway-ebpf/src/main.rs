@@ -8,6 +8,7 @@
 
 mod admit;
 mod announce;
+mod arrival;
 mod atomic;
 mod bits;
 mod claim;

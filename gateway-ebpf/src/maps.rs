@@ -34,7 +34,7 @@ pub static RINGS: Array<Ring, 16384, MMAPABLE> = Array::new();
 #[btf_map(name = "maglev")]
 pub static MAGLEV: Array<u32, 1048576, MMAPABLE> = Array::new();
 #[btf_map(name = "endpoints")]
-pub static ENDPOINTS: Array<Endpoint, 65536> = Array::new();
+pub static ENDPOINTS: Array<Endpoint, 65536, MMAPABLE> = Array::new();
 #[btf_map(name = "hops")]
 pub static HOPS: Array<Hop, 65536> = Array::new();
 

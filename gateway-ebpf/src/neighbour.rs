@@ -45,10 +45,9 @@ pub fn process(skb: &Skb) -> Verdict {
 fn is_announced(entry: &PoolAddress) -> bool {
     let Some(lease) = LEASE.get(0) else { return false };
     // SAFETY: aligned words that are read at once.
-    let (announced, until) = unsafe {
-        (ptr::read_volatile(&raw const entry.announced), ptr::read_volatile(&raw const lease.until))
-    };
-    announced != 0 && (until.wrapping_sub(lookup::now()) as i32) > 0
+    let (since, until) =
+        unsafe { (ptr::read_volatile(&raw const entry.since), ptr::read_volatile(&raw const lease.until)) };
+    since != 0 && (until.wrapping_sub(lookup::now()) as i32) > 0
 }
 
 #[inline(always)]

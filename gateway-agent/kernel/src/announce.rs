@@ -15,7 +15,7 @@ use gateway_common::neighbour::{arp_announcement, unsolicited_advertisement, wor
 use thiserror::Error;
 
 use crate::address::{mapped, unmapped};
-use crate::learn::LEARN;
+use crate::learn::{ENDPOINT_WORDS, LEARN};
 use crate::mmap::Words;
 use crate::peers::PeerMacs;
 use crate::store::{self, Access, Slots, maps_folder};
@@ -31,6 +31,7 @@ pub struct Announcements {
     former: Option<Lease>,
     devices: HashMap<MapData, u32, maps::Device>,
     pub(crate) peer_macs: PeerMacs,
+    pub(crate) endpoints: Words,
     pub(crate) forward: Words,
     pub(crate) slots: Slots,
 }
@@ -42,7 +43,8 @@ pub enum Role {
     Elsewhere,
     /// This one.
     Here,
-    /// This one from now on. For so long, or until [`Announcements::settle`], packets of flows that aren't known wait.
+    /// This one from now on, so that what it handed on before decides nothing. For so long, or until
+    /// [`Announcements::settle`], packets of flows that aren't known wait.
     Arriving { segments: Duration, datagrams: Duration },
 }
 
@@ -101,6 +103,7 @@ impl Announcements {
             former: former::lease(pin),
             devices: map("devices")?.try_into()?,
             peer_macs: map("peer_macs")?.try_into()?,
+            endpoints: store::words(pin, "endpoints", ENDPOINT_WORDS, Access::ReadOnly)?,
             forward: store::words(pin, "forward", WAYS, Access::ReadOnly)?,
             slots: map("slots")?.try_into()?,
         })
@@ -117,9 +120,12 @@ impl Announcements {
             let until = |time: &Duration| sys::tick().wrapping_add(ticks(*time));
             let value = match role {
                 Role::Elsewhere => PoolAddress::default(),
-                Role::Here => PoolAddress { announced: 1, ..former.unwrap_or_default() },
+                Role::Here => match former {
+                    Some(here) if here.since != 0 => here,
+                    _ => PoolAddress { since: now(), ..PoolAddress::default() },
+                },
                 Role::Arriving { segments, datagrams } => PoolAddress {
-                    announced: 1,
+                    since: now(),
                     segments_wait_until: until(segments),
                     datagrams_wait_until: until(datagrams),
                 },
@@ -134,7 +140,7 @@ impl Announcements {
     /// Nobody is left to be asked about an address that has arrived.
     pub fn settle(&mut self, address: IpAddr) -> Result<(), AnnounceError> {
         let Some(entry) = self.present()?.remove(&address) else { return Ok(()) };
-        let settled = PoolAddress { announced: entry.announced, ..PoolAddress::default() };
+        let settled = PoolAddress { since: entry.since, ..PoolAddress::default() };
         self.pool.insert(mapped(address), settled, 0).map_err(of_pool)
     }
 
@@ -143,7 +149,7 @@ impl Announcements {
         if !self.is_leased()? {
             return Ok(BTreeSet::new());
         }
-        let announced = self.present()?.into_iter().filter(|(_, entry)| entry.announced != 0);
+        let announced = self.present()?.into_iter().filter(|(_, entry)| entry.since != 0);
         Ok(announced.map(|(address, _)| address).collect())
     }
 
@@ -219,6 +225,11 @@ const ENDLESS: u32 = 1 << 30;
 /// Rounded down.
 pub(crate) fn ticks(time: Duration) -> u32 {
     u32::try_from(time.as_nanos() >> TICK_SHIFT).unwrap_or(ENDLESS)
+}
+
+/// A tick that is not 0, which stands for no time.
+fn now() -> u32 {
+    sys::tick().max(1)
 }
 
 fn of_pool(cause: MapError) -> AnnounceError {

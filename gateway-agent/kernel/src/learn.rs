@@ -2,19 +2,22 @@
 //! them, whatever the ring has become since the flow began. Only the node of a flow's endpoint has all that it takes to
 //! serve it, so only that node tells of it, and it alone serves it afterwards as before.
 
-use std::iter;
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use std::{array, iter, mem};
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use gateway_agent_tables::Protocol;
 use gateway_common::flow::State;
 use gateway_common::headers::ETHERNET;
-use gateway_common::maps::{FlowKey, PeerMac, Told, slot_flags};
+use gateway_common::maps::{Endpoint, EndpointState, FlowKey, OF_PEER, PeerMac, Told, slot_flags};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{mapped, number, protocol, socket};
 use crate::announce::{AnnounceError, Announcements, ticks};
+use crate::endpoints::EndpointKey;
 use crate::flows::{self, LiveSlot};
 use crate::{PeerLink, sys};
 
@@ -62,23 +65,55 @@ impl Announcements {
         found
     }
 
-    /// Has packets of a connection go to the node that told of it. False: the kernel doesn't know yet how to reach it.
+    /// Has packets of connections go to the node that told of them, for as long as their endpoints are listed, if they are
+    /// known here. False: the kernel doesn't know yet how to reach the node. What fails for one is told after all others.
     pub fn learn(
         &self,
         address: IpAddr,
-        connection: &Connection,
+        connections: &[Connection],
         link: &PeerLink,
     ) -> Result<bool, AnnounceError> {
         let Ok(peer) = self.peer_macs.get(&PeerMac { mac: link.mac, ..PeerMac::default() }, 0) else {
             return Ok(false);
         };
-        let frame = frame(&told(address, connection, peer));
-        let options = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() };
-        let run = self.program(LEARN)?.test_run(options);
-        run.map_err(|cause| AnnounceError::Learn { client: connection.client, cause })?;
-        Ok(true)
+        let (program, endpoints) = (self.program(LEARN)?, self.endpoints_of(peer));
+        let learnt = connections.iter().map(|connection| {
+            let endpoint = (connection.protocol, connection.endpoint);
+            let target = endpoints.get(&endpoint).copied().unwrap_or((peer, OF_PEER));
+            let frame = frame(&told(address, connection, target));
+            let options = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() };
+            let run = program.test_run(options);
+            run.map(drop).map_err(|cause| AnnounceError::Learn { client: connection.client, cause })
+        });
+        learnt.fold(Ok(()), Result::and).map(|()| true)
+    }
+
+    /// Ids and generations of a node's endpoints.
+    fn endpoints_of(&self, peer: u32) -> HashMap<EndpointKey, (u32, u32)> {
+        let entries = (0u32..).zip(self.endpoints.chunks_exact(ENDPOINT_WORDS));
+        entries.filter_map(|(id, words)| endpoint(id, words, peer)).collect()
     }
 }
+
+/// Words of an entry of the map `endpoints`.
+pub(crate) const ENDPOINT_WORDS: usize = size_of::<Endpoint>() / size_of::<u64>();
+
+/// An endpoint of a node. One that is being written may be left out: its state and generation are one word, which is the
+/// last to say that it is not gone.
+fn endpoint(id: u32, words: &[AtomicU64], peer: u32) -> Option<(EndpointKey, (u32, u32))> {
+    let before = words[STATE_WORD].load(Ordering::Acquire);
+    let words: [u64; ENDPOINT_WORDS] = array::from_fn(|n| words[n].load(Ordering::Acquire));
+    // SAFETY: as long, and valid for every bit pattern.
+    let entry: Endpoint = unsafe { mem::transmute(words) };
+    if entry.peer != peer || entry.state == EndpointState::Gone as u8 || words[STATE_WORD] != before {
+        return None;
+    }
+    let key = (protocol(entry.protocol)?, socket(entry.address, entry.port));
+    Some((key, (id, entry.generation)))
+}
+
+/// Where an endpoint's state stands.
+const STATE_WORD: usize = mem::offset_of!(Endpoint, state) / size_of::<u64>();
 
 fn is_served_here(live: &LiveSlot) -> bool {
     let is_open = matches!(
@@ -100,7 +135,7 @@ fn connection(live: &LiveSlot, now: u32) -> Option<Connection> {
     })
 }
 
-fn told(address: IpAddr, connection: &Connection, peer: u32) -> Told {
+fn told(address: IpAddr, connection: &Connection, (target, target_generation): (u32, u32)) -> Told {
     let Connection { protocol, client, port, endpoint, seconds } = connection;
     Told {
         key: FlowKey {
@@ -114,9 +149,9 @@ fn told(address: IpAddr, connection: &Connection, peer: u32) -> Told {
         endpoint: mapped(endpoint.ip()),
         endpoint_port: endpoint.port(),
         reserved: 0,
-        peer,
         ticks: ticks(Duration::from_secs((*seconds).into())),
-        reserved_too: 0,
+        target,
+        target_generation,
     }
 }
 

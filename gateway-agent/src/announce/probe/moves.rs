@@ -26,6 +26,10 @@ const SEGMENTS_WAIT: Duration = Duration::from_secs(3);
 const DATAGRAMS_WAIT: Duration = Duration::from_millis(500);
 const _: () = assert!(DATAGRAMS_WAIT.as_millis() + DEAD.as_millis() < 1800);
 
+/// The same when there is nobody to ask.
+pub(super) const ARRIVING_ALONE: Role =
+    Role::Arriving { segments: Duration::ZERO, datagrams: Duration::ZERO };
+
 /// How long an agent that ends stays to be asked: as long as its connections' segments wait for it. Whoever gets its
 /// addresses has heard its goodbye.
 const LINGER: Duration = SEGMENTS_WAIT;
@@ -104,13 +108,11 @@ impl Probe<'_> {
         }
         let address = answer.question.address;
         if let Some(link) = self.news.links.get(from) {
-            for connection in &answer.connections.some {
-                match self.announcements.learn(address, connection, link) {
-                    Ok(true) => (),
-                    // It will when the link is written, which the agent does.
-                    Ok(false) => return,
-                    Err(error) => warn!("{error}"),
-                }
+            match self.announcements.learn(address, &answer.connections.some, link) {
+                Ok(true) => (),
+                // It will when the link is written, which the agent does.
+                Ok(false) => return,
+                Err(error) => warn!("{error}"),
             }
         }
         if let Some(arrival) = self.arriving.get_mut(&address) {
