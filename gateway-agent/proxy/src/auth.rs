@@ -22,20 +22,24 @@ use self::call::Call;
 pub(crate) use self::call::CallError;
 pub(crate) use self::verdict::{Denial, Edits};
 use self::verdict::{Grant, Verdict};
+use crate::client::{AnswerHead, Client};
 use crate::deadline::Deadline;
 use crate::filter::{Outgoing, change_request, filters};
 use crate::forward::Outcome;
-use crate::h1::{BodyReader, Fault, HeadLimits, Offers, Piece, RequestHead, RequestLine, write_request_head};
+use crate::h1::{
+    BodyReader, Ending, Fault, Fields, Framing, HeadLimits, Offers, Piece, RequestHead, RequestLine,
+    write_request_head,
+};
 use crate::held::LARGE;
 use crate::plan::{ClientSide, Forward, is_spoken, take_body};
 use crate::reply::{Reason, Reply};
-use crate::socket::{Connect, Socket};
-use crate::stream::{Fed, Stream};
+use crate::socket::Connect;
+use crate::stream::Fed;
 use crate::telemetry::Failure;
 use crate::worker::{Buffers, Worker};
 
 /// What tells a client that it may send its body (RFC 9110, 15.2.1).
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+const CONTINUE: (u16, &str) = (100, "Continue");
 
 /// A request that goes on only if a service says so. Its head is as the filters before that one have left it.
 #[derive(Debug)]
@@ -52,9 +56,9 @@ pub(crate) struct Awaits {
 
 /// Asks all services that the request has to pass, one after the other; an error is what becomes of a request that may
 /// not go on. `ends`: when the request's time is over.
-pub(crate) async fn authorize<S: Socket, C: Connect>(
+pub(crate) async fn authorize<A: Client, C: Connect>(
     worker: &Rc<Worker<C>>,
-    client: &mut Stream<S>,
+    client: &mut A,
     deadline: &Deadline,
     forward: &mut Forward,
     ends: Option<Instant>,
@@ -99,9 +103,9 @@ fn refused(forward: &Forward, reason: Reason) -> Outcome {
 }
 
 /// Reads the client's body to its end, behind the head: the service is to see it, or to hear that it is too large.
-async fn gather<S: Socket, C: Connect>(
+async fn gather<A: Client, C: Connect>(
     worker: &Worker<C>,
-    client: &mut Stream<S>,
+    client: &mut A,
     deadline: &Deadline,
     forward: &mut Forward,
     most: u32,
@@ -109,7 +113,9 @@ async fn gather<S: Socket, C: Connect>(
     let gathered = match expect_body(&forward.request, &forward.body) {
         Ok(waits) => {
             if waits {
-                client.waiting(&worker.buffers).extend_from_slice(CONTINUE);
+                let (fields, framing, ending) = (&Fields::default(), Framing::None, Ending::Open);
+                let head = AnswerHead { line: CONTINUE, fields, framing, would_be: None, ending };
+                client.begin(&worker.buffers, head);
             }
             limit_body(forward, most)
         }
@@ -153,9 +159,9 @@ fn limit_body(forward: &mut Forward, most: u32) -> Result<(), Fault> {
     Ok(())
 }
 
-fn poll_gather<S: Socket, C: Connect>(
+fn poll_gather<A: Client, C: Connect>(
     worker: &Worker<C>,
-    client: &mut Stream<S>,
+    client: &mut A,
     deadline: &Deadline,
     forward: &mut Forward,
     cx: &mut std::task::Context<'_>,
@@ -166,10 +172,10 @@ fn poll_gather<S: Socket, C: Connect>(
         if buffers.ledger().is_tight() && forward.request.len() > LARGE {
             return Poll::Ready(Err(Ungathered::Reason(Reason::GatewayBusy)));
         }
-        if ready!(client.poll_flush(cx)).is_err() {
+        if ready!(client.poll_sent(cx)).is_err() {
             return Poll::Ready(Err(Ungathered::Gone));
         }
-        match client.poll_feed(cx, buffers, |input, _| take_body(input, forward)) {
+        match client.poll_body(cx, buffers, |input, _| take_body(input, forward)) {
             Poll::Ready(Ok(Fed::Some(taken))) => taken.map_err(Ungathered::Fault)?,
             Poll::Ready(Ok(Fed::End) | Err(_)) => return Poll::Ready(Err(Ungathered::Gone)),
             Poll::Pending => {

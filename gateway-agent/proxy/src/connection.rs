@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use crate::client::Client;
 use crate::counters::Closed;
 use crate::deadline::Deadline;
 use crate::forward::{Outcome, forward};
@@ -15,7 +16,7 @@ use crate::plan::{Answered, Peers, Plan, ending};
 use crate::reply::{Reason, Reply};
 use crate::socket::{Connect, Socket};
 use crate::stream::{Fed, Stream};
-use crate::telemetry::{Protocol, Record, Traffic};
+use crate::telemetry::{Protocol, Record};
 use crate::worker::Worker;
 
 /// How long a closed connection is read from, so that what the client is still sending doesn't reset it before the
@@ -70,36 +71,34 @@ pub(crate) async fn serve<S: Socket, C: Connect>(worker: Rc<Worker<C>>, socket: 
     }
 }
 
-/// Serves one request of HTTP/2, whose body comes through this socket; it ends with the answer. `head` is how many bytes
-/// the request's had.
-pub(crate) async fn serve_one<S: Socket, C: Connect>(
-    worker: Rc<Worker<C>>,
-    socket: S,
+/// Serves one request of HTTP/2, whose client waits `patience` to take an answer of the proxy's own; None: there is nothing to
+/// remember of it.
+pub(crate) async fn serve_one<A: Client, C: Connect>(
+    worker: &Rc<Worker<C>>,
+    client: &mut A,
     plan: Result<Plan, (Fault, Protocol)>,
-    head: u64,
-) {
-    let mut client = Stream::new(socket);
+    patience: Duration,
+) -> Option<Record> {
     let deadline = worker.deadlines.add();
     let (outcome, mut record) = match plan {
         Ok(Plan::Forward(mut request)) => {
-            (forward(&worker, &mut client, &deadline, &mut request).await, request.record)
+            (forward(worker, client, &deadline, &mut request).await, request.record)
         }
         Ok(Plan::Reply(reply)) => {
             let (answered, record) = *reply;
             (Outcome::Reply(answered), record)
         }
         // It was planned from a head.
-        Ok(Plan::Http2) => return,
-        Err((fault, protocol)) => (refused(&worker, fault, protocol), worker.meter.unmatched(protocol)),
+        Ok(Plan::Http2) => return None,
+        Err((fault, protocol)) => (refused(worker, fault, protocol), worker.meter.unmatched(protocol)),
     };
     if let Outcome::Reply(answered) = outcome {
-        answer(&worker, &mut client, &answered, &mut record);
+        answer(worker, client, &answered, &mut record);
+        deadline.set(patience);
         // An error: nobody waits for it any more.
-        let _ = poll_fn(|cx| client.poll_flush(cx)).await;
+        poll_fn(|cx| if client.poll_sent(cx).is_ready() { Poll::Ready(()) } else { deadline.poll(cx) }).await;
     }
-    let traffic = client.traffic();
-    record.finish(Traffic { received: head + traffic.received, ..traffic });
-    client.rest(&worker.buffers);
+    Some(record)
 }
 
 /// What came from a client.
@@ -166,16 +165,16 @@ fn refused<C: Connect>(worker: &Worker<C>, fault: Fault, protocol: Protocol) -> 
 }
 
 /// Writes the proxy's own answer. Whether the connection stays open.
-fn answer<S: Socket, C: Connect>(
+fn answer<A: Client, C: Connect>(
     worker: &Worker<C>,
-    client: &mut Stream<S>,
+    client: &mut A,
     answered: &Answered,
     record: &mut Record,
 ) -> bool {
     record.reply(&answered.reply);
     worker.server.counters.count_reply(answered.reply.reason);
     let persistence = if worker.is_draining() { Persistence::Close } else { answered.persistence };
-    answered.reply.write(client.waiting(&worker.buffers), answered.to_head, ending(persistence));
+    answered.reply.give(client, &worker.buffers, answered.to_head, ending(persistence));
     persistence != Persistence::Close
 }
 

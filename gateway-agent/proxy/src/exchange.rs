@@ -7,18 +7,16 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
+use crate::client::{AnswerHead, Client};
 use crate::date;
 use crate::deadline::Deadline;
 use crate::filter::{Attempts, change_response};
-use crate::h1::{
-    BodyReader, BodyWriter, Ending, Fault, Framing, Persistence, Piece, ResponseHead, Version,
-    write_response_head,
-};
+use crate::h1::{BodyReader, BodyWriter, Ending, Fault, Framing, Persistence, Piece, ResponseHead, Version};
 use crate::h2::Reset;
 use crate::mirror::Mirrors;
 use crate::plan::Forward;
 use crate::session;
-use crate::socket::{Connect, Socket};
+use crate::socket::Connect;
 use crate::stream::{Fed, Stream};
 use crate::telemetry::GrpcStatus;
 use crate::upstream::{Endpoint, Wire};
@@ -28,9 +26,9 @@ use crate::worker::Worker;
 const MOST_INTERIMS: u8 = 32;
 
 /// A request on its way to an endpoint, and the answer on its way back.
-pub(crate) struct Exchange<'x, 'r, S, C: Connect> {
+pub(crate) struct Exchange<'x, 'r, A, C: Connect> {
     pub(crate) worker: &'x Worker<C>,
-    pub(crate) client: &'x mut Stream<S>,
+    pub(crate) client: &'x mut A,
     pub(crate) upstream: &'x mut Stream<Wire<C::Socket>>,
     pub(crate) forward: &'x mut Forward,
     pub(crate) mirrors: &'x mut Mirrors,
@@ -108,7 +106,7 @@ impl Broken {
     }
 }
 
-impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
+impl<A: Client, C: Connect> Exchange<'_, '_, A, C> {
     /// Runs until the answer is with the client. Within `limit`, if there is one.
     pub(crate) fn poll(
         &mut self,
@@ -118,7 +116,7 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
         if self.poll_upload(cx)?.is_ready() && self.upload == Upload::Open {
             self.upload = Upload::Done;
         }
-        if self.upload != Upload::Open && self.forward.client.is_http2 && self.is_given_up(cx) {
+        if self.client.has_left(cx) {
             return Poll::Ready(Err(Broken::ClientGone));
         }
         if let Poll::Ready(result) = self.poll_answer(cx) {
@@ -139,11 +137,6 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
         !matches!(self.answer, Answer::Awaited)
     }
 
-    fn is_given_up(&mut self, cx: &mut Context<'_>) -> bool {
-        let fed = self.client.poll_feed(cx, &self.worker.buffers, |input, _| *input = &[]);
-        matches!(fed, Poll::Ready(Ok(Fed::End) | Err(_)))
-    }
-
     /// Sends the request, and what comes of its body.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         if self.upload != Upload::Open {
@@ -158,7 +151,7 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
                 return Poll::Ready(Ok(()));
             }
             let Self { worker, client, upstream, forward, mirrors, .. } = self;
-            let fed = ready!(client.poll_feed(cx, &worker.buffers, |input, cx| {
+            let fed = ready!(client.poll_body(cx, &worker.buffers, |input, cx| {
                 pass_on_body(input, cx, forward, upstream, mirrors, worker)
             }));
             match fed {
@@ -182,11 +175,11 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
     /// Reads the answer and sends it to the client.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Finished, Broken>> {
         loop {
-            match self.client.poll_flush(cx) {
+            match self.client.poll_sent(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::ClientGone)),
                 Poll::Pending => {
-                    self.client.hold(&self.worker.buffers);
+                    self.client.keep(&self.worker.buffers);
                     self.upstream.socket.stick(cx);
                     return Poll::Pending;
                 }
@@ -196,7 +189,8 @@ impl<S: Socket, C: Connect> Exchange<'_, '_, S, C> {
             }
             let Self { worker, client, upstream, forward, attempts, endpoint, answer, .. } = self;
             let uploaded = forward.body.has_ended();
-            let mut to = Relay { worker, client, forward, attempts, endpoint, answer, uploaded };
+            let mut to =
+                Relay { worker, client: &mut **client, forward, attempts, endpoint, answer, uploaded };
             match ready!(upstream.poll_feed(cx, &worker.buffers, |input, cx| to.take(input, cx))) {
                 Ok(Fed::Some(taken)) => taken?,
                 Ok(Fed::End) => to.end()?,
@@ -254,9 +248,9 @@ fn way_out<'o, C: Connect>(
 }
 
 /// What takes the answer's bytes.
-struct Relay<'x, 'r, S, C: Connect> {
+struct Relay<'x, 'r, A, C: Connect> {
     worker: &'x Worker<C>,
-    client: &'x mut Stream<S>,
+    client: &'x mut A,
     forward: &'x mut Forward,
     attempts: &'x mut Attempts<'r>,
     endpoint: &'x Endpoint,
@@ -265,7 +259,7 @@ struct Relay<'x, 'r, S, C: Connect> {
     uploaded: bool,
 }
 
-impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
+impl<A: Client, C: Connect> Relay<'_, '_, A, C> {
     fn take(&mut self, input: &mut &[u8], cx: &mut Context<'_>) -> Result<(), Broken> {
         loop {
             match self.answer {
@@ -280,17 +274,16 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
                 }
                 Answer::Body(reader, writer, finished) => {
                     match reader.next(input).map_err(Broken::Malformed)? {
-                        Piece::Data(data) if *writer == BodyWriter::Plain => {
-                            let sent = self.client.send(cx, &self.worker.buffers, data);
+                        Piece::Data(data) => {
+                            let sent = self.client.send_body(cx, &self.worker.buffers, data, *writer);
                             sent.map_err(|_| Broken::ClientGone)?;
                         }
-                        Piece::Data(data) => writer.frame(data, self.client.waiting(&self.worker.buffers)),
                         Piece::More => return Ok(()),
                         Piece::End => {
                             if self.forward.is_grpc {
                                 self.forward.record.grpc(GrpcStatus::in_trailers(reader.trailers()));
                             }
-                            writer.finish(reader.trailers(), self.client.waiting(&self.worker.buffers));
+                            self.client.end(&self.worker.buffers, reader.trailers(), *writer);
                             *self.answer = Answer::Ended(*finished);
                         }
                     }
@@ -304,7 +297,7 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
     fn end(&mut self) -> Result<(), Broken> {
         match self.answer {
             Answer::Body(reader, writer, finished) if reader.may_close() => {
-                writer.finish(&[], self.client.waiting(&self.worker.buffers));
+                self.client.end(&self.worker.buffers, &[], *writer);
                 *self.answer = Answer::Ended(Finished { keeps_upstream: false, ..*finished });
                 Ok(())
             }
@@ -356,8 +349,9 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
         if let (Some(persistence), Some(token)) = (persistence, &token) {
             session::give(&mut fields, persistence, token);
         }
-        let out = self.client.waiting(&self.worker.buffers);
-        write_response_head(out, (head.status, head.reason), &fields, framing, head.would_be, ending);
+        let line = (head.status, head.reason);
+        let to_client = AnswerHead { line, fields: &fields, framing, would_be: head.would_be, ending };
+        self.client.begin(&self.worker.buffers, to_client);
         *self.answer = match head.framing {
             Framing::None => Answer::Ended(finished),
             of_endpoint => {
@@ -370,9 +364,10 @@ impl<S: Socket, C: Connect> Relay<'_, '_, S, C> {
     /// 100 and 103, for instance; HTTP/1.0 has none.
     fn pass_on_interim(&mut self, head: &ResponseHead<'_>) {
         if self.forward.client.version == Version::Http11 {
-            let out = self.client.waiting(&self.worker.buffers);
             let line = (head.status, head.reason);
-            write_response_head(out, line, &head.fields, Framing::None, None, Ending::Open);
+            let (fields, framing, ending) = (&head.fields, Framing::None, Ending::Open);
+            self.client
+                .begin(&self.worker.buffers, AnswerHead { line, fields, framing, would_be: None, ending });
         }
     }
 

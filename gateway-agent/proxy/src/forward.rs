@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_agent_tables::http::BackendProtocol;
-use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::auth::authorize;
+use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::exchange::{Answer, Broken, Exchange, Finished, Upload};
 use crate::filter::Attempts;
@@ -21,7 +21,7 @@ use crate::h2::Reset;
 use crate::mirror::Mirrors;
 use crate::plan::{Answered, Forward};
 use crate::reply::{Reason, Reply};
-use crate::socket::{Connect, Socket};
+use crate::socket::Connect;
 use crate::stream::Stream;
 use crate::telemetry::{Failure, GrpcStatus};
 use crate::upstream::{self, Endpoint, InFlight, Wire, pick};
@@ -52,9 +52,9 @@ enum Try {
 }
 
 /// Forwards a request and the answer to it.
-pub(crate) async fn forward<S: Socket, C: Connect>(
+pub(crate) async fn forward<A: Client, C: Connect>(
     worker: &Rc<Worker<C>>,
-    client: &mut Stream<S>,
+    client: &mut A,
     deadline: &Deadline,
     forward: &mut Forward,
 ) -> Outcome {
@@ -131,9 +131,9 @@ async fn wait(pause: Duration, ends: Option<Instant>) -> bool {
 }
 
 #[expect(clippy::too_many_arguments, reason = "the state of the loop above, and what it works with")]
-async fn attempt<S: Socket, C: Connect>(
+async fn attempt<A: Client, C: Connect>(
     worker: &Rc<Worker<C>>,
-    client: &mut Stream<S>,
+    client: &mut A,
     deadline: &Deadline,
     forward: &mut Forward,
     mirrors: &mut Mirrors,
@@ -187,7 +187,7 @@ async fn attempt<S: Socket, C: Connect>(
     let may_say_more = matches!(exchange.answer, Answer::Body(_, BodyWriter::Chunked, _));
     let reset = upstream.socket.reset();
     match result {
-        Ok(finished) if finished.upgraded => Try::Done(Box::pin(splice(client, &mut upstream)).await),
+        Ok(finished) if finished.upgraded => Try::Done(Box::pin(client.splice(&mut upstream)).await),
         Ok(finished) => Try::Done(finish(worker, endpoint.address, upstream, upload, finished)),
         Err(Broken::Closed) if !begun && reused && may_replay(forward, sent) => Try::Stale,
         Err(Broken::Closed) if !begun && reset == Some(Reset::Unprocessed) && forward.is_untouched() => {
@@ -209,11 +209,11 @@ async fn attempt<S: Socket, C: Connect>(
 }
 
 /// Tells the caller of gRPC why the answer is not whole, which a stream that breaks off can't.
-async fn end_call<S: Socket, C: Connect>(worker: &Worker<C>, client: &mut Stream<S>, status: u8) -> Try {
+async fn end_call<A: Client, C: Connect>(worker: &Worker<C>, client: &mut A, status: u8) -> Try {
     let trailers = format!("grpc-status: {status}\r\n");
-    BodyWriter::Chunked.finish(trailers.as_bytes(), client.waiting(&worker.buffers));
+    client.end(&worker.buffers, trailers.as_bytes(), BodyWriter::Chunked);
     // An error: nobody waits for it any more.
-    let _ = poll_fn(|cx| client.poll_flush(cx)).await;
+    let _ = poll_fn(|cx| client.poll_sent(cx)).await;
     Try::Done(Outcome::Close)
 }
 
@@ -291,19 +291,4 @@ fn failure<C: Connect>(
     let reset = reset.filter(|_| broken == Broken::Closed);
     let reply = Reply::new(reason).with_grpc_status(reset.map(Reset::grpc_status));
     Try::Done(Outcome::Reply(forward.answered(reply)))
-}
-
-/// Passes bytes both ways until both sides have ended, or one has failed.
-async fn splice<S: Socket, U: Socket>(client: &mut Stream<S>, upstream: &mut Stream<U>) -> Outcome {
-    let (from_client, from_upstream) = (client.take_received(), upstream.take_received());
-    let passed = async {
-        upstream.socket.write_all(&from_client).await?;
-        client.socket.write_all(&from_upstream).await?;
-        tokio::io::copy_bidirectional(&mut client.socket, &mut upstream.socket).await
-    };
-    // Whoever failed knows it; the other side sees its connection end, and what it carried is not counted.
-    if let Ok((received, sent)) = passed.await {
-        client.add_traffic(received, sent);
-    }
-    Outcome::Abort
 }

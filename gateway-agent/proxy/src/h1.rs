@@ -22,7 +22,7 @@ pub use framing::Framing;
 pub use request::{Persistence, RequestHead};
 pub use response::{AnswerTo, ResponseHead};
 pub use target::Target;
-pub use write::{Ending, Offers, RequestLine, write_reply, write_request_head, write_response_head};
+pub use write::{Ending, Offers, RequestLine, write_request_head, write_response_head};
 
 /// What a peer may send before a message's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

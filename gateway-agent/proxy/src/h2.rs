@@ -1,11 +1,12 @@
 //! HTTP/2, in front and behind, by h2. hyper around it would pass heads and bodies between tasks by channels, flush for
-//! each, and could neither pass interim responses on nor keep bodies better. Between the two stands the same exchange as for HTTP/1.1: a stream is one
-//! request in HTTP/1.1 through a pipe, so that what is matched, changed, limited, mirrored and tried again is one thing
-//! for all versions. A client's request is planned from its head as it came; its answer, and requests to endpoints that
-//! speak HTTP/2, are written and read once more.
+//! each, and could neither pass interim responses on nor keep bodies better. A client's stream is planned from its head as
+//! it came, and answered by the same exchange as a connection of HTTP/1.1, so that what is matched, changed, limited, mirrored
+//! and tried again is one thing for all versions. Requests to endpoints that speak HTTP/2, and their answers, are written in
+//! HTTP/1.1 and read once more.
 
 mod back;
 mod backlog;
+mod caller;
 mod connections;
 mod download;
 mod flood;
@@ -13,7 +14,6 @@ mod front;
 mod io;
 mod message;
 mod outgoing;
-mod pipe;
 mod reset;
 mod upload;
 mod windows;

@@ -11,6 +11,7 @@
 mod accept;
 mod answer;
 mod auth;
+mod client;
 pub mod confine;
 mod connection;
 mod counters;

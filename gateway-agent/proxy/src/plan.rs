@@ -114,7 +114,7 @@ pub(crate) type Copies = SmallVec<[(Endpoints, BackendProtocol); 1]>;
 pub(crate) struct ClientSide {
     pub(crate) version: Version,
     pub(crate) persistence: Persistence,
-    /// It speaks HTTP/2: a pipe that ends is a stream that was given up, never one that is half closed.
+    /// It speaks HTTP/2, whatever the version says.
     pub(crate) is_http2: bool,
 }
 

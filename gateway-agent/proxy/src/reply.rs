@@ -8,10 +8,12 @@ use http::StatusCode;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::auth::Denial;
+use crate::client::{AnswerHead, Client};
 use crate::date;
 use crate::filter::{CorsAnswer, change_response};
-use crate::h1::{Ending, Fault, Fields, write_reply};
+use crate::h1::{Ending, Fault, Fields, Framing};
 use crate::telemetry::GrpcStatus;
+use crate::worker::Buffers;
 
 /// Bytes of a service's words in grpc-message: little of the 8 KiB that grpc-java reads of a head.
 const LONGEST_MESSAGE: usize = 1 << 10;
@@ -193,13 +195,19 @@ impl Reply {
         self.is_grpc.then(|| GrpcStatus::of(self.number_of_grpc()))
     }
 
-    pub(crate) fn write(&self, out: &mut Vec<u8>, to_head: bool, ending: Ending<'_>) {
+    pub(crate) fn give(
+        &self,
+        client: &mut impl Client,
+        buffers: &Buffers,
+        to_head: bool,
+        ending: Ending<'_>,
+    ) {
         let mut fields = Fields::default();
         if let Some(location) = &self.location {
             fields.push("Location", location.as_bytes());
         }
         if self.is_grpc {
-            return self.write_grpc(out, ending);
+            return self.give_grpc(client, buffers, ending);
         }
         let explains = self.status.is_client_error() || self.status.is_server_error();
         let body = match &self.denial {
@@ -218,11 +226,11 @@ impl Reply {
         if let Some(rule) = &self.rule {
             change_response(&mut fields, rule, None, self.cors.as_ref());
         }
-        write_dated(out, self.status, fields, body, to_head, ending);
+        give_dated(client, buffers, self.status, fields, body, to_head, ending);
     }
 
     /// Status and message are fields of the head, since there is no body (gRPC over HTTP/2, "Responses").
-    fn write_grpc(&self, out: &mut Vec<u8>, ending: Ending<'_>) {
+    fn give_grpc(&self, client: &mut impl Client, buffers: &Buffers, ending: Ending<'_>) {
         let mut fields = Fields::default();
         let status = self.number_of_grpc().to_string();
         for (name, value) in self.denial.iter().flat_map(|denial| &denial.fields) {
@@ -242,7 +250,7 @@ impl Reply {
             fields.remove(name);
             fields.push(name, value);
         }
-        write_dated(out, StatusCode::OK, fields, b"", false, ending);
+        give_dated(client, buffers, StatusCode::OK, fields, b"", false, ending);
     }
 }
 
@@ -282,8 +290,9 @@ impl Reply {
 }
 
 /// With the time, unless the service that refuses has said one.
-fn write_dated(
-    out: &mut Vec<u8>,
+fn give_dated(
+    client: &mut impl Client,
+    buffers: &Buffers,
     status: StatusCode,
     fields: Fields<'_>,
     body: &[u8],
@@ -295,7 +304,15 @@ fn write_dated(
     if fields.first("Date").is_none() {
         fields.push("Date", &date);
     }
-    write_reply(out, status, &fields, body, to_head, ending);
+    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    let (framing, would_be) = match body.len() as u64 {
+        _ if bodiless => (Framing::None, None),
+        length if to_head => (Framing::None, Some(length)),
+        length => (Framing::Length(length), None),
+    };
+    let line = (status.as_u16(), status.canonical_reason().unwrap_or_default());
+    let head = AnswerHead { line, fields: &fields, framing, would_be, ending };
+    client.reply(buffers, head, if framing == Framing::None { b"" } else { body });
 }
 
 /// The status of gRPC that callers take a code of HTTP for (gRPC, "HTTP to gRPC Status Code Mapping").

@@ -1,6 +1,6 @@
 //! Heads as they are sent: first lines, framing and the connection's own fields are always written anew.
 
-use http::{Method, StatusCode};
+use http::Method;
 
 use super::fields::write_line;
 use super::{Fields, Framing};
@@ -91,24 +91,6 @@ pub fn write_response_head(
         Ending::Upgrade(protocol) => write_upgrade(out, protocol),
     }
     out.extend_from_slice(b"\r\n");
-}
-
-/// Writes a whole response of the proxy's own, with a body that may be empty.
-pub fn write_reply(
-    out: &mut Vec<u8>,
-    status: StatusCode,
-    fields: &Fields<'_>,
-    body: &[u8],
-    without_body: bool,
-    ending: Ending<'_>,
-) {
-    let reason = (status.as_u16(), status.canonical_reason().unwrap_or_default());
-    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    let framing = if bodiless { Framing::None } else { Framing::Length(body.len() as u64) };
-    write_response_head(out, reason, fields, framing, None, ending);
-    if !bodiless && !without_body {
-        out.extend_from_slice(body);
-    }
 }
 
 fn write_framing(out: &mut Vec<u8>, framing: Framing) {

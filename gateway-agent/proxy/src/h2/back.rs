@@ -9,8 +9,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, uri};
@@ -19,11 +20,12 @@ use tokio::time::Instant;
 
 use super::backlog::Stuck;
 use super::connections::{self, Place};
-use super::outgoing::Outgoing;
 use super::reset::Reset;
-use super::{message, windows};
+use super::{message, outgoing, windows};
 use crate::filter::{GRPC_TIMEOUT, grpc_timeout, write_grpc_timeout};
-use crate::h1::{BodyReader, BodyWriter, Ending, Framing, HeadLimits, RequestHead, write_response_head};
+use crate::h1::{
+    BodyReader, BodyWriter, Ending, Framing, HeadLimits, Piece, RequestHead, write_response_head,
+};
 use crate::held::{Held, Ledger, SMALL};
 use crate::socket::{Connect, Socket};
 use crate::worker::Worker;
@@ -70,7 +72,7 @@ pub(crate) struct Call {
 #[derive(Debug)]
 enum Upload {
     Head,
-    Body(Outgoing),
+    Body(SendStream<Bytes>, BodyReader),
     /// The endpoint has it, or takes no more.
     Done,
 }
@@ -135,8 +137,7 @@ impl Call {
         let (response, stream) = sent.map_err(io::Error::other)?;
         let asked = Asked { to_head: head.method == Method::HEAD, takes_trailers: head.takes_trailers };
         self.answer = Answer::Head(response, asked);
-        self.upload =
-            if reader.has_ended() { Upload::Done } else { Upload::Body(Outgoing { stream, reader }) };
+        self.upload = if reader.has_ended() { Upload::Done } else { Upload::Body(stream, reader) };
         match &written[head.len..] {
             [] => Ok(()),
             body => self.send(body),
@@ -155,11 +156,17 @@ impl Call {
 
     /// Gives h2 what comes of the body.
     fn send(&mut self, written: &[u8]) -> io::Result<()> {
-        let Upload::Body(body) = &mut self.upload else { return Ok(()) };
-        let given = body.give(written).map_err(io::Error::other)?;
-        self.held = self.ledger.hold(given.len);
-        self.place.credit().earn_data(given.len);
-        if given.ends {
+        let Upload::Body(stream, reader) = &mut self.upload else { return Ok(()) };
+        let (mut input, mut data) = (written, Vec::with_capacity(written.len()));
+        while let Piece::Data(piece) = reader.next(&mut input).map_err(io::Error::other)? {
+            data.extend_from_slice(piece);
+        }
+        self.held = self.ledger.hold(data.len());
+        self.place.credit().earn_data(data.len());
+        let end = reader.has_ended().then(|| message::trailers(reader.trailers()));
+        let ends = end.is_some();
+        outgoing::give(stream, data, end).map_err(io::Error::other)?;
+        if ends {
             self.upload = Upload::Done;
         }
         Ok(())
@@ -167,8 +174,8 @@ impl Call {
 
     /// Waits until h2 has sent what it was given, and has room for more.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Upload::Body(body) = &mut self.upload else { return Poll::Ready(Ok(())) };
-        ready!(body.poll_room(cx)).map_err(io::Error::other)?;
+        let Upload::Body(stream, _) = &mut self.upload else { return Poll::Ready(Ok(())) };
+        ready!(outgoing::poll_room(stream, cx)).map_err(io::Error::other)?;
         self.held = None;
         Poll::Ready(Ok(()))
     }
@@ -337,7 +344,7 @@ impl AsyncWrite for Call {
         let this = self.get_mut();
         let written = match &this.upload {
             Upload::Head => this.begin(data),
-            Upload::Body(_) => ready!(this.poll_room(cx)).and_then(|()| this.send(data)),
+            Upload::Body(..) => ready!(this.poll_room(cx)).and_then(|()| this.send(data)),
             Upload::Done => Err(io::ErrorKind::BrokenPipe.into()),
         };
         if written.is_err() {

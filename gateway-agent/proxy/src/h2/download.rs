@@ -1,160 +1,132 @@
-//! An answer on its way out of the pipe, to a client that speaks HTTP/2.
+//! An answer on its way to a client that speaks HTTP/2.
 
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::Reason;
 use h2::server::SendResponse;
+use h2::{Reason, SendStream};
 use http::header::CONTENT_LENGTH;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::flood::Credit;
-use super::message;
-use super::outgoing::{Outgoing, OutgoingError};
-use super::pipe::Pipe;
-use crate::h1::{AnswerTo, BodyReader, Framing, HeadLimits, ResponseHead};
-use crate::socket::Connect;
-use crate::stream::{Fed, Stream};
-use crate::worker::Worker;
+use super::{message, outgoing};
+use crate::client::AnswerHead;
+use crate::h1::Framing;
+use crate::held::{Held, Ledger};
 
-/// The stream's side of the pipe.
-pub(super) struct Download<C: Connect> {
-    worker: Rc<Worker<C>>,
-    pipe: Stream<Pipe>,
-    to: AnswerTo,
-    credit: Rc<Credit>,
+pub(super) struct Download {
     state: State,
+    credit: Rc<Credit>,
+    /// Bytes of the answer, with its heads as HTTP/1.1 has them.
+    sent: u64,
+    /// Data that h2 has not got.
+    waiting: Vec<u8>,
+    /// Counts it, as far as it is much.
+    held: Option<Held>,
+    /// What follows the data, if nothing more does.
+    end: Option<HeaderMap>,
 }
 
 /// How far the answer is.
 enum State {
     Head(SendResponse<Bytes>),
-    Body(Outgoing),
+    Body(SendStream<Bytes>),
     /// h2 has all of it.
     Sent,
+    /// The client takes nothing more of this stream.
+    GivenUp,
 }
 
-/// The client takes nothing more of this stream.
-#[derive(Debug, thiserror::Error)]
-#[error("the stream was given up")]
-pub(super) struct GivenUp;
-
-impl<C: Connect> Download<C> {
-    pub(super) fn new(
-        worker: Rc<Worker<C>>,
-        pipe: Pipe,
-        to: AnswerTo,
-        credit: Rc<Credit>,
-        respond: SendResponse<Bytes>,
-    ) -> Self {
-        Self { worker, pipe: Stream::new(pipe), to, credit, state: State::Head(respond) }
+impl Download {
+    pub(super) fn new(respond: SendResponse<Bytes>, credit: Rc<Credit>) -> Self {
+        Self { state: State::Head(respond), credit, sent: 0, waiting: Vec::new(), held: None, end: None }
     }
 
-    /// Ready when h2 has the whole answer.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), GivenUp>> {
-        loop {
-            match &mut self.state {
-                State::Head(respond) => {
-                    if respond.poll_reset(cx).is_ready() {
-                        return Poll::Ready(Err(GivenUp));
-                    }
-                    ready!(self.poll_head(cx))?;
-                }
-                State::Body(body) => {
-                    if body.stream.poll_reset(cx).is_ready() {
-                        return Poll::Ready(Err(GivenUp));
-                    }
-                    ready!(self.poll_body(cx))?;
-                }
-                State::Sent => return Poll::Ready(Ok(())),
-            }
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.state {
+            State::Head(respond) => respond.poll_reset(cx).map(drop),
+            State::Body(stream) => stream.poll_reset(cx).map(drop),
+            State::Sent => Poll::Pending,
+            State::GivenUp => Poll::Ready(()),
         }
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), GivenUp>> {
-        let Self { worker, pipe, to, credit, state } = self;
-        let State::Head(respond) = state else { return Poll::Ready(Ok(())) };
-        // The exchange has checked it.
-        let limits = HeadLimits::CARRIED;
-        let fed = ready!(pipe.poll_feed(cx, &worker.buffers, |input, _| {
-            loop {
-                let received = *input;
-                let Ok(Some(head)) = ResponseHead::parse(received, *to, limits) else { return None };
-                *input = &received[head.len..];
-                if !head.is_interim() {
-                    return Some((converted(&head), BodyReader::new(head.framing, limits)));
-                }
-                // An error: the stream was given up, which shows again.
-                let _ = respond.send_informational(converted(&head));
-            }
-        }));
-        let (response, reader) = match fed {
-            Ok(Fed::Some(Some(begun))) => begun,
-            Ok(Fed::Some(None)) => return Poll::Ready(Ok(())),
-            Ok(Fed::End) | Err(_) => {
-                let mut refused = Response::new(());
-                *refused.status_mut() = StatusCode::BAD_GATEWAY;
-                respond.send_response(refused, true).map_err(|_| GivenUp)?;
-                *state = State::Sent;
-                return Poll::Ready(Ok(()));
+    pub(super) fn begin(&mut self, head: AnswerHead<'_>) {
+        let State::Head(respond) = &mut self.state else { return };
+        let response = converted(&head);
+        self.sent += message::answer_bytes(response.headers());
+        if head.is_interim() {
+            // An error: the stream was given up, which shows again.
+            let _ = respond.send_informational(response);
+            return;
+        }
+        self.credit.earn_answer();
+        let ends = matches!(head.framing, Framing::None | Framing::Length(0));
+        self.state = match respond.send_response(response, ends) {
+            Ok(_) if ends => State::Sent,
+            Ok(stream) => State::Body(stream),
+            Err(_) => State::GivenUp,
+        };
+    }
+
+    pub(super) fn send(&mut self, data: &[u8]) {
+        self.sent += data.len() as u64;
+        self.waiting.extend_from_slice(data);
+    }
+
+    /// `trailers` are whole lines.
+    pub(super) fn end(&mut self, trailers: &[u8]) {
+        self.sent += trailers.len() as u64;
+        self.end = Some(message::trailers(trailers));
+    }
+
+    /// Gives h2 what waits, as far as the client has room for it.
+    pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let sent = match &mut self.state {
+            State::Head(_) | State::Sent => return Poll::Ready(Ok(())),
+            State::GivenUp => Err(Reason::CANCEL.into()),
+            State::Body(_) if self.waiting.is_empty() && self.end.is_none() => return Poll::Ready(Ok(())),
+            State::Body(stream) => {
+                let room =
+                    if self.waiting.is_empty() { Ok(()) } else { ready!(outgoing::poll_room(stream, cx)) };
+                self.held = None;
+                let data = std::mem::take(&mut self.waiting);
+                self.credit.earn_data(data.len());
+                room.and_then(|()| outgoing::give(stream, data, self.end.as_mut().map(std::mem::take)))
             }
         };
-        credit.earn_answer();
-        let ends = reader.has_ended();
-        let stream = respond.send_response(response, ends).map_err(|_| GivenUp)?;
-        *state = if ends { State::Sent } else { State::Body(Outgoing { stream, reader }) };
-        // A small answer is there with its head.
-        let received = pipe.take_received();
-        if !received.is_empty() {
-            self.send(&received)?;
+        match (&sent, &self.end) {
+            (Err(_), _) => self.state = State::GivenUp,
+            (Ok(()), Some(_)) => self.state = State::Sent,
+            (Ok(()), None) => {}
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(sent.map_err(io::Error::other))
     }
 
-    /// Sends what comes of the body, as far as the client has room for it.
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), GivenUp>> {
-        let Self { worker, pipe, state, .. } = self;
-        let State::Body(body) = state else { return Poll::Ready(Ok(())) };
-        ready!(body.poll_room(cx)).map_err(|_| GivenUp)?;
-        let read = ready!(pipe.poll_feed(cx, &worker.buffers, |input, _| {
-            let bytes = input.to_vec();
-            *input = &[];
-            bytes
-        }));
-        match read {
-            Ok(Fed::Some(bytes)) => Poll::Ready(self.send(&bytes)),
-            // It breaks off.
-            Ok(Fed::End) | Err(_) => {
-                body.stream.send_reset(Reason::INTERNAL_ERROR);
-                Poll::Ready(Err(GivenUp))
-            }
-        }
+    pub(super) fn hold(&mut self, ledger: &Ledger) {
+        ledger.hold_more(&mut self.held, self.waiting.capacity());
     }
 
-    /// Gives h2 what came of the body, and its end.
-    fn send(&mut self, input: &[u8]) -> Result<(), GivenUp> {
-        let State::Body(body) = &mut self.state else { return Ok(()) };
-        let given = match body.give(input) {
-            Ok(given) => given,
-            Err(OutgoingError::Malformed(_)) => {
-                body.stream.send_reset(Reason::INTERNAL_ERROR);
-                return Err(GivenUp);
-            }
-            Err(OutgoingError::Refused(_)) => return Err(GivenUp),
-        };
-        self.credit.earn_data(given.len);
-        if given.ends {
-            self.state = State::Sent;
+    /// Nothing more follows: the client learns of it if that is not all.
+    pub(super) fn close(self) {
+        match self.state {
+            State::Head(mut respond) => respond.send_reset(Reason::INTERNAL_ERROR),
+            State::Body(mut stream) => stream.send_reset(Reason::INTERNAL_ERROR),
+            State::Sent | State::GivenUp => {}
         }
-        Ok(())
     }
 }
 
-fn converted(head: &ResponseHead<'_>) -> Response<()> {
+fn converted(head: &AnswerHead<'_>) -> Response<()> {
     let mut response = Response::new(());
-    *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    *response.headers_mut() = message::headers(&head.fields);
+    *response.status_mut() = StatusCode::from_u16(head.line.0).unwrap_or(StatusCode::BAD_GATEWAY);
+    *response.headers_mut() = message::headers(head.fields);
     let length = match head.framing {
         // HTTP/2 tells an empty body by the end of its stream.
         Framing::Length(length) if length > 0 => Some(length),

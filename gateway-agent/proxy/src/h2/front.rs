@@ -1,6 +1,6 @@
 //! Clients that speak HTTP/2.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -16,15 +16,16 @@ use http::{HeaderValue, Method, Request};
 use tokio::task::spawn_local;
 
 use super::backlog::{Backlog, Bounds, SMALL_FRAMES};
-use super::download::{Download, GivenUp};
+use super::caller::Caller;
+use super::download::Download;
 use super::flood::{Credit, Frames};
 use super::io::{Guard, Io, poll_turn};
-use super::pipe::pipe;
 use super::upload::Upload;
 use super::{PREFACE, message};
+use crate::client::Client as _;
 use crate::connection;
 use crate::counters::Closed;
-use crate::h1::{AnswerTo, Fault, Framing, RequestHead};
+use crate::h1::{Fault, Framing, RequestHead};
 use crate::held::{SMALL, TIGHT};
 use crate::plan::{Peers, Plan, is_grpc};
 use crate::socket::{Connect, Socket};
@@ -181,37 +182,27 @@ async fn serve_stream<C: Connect>(
         let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         (fault, Protocol::of(true, is_grpc(content_type)))
     });
-    let (ours, theirs) = pipe(worker.buffers.ledger());
-    let mut upload = match framing {
-        Framing::None => None,
-        _ => Some(Upload::new(body, framing, ours.writer(), &worker, &backlog)),
-    };
-    let to = AnswerTo::new(&parts.method, false);
-    let mut download = Some(Download::new(Rc::clone(&worker), ours, to, credit, respond));
-    let received = message::head_bytes(&parts);
+    let head = message::head_bytes(&parts);
     drop(parts);
+    let upload = Upload::new(body, framing, &backlog, worker.buffers.ledger());
+    let upload = Rc::new(RefCell::new(upload));
+    let download = Download::new(respond, credit);
+    let mut caller = Caller { head, upload: Rc::clone(&upload), download };
+    let patience = peers.place.limits().stall_timeout;
     // Apart: a task is moved several times before it runs.
-    let mut exchange = Box::pin(connection::serve_one(worker, theirs, plan, received));
-    let mut exchanges = true;
-    poll_fn(|cx| {
-        loop {
-            if let Some(upload) = upload.as_mut().filter(|_| exchanges) {
-                // Ready: there is no more.
-                let _ = upload.poll(cx);
-            }
-            if exchanges && exchange.as_mut().poll(cx).is_ready() {
-                (exchanges, upload) = (false, None);
-            }
-            match download.as_mut().map(|download| download.poll(cx)) {
-                // The exchange learns of it by its end of the pipe.
-                Some(Poll::Ready(Err(GivenUp))) => download = None,
-                Some(Poll::Pending) => return Poll::Pending,
-                Some(Poll::Ready(Ok(()))) | None if exchanges => return Poll::Pending,
-                Some(Poll::Ready(Ok(()))) | None => return Poll::Ready(()),
-            }
-        }
+    let mut served = Box::pin(connection::serve_one(&worker, &mut caller, plan, patience));
+    let record = poll_fn(|cx| {
+        upload.borrow_mut().gather(cx);
+        let served = served.as_mut().poll(cx);
+        upload.borrow_mut().settle();
+        served
     })
     .await;
+    drop(served);
+    if let Some(record) = record {
+        record.finish(caller.passed());
+    }
+    caller.download.close();
 }
 
 /// What becomes of a request.

@@ -46,8 +46,17 @@ pub(super) fn head_bytes(parts: &Parts) -> u64 {
     const LINE: usize = "  HTTP/1.1\r\nHost: \r\n\r\n".len();
     let target = parts.uri.path_and_query().map_or(1, |target| target.as_str().len());
     let host = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
-    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
-    (parts.method.as_str().len() + target + host + LINE + fields.sum::<usize>()) as u64
+    (parts.method.as_str().len() + target + host + LINE + field_bytes(&parts.headers)) as u64
+}
+
+/// The same of a response's.
+pub(super) fn answer_bytes(headers: &HeaderMap) -> u64 {
+    const LINE: usize = "HTTP/1.1 200 OK\r\n\r\n".len();
+    (LINE + field_bytes(headers)) as u64
+}
+
+fn field_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
 }
 
 /// Whether the sender reads trailers.
