@@ -44,6 +44,8 @@ pub(crate) enum Limit {
     AtLeast(f64),
     /// At most this much more than the baseline, in the metric's unit.
     AtMostMore(f64),
+    /// How much more than the baseline, for information.
+    More,
     /// For information.
     None,
 }
@@ -116,7 +118,7 @@ impl Report {
         let baseline = self.values(target.case, baseline, target.metric);
         let compared: Vec<f64> = subject
             .zip(baseline)
-            .map(|(s, b)| if let Limit::AtMostMore(_) = target.limit { s - b } else { s / b })
+            .map(|(s, b)| if target.limit.is_difference() { s - b } else { s / b })
             .collect();
         spread(compared)
     }
@@ -170,7 +172,11 @@ impl Target {
 
 impl Limit {
     fn operator(self) -> &'static str {
-        if let Self::AtMostMore(_) = self { "-" } else { "/" }
+        if self.is_difference() { "-" } else { "/" }
+    }
+
+    fn is_difference(self) -> bool {
+        matches!(self, Self::AtMostMore(_) | Self::More)
     }
 
     /// The limit in words, and whether a value keeps it.
@@ -178,7 +184,7 @@ impl Limit {
         match self {
             Self::AtLeast(limit) => (format!(">= {limit}"), Some(value >= limit)),
             Self::AtMost(limit) | Self::AtMostMore(limit) => (format!("<= {limit}"), Some(value <= limit)),
-            Self::None => (String::new(), None),
+            Self::More | Self::None => (String::new(), None),
         }
     }
 }
@@ -235,6 +241,7 @@ mod tests {
         };
         assert_eq!(report().spread(&target(Limit::None)), Some([1.0, 2.0, 3.0]));
         assert_eq!(report().spread(&target(Limit::AtMostMore(1.0))), Some([0.0, 2.0, 2.0]));
+        assert_eq!(report().spread(&target(Limit::More)), Some([0.0, 2.0, 2.0]));
         let alone = Target { baseline: None, ..target(Limit::AtMost(4.0)) };
         assert_eq!(report().spread(&alone), Some([3.0, 4.0, 10.0]));
         assert!(report().compare("race", &[target(Limit::AtLeast(2.0)), alone]));
