@@ -191,6 +191,14 @@ impl<A: Client, C: Connect> Exchange<'_, '_, A, C> {
             let uploaded = forward.body.has_ended();
             let mut to =
                 Relay { worker, client: &mut **client, forward, attempts, endpoint, answer, uploaded };
+            if matches!(to.answer, Answer::Awaited)
+                && let Some(answered) = ready!(upstream.socket.poll_head(cx))
+            {
+                let head = answered.head(to.forward.place.heads()).map_err(Broken::Malformed)?;
+                to.take_head(head)?;
+                self.deadline.set(self.forward.place.limits().stall_timeout);
+                continue;
+            }
             match ready!(upstream.poll_feed(cx, &worker.buffers, |input, cx| to.take(input, cx))) {
                 Ok(Fed::Some(taken)) => taken?,
                 Ok(Fed::End) => to.end()?,

@@ -164,6 +164,7 @@ async fn attempt<A: Client, C: Connect>(
         },
     };
     let reused = was_pooled || (!fresh && upstream.socket.is_reused());
+    upstream.socket.announce(forward.announced.take());
     if forward.is_grpc {
         upstream.socket.expire(limit);
     }

@@ -24,7 +24,7 @@ use crate::h1::{
     AnswerTo, BodyReader, BodyWriter, Ending, Fault, Fields, Framing, Offers, Persistence, Piece,
     RequestHead, RequestLine, Version, write_request_head,
 };
-use crate::h2::PREFACE;
+use crate::h2::{self, PREFACE};
 use crate::held::{Held, Ledger};
 use crate::matching::{self, Seen};
 use crate::quota::{Place, RequestPlace};
@@ -80,6 +80,8 @@ pub(crate) struct Forward {
     pub(crate) protocol: BackendProtocol,
     /// The head as endpoints get it, and as much of the body as came with it.
     pub(crate) request: Vec<u8>,
+    /// The same head for the first try at an endpoint that speaks HTTP/2.
+    pub(crate) announced: Option<Box<h2::Head>>,
     /// What of the client's body is still to come.
     pub(crate) body: BodyReader,
     pub(crate) writer: BodyWriter,
@@ -421,14 +423,20 @@ impl Planner<'_> {
             Offers { upgrade: head.upgrade, waits: head.expects_continue, trailers: head.takes_trailers };
         let mut request = self.buffers.take();
         write_request_head(&mut request, line, &outgoing.fields, head.framing, offers);
+        let protocol = upstream.map_or(BackendProtocol::Http1, |upstream| upstream.protocol);
+        // One that waits may still be changed.
+        let is_announced = protocol == BackendProtocol::Http2 && asks.is_none();
+        let announced = is_announced
+            .then(|| h2::Head::of(line, &outgoing.fields, head.framing, head.takes_trailers, request.len()));
         Ok(Box::new(Forward {
             rule: Arc::clone(rule),
             // One that there is not, if the rule redirects.
             backend: backend.map_or(0, |backend| self::place(rule, backend)),
             endpoints,
-            protocol: upstream.map_or(BackendProtocol::Http1, |upstream| upstream.protocol),
+            protocol,
             mirrors: backend.map_or(Copies::new(), |it| self.mirrors(rule, it, head.upgrade.is_some())),
             request,
+            announced: announced.flatten().map(Box::new),
             body,
             writer: if head.framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain },
             streamed: false,

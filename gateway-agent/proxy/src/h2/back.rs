@@ -12,21 +12,18 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONTENT_LENGTH, TE};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, uri};
+use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::backlog::Stuck;
 use super::connections::{self, Place};
+use super::head::{Answered, Asked, Head};
 use super::reset::Reset;
 use super::{message, outgoing, windows};
 use crate::filter::{GRPC_TIMEOUT, grpc_timeout, write_grpc_timeout};
-use crate::h1::{
-    BodyReader, BodyWriter, Ending, Framing, HeadLimits, Piece, RequestHead, write_response_head,
-};
-use crate::held::{Held, Ledger, SMALL};
+use crate::h1::{BodyReader, BodyWriter, Framing, HeadLimits, Piece};
+use crate::held::{Held, Ledger};
 use crate::socket::{Connect, Socket};
 use crate::worker::Worker;
 
@@ -34,6 +31,7 @@ use crate::worker::Worker;
 pub(crate) async fn open<C: Connect>(worker: &Rc<Worker<C>>, endpoint: SocketAddr) -> io::Result<Call> {
     Ok(Call {
         place: connections::place(worker, endpoint).await?,
+        announced: None,
         upload: Upload::Head,
         answer: Answer::Unasked,
         translated: Vec::new(),
@@ -51,6 +49,7 @@ pub(crate) async fn open<C: Connect>(worker: &Rc<Worker<C>>, endpoint: SocketAdd
 #[derive(Debug)]
 pub(crate) struct Call {
     place: Place,
+    announced: Option<Box<Head>>,
     upload: Upload,
     answer: Answer,
     /// Of the answer, in HTTP/1.1, and not read yet.
@@ -88,13 +87,6 @@ enum Answer {
     Failed(Option<Reset>),
 }
 
-/// What of a request decides how its answer is written.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    to_head: bool,
-    takes_trailers: bool,
-}
-
 impl Call {
     /// Whether the endpoint had requests on the same connection before, and may be about to close it.
     pub(crate) fn is_reused(&self) -> bool {
@@ -125,20 +117,22 @@ impl Call {
         }
     }
 
+    /// The head of the request that is about to be written.
+    pub(crate) fn announce(&mut self, head: Box<Head>) {
+        self.announced = Some(head);
+    }
+
     /// Sends a head, and what follows it.
     fn begin(&mut self, written: &[u8]) -> io::Result<()> {
-        // The head was checked where the client sent it.
-        let limits = HeadLimits::CARRIED;
-        let head = RequestHead::parse(written, limits).ok().flatten().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut request = converted(&head).ok_or(io::ErrorKind::InvalidInput)?;
+        let head = self.announced.take().map(|head| *head).or_else(|| Head::read(written));
+        let Head { mut request, framing, asked, len } = head.ok_or(io::ErrorKind::InvalidInput)?;
         self.shorten(request.headers_mut());
-        let reader = BodyReader::new(head.framing, limits);
+        let reader = BodyReader::new(framing, HeadLimits::CARRIED);
         let sent = self.place.send(request, reader.has_ended());
         let (response, stream) = sent.map_err(io::Error::other)?;
-        let asked = Asked { to_head: head.method == Method::HEAD, takes_trailers: head.takes_trailers };
         self.answer = Answer::Head(response, asked);
         self.upload = if reader.has_ended() { Upload::Done } else { Upload::Body(stream, reader) };
-        match &written[head.len..] {
+        match &written[len..] {
             [] => Ok(()),
             body => self.send(body),
         }
@@ -208,16 +202,46 @@ impl Call {
         }
     }
 
+    /// The head of the answer, or of an interim one, if it comes next: whoever takes it here gets what follows by reading.
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Option<Answered>> {
+        if !self.translated.is_empty() {
+            return Poll::Ready(None);
+        }
+        self.stuck = None;
+        let taken = ready!(self.take_head(cx));
+        if let Err(error) = &taken {
+            self.answer = Answer::Failed(Reset::of(error));
+        }
+        Poll::Ready(taken.ok().flatten())
+    }
+
+    /// None: it was taken before.
+    fn take_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Answered>, h2::Error>> {
+        let Answer::Head(response, asked) = &mut self.answer else { return Poll::Ready(Ok(None)) };
+        if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+            let interim = interim?;
+            // HTTP/2 has none (RFC 9113, 8.6).
+            let switches = interim.status() == StatusCode::SWITCHING_PROTOCOLS;
+            return Poll::Ready(if switches {
+                Err(Reason::PROTOCOL_ERROR.into())
+            } else {
+                Ok(Some(Answered::interim(interim)))
+            });
+        }
+        let (answered, body) = Answered::of(ready!(Pin::new(response).poll(cx))?, *asked);
+        self.place.credit().earn_answer();
+        let is_chunked = answered.framing == Framing::Chunked;
+        self.answer = Answer::Body(body, if is_chunked { BodyWriter::Chunked } else { BodyWriter::Plain });
+        Poll::Ready(Ok(Some(answered)))
+    }
+
     /// Takes the next part of the answer; ready without one when there is no more.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         match &mut self.answer {
-            Answer::Head(response, asked) => {
-                if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
-                    return Poll::Ready(pass_on_interim(&interim?, &mut self.translated));
+            Answer::Head(..) => {
+                if let Some(answered) = ready!(self.take_head(cx))? {
+                    answered.write(&mut self.translated);
                 }
-                let (response, asked) = (ready!(Pin::new(response).poll(cx))?, *asked);
-                self.place.credit().earn_answer();
-                self.answer = begin_answer(response, asked, &mut self.translated);
             }
             Answer::Body(stream, writer) => match ready!(stream.poll_data(cx)) {
                 Some(Ok(data)) => {
@@ -243,64 +267,6 @@ impl Call {
         }
         Poll::Ready(Ok(()))
     }
-}
-
-fn converted(head: &RequestHead<'_>) -> Option<Request<()>> {
-    let path = head.target.path;
-    let path = match head.target.query {
-        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
-        None => PathAndQuery::try_from(path),
-    };
-    let mut parts = uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(Authority::try_from(head.host).ok()?);
-    parts.path_and_query = Some(path.ok()?);
-    let uri = Uri::from_parts(parts).ok()?;
-    let mut request = Request::new(());
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = uri;
-    *request.headers_mut() = message::headers(&head.fields);
-    let headers = request.headers_mut();
-    if let Framing::Length(length) = head.framing {
-        headers.insert(CONTENT_LENGTH, length.into());
-    }
-    if head.takes_trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-    }
-    Some(request)
-}
-
-/// Writes an interim response, of which HTTP/2 has no 101 (RFC 9113, 8.6).
-fn pass_on_interim(interim: &Response<()>, out: &mut Vec<u8>) -> Result<(), h2::Error> {
-    let status = interim.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Reason::PROTOCOL_ERROR.into());
-    }
-    let line = (status.as_u16(), status.canonical_reason().unwrap_or_default());
-    let fields = message::fields(interim.headers(), None);
-    write_response_head(out, line, &fields, Framing::None, None, Ending::Open);
-    Ok(())
-}
-
-/// Writes the head of an answer.
-fn begin_answer(response: Response<RecvStream>, asked: Asked, out: &mut Vec<u8>) -> Answer {
-    let (parts, body) = response.into_parts();
-    let bodiless = asked.to_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let length = message::content_length(&parts.headers);
-    let framing = match length {
-        _ if bodiless => Framing::None,
-        // HTTP/1.1 has no place for trailers behind a body whose length it tells.
-        Some(_) if asked.takes_trailers && !body.is_end_stream() => Framing::Chunked,
-        Some(length) => Framing::Length(length),
-        None if body.is_end_stream() => Framing::Length(0),
-        None => Framing::Chunked,
-    };
-    out.reserve(SMALL);
-    let would_be = length.filter(|_| bodiless && parts.status != StatusCode::NO_CONTENT);
-    let fields = message::fields(&parts.headers, None);
-    let reason = parts.status.canonical_reason().unwrap_or_default();
-    write_response_head(out, (parts.status.as_u16(), reason), &fields, framing, would_be, Ending::Close);
-    Answer::Body(body, if framing == Framing::Chunked { BodyWriter::Chunked } else { BodyWriter::Plain })
 }
 
 impl Drop for Call {

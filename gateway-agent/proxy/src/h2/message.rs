@@ -72,13 +72,26 @@ pub(super) fn headers(fields: &Fields<'_>) -> HeaderMap {
     let mut values = Bytes::from(values);
     for field in fields.iter() {
         let value = HeaderValue::from_maybe_shared(values.split_to(field.value.len()));
-        if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(field.name.as_bytes()), value) {
+        if let (Some(name), Ok(mut value)) = (name(field.name), value) {
             value.set_sensitive(ONCE.contains(&name.as_str()));
             headers.append(name, value);
         }
     }
     headers
 }
+
+fn name(text: &str) -> Option<HeaderName> {
+    let own = OWN.iter().find(|own| own.as_str().eq_ignore_ascii_case(text));
+    own.cloned().or_else(|| HeaderName::from_bytes(text.as_bytes()).ok())
+}
+
+/// What the proxy itself adds to most requests, and `http` has no cheap names for.
+static OWN: [HeaderName; 4] = [
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("traceparent"),
+];
 
 /// Fields that are added to those of HTTP/1.1: its framing.
 const MORE: usize = 2;

@@ -39,6 +39,21 @@ impl<S> Wire<S> {
         }
     }
 
+    /// The head of the request that is about to be written, for an endpoint that speaks HTTP/2.
+    pub(crate) fn announce(&mut self, head: Option<Box<h2::Head>>) {
+        if let (Self::Http2(call), Some(head)) = (self, head) {
+            call.announce(head);
+        }
+    }
+
+    /// The head that comes next of the answer; None: it is to be read, or what follows it.
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Option<h2::Answered>> {
+        match self {
+            Self::Socket(_) => Poll::Ready(None),
+            Self::Http2(call) => call.poll_head(cx),
+        }
+    }
+
     /// The client has not taken what was read.
     pub(crate) fn stick(&mut self, cx: &mut Context<'_>) {
         if let Self::Http2(call) = self {

@@ -121,6 +121,8 @@ fn answers_that_are_none_are_bad_gateways() {
             ("a window that overflows", frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff])),
             ("a frame that is too large", frame(PING, 0, 0, &vec![0; 20_000])),
             ("a head that is too large", head(&[OK_BLOCK, &long.repeat(120)].concat(), END_STREAM)),
+            ("too many fields", head(&[OK_BLOCK, &field("a", "b").repeat(200)].concat(), END_STREAM)),
+            ("a status that HTTP doesn't have", head(&field(":status", "600"), END_STREAM)),
             ("another protocol", head(&field(":status", "101"), 0)),
         ] {
             assert_eq!(ask(first, vec![]).await.0, 502, "{name}");
