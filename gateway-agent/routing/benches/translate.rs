@@ -2,7 +2,8 @@
 //! gateway-agent-routing`.
 //!
 //! 5,000 routes (4,000 HTTP, 400 gRPC, 300 TCP, 300 UDP) at 20 Gateways lead to 1,000 Services with 10,000 endpoints,
-//! the cluster of issue C's bench.
+//! the cluster of issue C's bench. Changes of Gateways are timed once more beside 480 further Gateways, which nothing of
+//! them is about.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeSet;
@@ -15,6 +16,8 @@ use gateway_agent_routing::{Node, Service, Snapshot, Translation, translate};
 use serde_json::{Value, json};
 
 const GATEWAYS: usize = 20;
+/// At addresses of their own, without routes.
+const FURTHER_GATEWAYS: usize = 480;
 const SERVICES: usize = 1_000;
 const ENDPOINTS_OF_A_SERVICE: usize = 10;
 /// Kind, protocol of the listener, and how many.
@@ -73,24 +76,39 @@ fn main() {
     let mut translation = Translation::default();
     translation.update(&snapshot, &objects);
     println!("a translation that is kept: {} kB", held_kilobytes() - before);
-    for (name, change) in CHANGES {
-        let mut times: Vec<Duration> = (0..CHANGES_OF_A_KIND)
-            .map(|index| {
-                let objects = change(index);
-                let start = Instant::now();
-                let changed = objects.iter().map(Object::object_ref).collect();
-                for object in objects {
-                    snapshot.insert(object);
-                }
-                black_box(translation.update(&snapshot, &changed));
-                start.elapsed()
-            })
-            .collect();
-        times.sort();
-        let at = |share: usize| times[(times.len() - 1) * share / 100];
-        println!("{name}: median {:?}, 99 % {:?}, most {:?}", at(50), at(99), at(100));
+    for (name, change) in CHANGES.into_iter().chain(CHANGES_OF_GATEWAYS) {
+        follow(name, change, &mut snapshot, &mut translation);
+    }
+    let further = (GATEWAYS..GATEWAYS + FURTHER_GATEWAYS).map(|index| named_gateway(index, &gateway(index)));
+    put(further.collect(), &mut snapshot, &mut translation);
+    for (name, change) in CHANGES_OF_GATEWAYS {
+        let name = format!("beside {FURTHER_GATEWAYS} further Gateways, {name}");
+        follow(&name, change, &mut snapshot, &mut translation);
     }
     assert_eq!(*translation.outcome(), translate(&snapshot), "a translation that follows is right");
+}
+
+/// Lets changes of one kind happen one after the other, and says how long each took.
+fn follow(name: &str, change: Change, snapshot: &mut Snapshot, translation: &mut Translation) {
+    let mut times: Vec<Duration> = (0..CHANGES_OF_A_KIND)
+        .map(|index| {
+            let objects = change(index);
+            let start = Instant::now();
+            put(objects, snapshot, translation);
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    let at = |share: usize| times[(times.len() - 1) * share / 100];
+    println!("{name}: median {:?}, 99 % {:?}, most {:?}", at(50), at(99), at(100));
+}
+
+fn put(objects: Vec<Object>, snapshot: &mut Snapshot, translation: &mut Translation) {
+    let changed = objects.iter().map(Object::object_ref).collect();
+    for object in objects {
+        snapshot.insert(object);
+    }
+    black_box(translation.update(snapshot, &changed));
 }
 
 /// Changes that follow each other, by number: each gives the objects that are put.
@@ -98,7 +116,7 @@ type Change = fn(usize) -> Vec<Object>;
 
 const CHANGES_OF_A_KIND: usize = 200;
 
-const CHANGES: [(&str, Change); 6] = [
+const CHANGES: [(&str, Change); 5] = [
     ("EndpointSlice: an endpoint more or less", |index| {
         vec![slice(index / 2 * 7 % SERVICES, 0, ENDPOINTS_OF_A_SERVICE - index % 2)]
     }),
@@ -107,15 +125,6 @@ const CHANGES: [(&str, Change); 6] = [
         vec![named_route("TCPRoute", 4_400 + of_kind, of_kind, index)]
     }),
     ("HTTPRoute: other backends", |index| vec![named_route("HTTPRoute", index, index, index + 1)]),
-    ("Gateway: a listener more or less", |index| {
-        let mut spec = gateway(index / 2 % GATEWAYS);
-        if index % 2 == 0
-            && let Some(listeners) = spec["listeners"].as_array_mut()
-        {
-            listeners.pop();
-        }
-        vec![object("Gateway", "infra", &format!("edge-{}", index / 2 % GATEWAYS), &spec)]
-    }),
     ("Service: another application protocol", |index| {
         vec![service(index / 2 % SERVICES, if index % 2 == 0 { "kubernetes.io/h2c" } else { "http" })]
     }),
@@ -124,6 +133,32 @@ const CHANGES: [(&str, Change); 6] = [
         objects.extend((0..100).map(|at| slice(at, 0, ENDPOINTS_OF_A_SERVICE - index % 2)));
         objects
     }),
+];
+
+/// Each is about one Gateway.
+const CHANGES_OF_GATEWAYS: [(&str, Change); 4] = [
+    ("Gateway: a listener more or less", |index| {
+        let mut spec = gateway(index / 2 % GATEWAYS);
+        if index % 2 == 0
+            && let Some(listeners) = spec["listeners"].as_array_mut()
+        {
+            listeners.pop();
+        }
+        vec![named_gateway(index / 2 % GATEWAYS, &spec)]
+    }),
+    ("Gateway: another label for what is made for it", |index| {
+        let mut spec = gateway(index % GATEWAYS);
+        spec["infrastructure"] = json!({ "labels": { "change": index.to_string() } });
+        vec![named_gateway(index % GATEWAYS, &spec)]
+    }),
+    ("ListenerSet: another host name", |index| {
+        let parent = json!({ "name": format!("edge-{}", index % GATEWAYS) });
+        let hostname = format!("{index}.example.com");
+        let listener = json!({ "name": "more", "protocol": "HTTP", "port": 80, "hostname": hostname });
+        let spec = json!({ "parentRef": parent, "listeners": [listener] });
+        vec![object("ListenerSet", "infra", &format!("set-{}", index % GATEWAYS), &spec)]
+    }),
+    ("Secret: written again", |index| vec![secret(index % GATEWAYS)]),
 ];
 
 fn time(snapshot: &Snapshot) -> Duration {
@@ -140,8 +175,8 @@ fn held_kilobytes() -> usize {
 fn cluster() -> Snapshot {
     let mut snapshot = Snapshot::new(Node {
         name: "node-0".to_owned(),
-        addresses: (0..GATEWAYS)
-            .map(|index| format!("192.0.2.{}", index + 1).parse().expect("an address"))
+        addresses: (0..GATEWAYS + FURTHER_GATEWAYS)
+            .map(|index| address(index).parse().expect("an address"))
             .collect(),
         gateway_addresses: Vec::new(),
         ..Node::default()
@@ -150,7 +185,8 @@ fn cluster() -> Snapshot {
     let class = json!({ "controllerName": "gateway-agent.io/controller" });
     snapshot.insert(object("GatewayClass", "", "gateway-agent", &class));
     for index in 0..GATEWAYS {
-        snapshot.insert(object("Gateway", "infra", &format!("edge-{index}"), &gateway(index)));
+        snapshot.insert(named_gateway(index, &gateway(index)));
+        snapshot.insert(secret(index));
     }
     let routes = ROUTES.iter().flat_map(|(kind, count)| (0..*count).map(move |index| (kind, index)));
     for (index, (kind, of_kind)) in routes.enumerate() {
@@ -176,11 +212,33 @@ fn named_route(kind: &str, index: usize, of_kind: usize, target: usize) -> Objec
     object(kind, "shop", &format!("route-{index}"), &route(kind, index, of_kind, target))
 }
 
+fn named_gateway(index: usize, spec: &Value) -> Object {
+    object("Gateway", "infra", &format!("edge-{index}"), spec)
+}
+
+/// Of a Gateway.
+fn secret(index: usize) -> Object {
+    let (certificate, key) =
+        (include_str!("../tests/certificates/exact.crt"), include_str!("../tests/certificates/exact.key"));
+    let metadata = json!({ "namespace": "infra", "name": format!("edge-{index}") });
+    decode(
+        "Secret",
+        json!({ "metadata": metadata, "stringData": { "tls.crt": certificate, "tls.key": key } }),
+    )
+}
+
+fn address(gateway: usize) -> String {
+    format!("198.18.{}.{}", gateway / 250, gateway % 250 + 1)
+}
+
 /// Web listeners, and 15 ports each for TCP and UDP.
 fn gateway(index: usize) -> Value {
     let anyone = json!({ "namespaces": { "from": "All" } });
-    let mut listeners =
-        vec![json!({ "name": "web", "protocol": "HTTP", "port": 80, "allowedRoutes": anyone })];
+    let certificate = json!({ "certificateRefs": [{ "name": format!("edge-{index}") }] });
+    let mut listeners = vec![
+        json!({ "name": "web", "protocol": "HTTP", "port": 80, "allowedRoutes": anyone }),
+        json!({ "name": "secure", "protocol": "HTTPS", "port": 443, "tls": certificate }),
+    ];
     for port in 0..ROUTES[2].1 / GATEWAYS {
         for protocol in ["TCP", "UDP"] {
             let name = format!("{}-{port}", protocol.to_lowercase());
@@ -189,8 +247,12 @@ fn gateway(index: usize) -> Value {
             );
         }
     }
-    let addresses = json!([{ "type": "IPAddress", "value": format!("192.0.2.{}", index + 1) }]);
-    json!({ "gatewayClassName": "gateway-agent", "listeners": listeners, "addresses": addresses })
+    json!({
+        "gatewayClassName": "gateway-agent",
+        "listeners": listeners,
+        "addresses": [{ "type": "IPAddress", "value": address(index) }],
+        "allowedListeners": { "namespaces": { "from": "Same" } },
+    })
 }
 
 fn route(kind: &str, index: usize, of_kind: usize, target: usize) -> Value {

@@ -5,23 +5,24 @@ mod assign;
 mod nodes;
 mod pools;
 mod range;
+mod stakes;
 mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use gateway_agent_api::own::gateway_config::AddressMode;
+use gateway_agent_api::own::gateway_config::{AddressMode, GatewayConfigSpec};
 use gateway_agent_tables::ObjectName;
 use serde_json::{Value, json};
 
-use crate::gateway::Gateway;
-use crate::infrastructure;
 use crate::snapshot::Assigner;
-use crate::{Outcome, Snapshot};
+use crate::{Problem, Snapshot, infrastructure};
 
 pub(crate) use nodes::published as published_nodes;
 pub(crate) use pools::Pools;
+pub(crate) use stakes::Stakes;
 pub(crate) use wish::Wishes;
 
 /// An address that a Gateway has, as its status shows it.
@@ -30,6 +31,18 @@ pub enum Address {
     Ip(IpAddr),
     /// Only load balancers have these.
     Hostname(String),
+}
+
+/// What of a Gateway decides which addresses it gets.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Asking {
+    pub(crate) gateway: ObjectName,
+    /// As the Gateway names it.
+    pub(crate) class: String,
+    /// What holds for the Gateway.
+    pub(crate) settings: Arc<GatewayConfigSpec>,
+    pub(crate) pools: Pools,
+    pub(crate) wishes: Wishes,
 }
 
 /// What a Gateway gets.
@@ -61,47 +74,50 @@ pub(crate) enum Origin {
 /// As many as the status of a Gateway takes.
 pub(crate) const MOST_ADDRESSES: usize = 16;
 
-/// Gives each Gateway its addresses, which are in order of precedence.
-pub(crate) fn settle(gateways: &mut [Gateway<'_>], snapshot: &Snapshot, outcome: &mut Outcome) {
+/// What is wrong with pools, for whoever assigns their addresses.
+pub(crate) fn problems(snapshot: &Snapshot) -> Vec<Problem> {
     match snapshot.assigner {
-        Assigner::Here => {
-            outcome.problems.extend(pools::problems(snapshot));
-            assign::assign(gateways, snapshot);
+        Assigner::Here => pools::problems(snapshot),
+        Assigner::Controller => Vec::new(),
+    }
+}
+
+impl Asking {
+    pub(crate) fn mode(&self) -> AddressMode {
+        self.settings.address_mode()
+    }
+
+    /// The addresses that it gets whatever others ask for.
+    pub(crate) fn settle(&self, snapshot: &Snapshot) -> Addresses {
+        match snapshot.assigner {
+            Assigner::Here => assign::assign(&[self], snapshot).pop().unwrap_or_default(),
+            Assigner::Controller => self.follow(snapshot),
         }
-        Assigner::Controller => follow(gateways, snapshot),
     }
-    outcome.assignments = gateways
-        .iter()
-        .filter(|gateway| !gateway.addresses.assigned.is_empty())
-        .map(|gateway| (gateway.name.clone(), gateway.addresses.all().cloned().collect()))
-        .collect();
-}
 
-/// The addresses of pools that Gateways hold.
-pub(crate) fn of_pools<'g>(gateways: impl IntoIterator<Item = &'g Gateway<'g>>) -> BTreeSet<IpAddr> {
-    let assigned = gateways.into_iter().flat_map(|gateway| &gateway.addresses.assigned);
-    assigned.filter(|it| it.origin == Origin::Pool).filter_map(|it| it.address.ip()).collect()
-}
-
-/// Takes over what the controller has assigned.
-fn follow(gateways: &mut [Gateway<'_>], snapshot: &Snapshot) {
-    for gateway in gateways.iter_mut().filter(|gateway| gateway.fault.is_none()) {
-        let given = snapshot.assignments.get(&gateway.name).into_iter().flatten();
+    /// Takes over what the controller has assigned.
+    fn follow(&self, snapshot: &Snapshot) -> Addresses {
+        let given = snapshot.assignments.get(&self.gateway).into_iter().flatten();
         let assigned = given
-            .map(|address| Assigned { origin: origin(address, gateway, snapshot), address: address.clone() });
-        gateway.addresses.assigned = assigned.take(MOST_ADDRESSES).collect();
+            .map(|address| Assigned { origin: self.origin(address, snapshot), address: address.clone() });
+        Addresses { assigned: assigned.take(MOST_ADDRESSES).collect(), missing: None }
     }
-}
 
-fn origin(address: &Address, gateway: &Gateway<'_>, snapshot: &Snapshot) -> Origin {
-    if address.ip().is_some_and(|ip| gateway.pools.contains(ip)) {
-        Origin::Pool
-    } else if gateway.settings.address_mode() == AddressMode::LoadBalancer
-        && infrastructure::balanced_addresses(gateway, snapshot).contains(address)
-    {
-        Origin::LoadBalancer
-    } else {
-        Origin::Node
+    fn origin(&self, address: &Address, snapshot: &Snapshot) -> Origin {
+        if address.ip().is_some_and(|ip| self.pools.contains(ip)) {
+            Origin::Pool
+        } else if self.mode() == AddressMode::LoadBalancer
+            && infrastructure::balanced_addresses(self, snapshot).contains(address)
+        {
+            Origin::LoadBalancer
+        } else {
+            Origin::Node
+        }
+    }
+
+    /// It may get an address that nobody else may have then, or want one that somebody else has.
+    fn has_rivals(&self) -> bool {
+        self.mode() == AddressMode::Pool || self.wishes.named().any(|address| address.ip().is_some())
     }
 }
 
@@ -112,6 +128,12 @@ impl Addresses {
 
     pub(crate) fn ips(&self) -> impl Iterator<Item = IpAddr> {
         self.all().filter_map(Address::ip)
+    }
+
+    /// Those that are the Gateway's alone.
+    pub(crate) fn of_pools(&self) -> BTreeSet<IpAddr> {
+        let of_pools = self.assigned.iter().filter(|it| it.origin == Origin::Pool);
+        of_pools.filter_map(|it| it.address.ip()).collect()
     }
 
     /// As the Gateway's status has them.

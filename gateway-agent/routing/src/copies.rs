@@ -1,32 +1,81 @@
 //! What agents must be given of Secrets and bundles of trust anchors, which they may not read where they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gateway_agent_api::{self as api, Kind, Object, ObjectMeta, ObjectRef};
 use gateway_agent_tables::ObjectName;
 
 use crate::backend_tls::Policy;
+use crate::counted::Counted;
 use crate::gateway::Gateway;
 use crate::{Copies, Snapshot, tls};
 
-/// What listeners show to clients and ask of them, and what Gateways show to backends.
-pub(crate) fn of_gateways(gateways: &[Gateway<'_>], snapshot: &Snapshot) -> Copies {
-    let mut copies = Copies::new();
-    for gateway in gateways.iter().filter(|gateway| gateway.fault.is_none()) {
-        for listener in gateway.listeners.iter().filter(|listener| listener.is_usable(snapshot)) {
-            let Some(termination) = &listener.tls.termination else { continue };
-            add(&secrets(&termination.certificates), &CERTIFICATE, &mut copies);
-            add(&listener.tls.trust_sources, &[tls::BUNDLE], &mut copies);
+/// Copies, by whom they are needed for.
+#[derive(Debug, Default)]
+pub(crate) struct Copied {
+    needs: BTreeMap<Arc<ObjectRef>, Copies>,
+    counted: Counted<(ObjectRef, &'static str)>,
+}
+
+impl Copied {
+    /// Replaces what an object needs; `changed` gets what is therefore to be copied otherwise.
+    pub(crate) fn set(
+        &mut self,
+        object: &Arc<ObjectRef>,
+        needs: Copies,
+        all: &mut Copies,
+        changed: &mut BTreeSet<ObjectRef>,
+    ) {
+        for (source, entry) in entries(&needs) {
+            if self.counted.add(&(source.clone(), entry)) {
+                all.entry(source.clone()).or_default().insert(entry);
+                changed.insert(source.clone());
+            }
         }
-        let shown = gateway.client_certificate.iter().flatten().cloned();
-        add(&secrets(&shown.collect::<Vec<_>>()), &CERTIFICATE, &mut copies);
+        let former = if needs.is_empty() {
+            self.needs.remove(object)
+        } else {
+            self.needs.insert(Arc::clone(object), needs)
+        };
+        for (source, entry) in former.iter().flat_map(entries) {
+            if self.counted.remove(&(source.clone(), entry)) {
+                changed.insert(source.clone());
+                let Some(kept) = all.get_mut(source) else { continue };
+                kept.remove(entry);
+                if kept.is_empty() {
+                    all.remove(source);
+                }
+            }
+        }
     }
+}
+
+fn entries(copies: &Copies) -> impl Iterator<Item = (&ObjectRef, &'static str)> {
+    copies.iter().flat_map(|(source, entries)| entries.iter().map(move |entry| (source, *entry)))
+}
+
+/// What a Gateway's listeners show to clients and ask of them, and what it shows to backends.
+pub(crate) fn of_gateway(gateway: &Gateway<'_>, snapshot: &Snapshot) -> Copies {
+    let mut copies = Copies::new();
+    if gateway.fault.is_some() {
+        return copies;
+    }
+    for listener in gateway.listeners.iter().filter(|listener| listener.is_usable(snapshot)) {
+        let Some(termination) = &listener.tls.termination else { continue };
+        add(&secrets(&termination.certificates), &CERTIFICATE, &mut copies);
+        add(&listener.tls.trust_sources, &[tls::BUNDLE], &mut copies);
+    }
+    let shown = gateway.client_certificate.iter().flatten().cloned();
+    add(&secrets(&shown.collect::<Vec<_>>()), &CERTIFICATE, &mut copies);
     copies
 }
 
 /// What a policy that is followed trusts.
-pub(crate) fn of_policy(policy: &Policy, copies: &mut Copies) {
-    add(&policy.trust_sources, &[tls::BUNDLE], copies);
+pub(crate) fn of_policy(policy: &Policy) -> Copies {
+    let mut copies = Copies::new();
+    add(&policy.trust_sources, &[tls::BUNDLE], &mut copies);
+    copies
 }
 
 fn add(objects: &[ObjectRef], entries: &[&'static str], copies: &mut Copies) {

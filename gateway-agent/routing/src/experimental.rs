@@ -2,6 +2,7 @@
 //! serves yet and that must say so, so that nobody waits for what they ask for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gateway_agent_api::{
     Kind, Object, ObjectMeta, ObjectRef, XBackend, XBackendTrafficPolicy, XMesh, XTelemetryPolicy,
@@ -38,8 +39,8 @@ pub(crate) struct Verdict {
     /// None: nothing of it is ours to say.
     pub(crate) status: Option<Value>,
     pub(crate) problems: Vec<Problem>,
-    /// What there shall be for it in a cluster.
-    pub(crate) behind: Option<(ObjectRef, Value)>,
+    /// What there shall be for it in a cluster, and its own place among all for whom there is something.
+    pub(crate) behind: Option<(Rank, ObjectRef, Value)>,
 }
 
 /// Gateways of ours, in order of precedence.
@@ -79,6 +80,8 @@ impl<'a> Experimental<'a> {
         };
         let behind = selection.ok().filter(|_| !gateways.is_empty());
         let behind = behind.and_then(|selection| infrastructure::behind(backend, &selection));
+        let behind = behind
+            .map(|(service, value)| (Rank::new(Arc::new(object.clone()), &backend.metadata), service, value));
         let ancestors = backend.status.iter().flat_map(|status| status.ancestors.iter().flatten());
         let foreign = ancestors.filter(|it| it.controller_name != CONTROLLER_NAME).count();
         Verdict { behind, ..told(object, &[condition], &backend.metadata, &gateways, foreign) }

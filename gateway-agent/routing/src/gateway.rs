@@ -1,22 +1,22 @@
 //! Our Gateways: addresses, and the listeners of each with those of its ListenerSets.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use gateway_agent_api::gateway::GatewayDefaultScope;
 use gateway_agent_api::own::gateway_config::GatewayConfigSpec;
 use gateway_agent_api::{self as api, Kind, ObjectMeta, ObjectRef};
 use gateway_agent_tables::{FrontendKey, ObjectName};
 
-use crate::address::{self, Addresses, Origin, Pools, Wishes};
-use crate::gateway_class::Classes;
+use crate::address::{Addresses, Asking, Origin, Pools, Wishes};
 use crate::listener::{Listener, Owner};
 use crate::listener_set::ListenerSet;
 use crate::listener_spec::ListenerSpec;
-use crate::precedence::Precedence;
+use crate::precedence::Rank;
 use crate::route::{DefaultScope, default_scope};
 use crate::status::Condition;
 use crate::tls::Fault;
-use crate::{Held, Outcome, Problem, Snapshot, held, infrastructure, settings};
+use crate::{Held, Problem, Snapshot, gateway_class, held, infrastructure, settings};
 
 /// A Gateway whose class is ours.
 #[derive(Debug)]
@@ -24,10 +24,7 @@ pub(crate) struct Gateway<'a> {
     pub(crate) name: ObjectName,
     pub(crate) metadata: &'a ObjectMeta,
     pub(crate) spec: &'a api::gateway::GatewaySpec,
-    /// What holds for it, of its own GatewayConfig and that of its class; the defaults, if one of them is invalid.
-    pub(crate) settings: GatewayConfigSpec,
-    pub(crate) pools: Pools,
-    pub(crate) wishes: Wishes,
+    pub(crate) asking: Asking,
     pub(crate) addresses: Addresses,
     /// Its own, then those of its ListenerSets.
     pub(crate) listeners: Vec<Listener<'a>>,
@@ -38,25 +35,17 @@ pub(crate) struct Gateway<'a> {
     pub(crate) fault: Option<Condition>,
 }
 
-/// Our Gateways, in order of precedence.
-pub(crate) fn ours<'a>(
-    snapshot: &'a Snapshot,
-    classes: &Classes<'a>,
-    outcome: &mut Outcome,
-) -> Vec<Gateway<'a>> {
-    let mut gateways: Vec<_> = snapshot
-        .all::<api::Gateway>()
-        .filter_map(|gateway| {
-            let Some(class) = classes.get(gateway.spec.gateway_class_name.as_str()) else {
-                outcome.problems.extend(missing_class(gateway, snapshot));
-                return None;
-            };
-            Some(Gateway::parse(gateway, class.as_ref(), snapshot))
-        })
-        .collect();
-    gateways.sort_by(|a, b| Precedence::of(a.metadata).cmp(&Precedence::of(b.metadata)));
-    address::settle(&mut gateways, snapshot, outcome);
-    gateways
+/// The Gateway of a name, without its ListenerSets; or what is to be said where there is none of ours.
+pub(crate) fn find<'a>(name: &ObjectName, snapshot: &'a Snapshot) -> Result<Gateway<'a>, Vec<Problem>> {
+    let gateway = snapshot.named::<api::Gateway>(&name.namespace, &name.name).ok_or_else(Vec::new)?;
+    let class = gateway_class::find(&gateway.spec.gateway_class_name, snapshot);
+    let class = class.ok_or_else(|| missing_class(gateway, snapshot).into_iter().collect::<Vec<_>>())?;
+    Ok(Gateway::parse(gateway, class.settings.as_ref().ok(), snapshot))
+}
+
+/// Whosever it is.
+pub(crate) fn exists(name: &ObjectName, snapshot: &Snapshot) -> bool {
+    snapshot.named::<api::Gateway>(&name.namespace, &name.name).is_some()
 }
 
 /// A Gateway of another controller is none of our business, but one without a class is nobody's.
@@ -102,9 +91,13 @@ impl<'a> Gateway<'a> {
             metadata: &gateway.metadata,
             spec: &gateway.spec,
             fault,
-            pools: Pools::of(&settings),
-            settings,
-            wishes: wishes.unwrap_or(Wishes::Default),
+            asking: Asking {
+                gateway: name.clone(),
+                class: gateway.spec.gateway_class_name.clone(),
+                pools: Pools::of(&settings),
+                settings: Arc::new(settings),
+                wishes: wishes.unwrap_or(Wishes::Default),
+            },
             addresses: Addresses::default(),
             name,
         }
@@ -148,6 +141,10 @@ impl<'a> Gateway<'a> {
 
     pub(crate) fn default_scope(&self) -> DefaultScope<'a> {
         default_scope!(&self.spec.default_scope, GatewayDefaultScope)
+    }
+
+    pub(crate) fn rank(&self) -> Rank {
+        Rank::new(Arc::new(self.object()), self.metadata)
     }
 
     pub(crate) fn object(&self) -> ObjectRef {

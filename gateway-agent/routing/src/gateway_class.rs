@@ -1,45 +1,51 @@
 //! Classes of Gateways: which are ours, and whether their Gateways get anything.
 
-use std::collections::BTreeMap;
-
 use gateway_agent_api::own::gateway_config::GatewayConfigSpec;
-use gateway_agent_api::{GatewayClass, Kind, ObjectRef};
+use gateway_agent_api::{GatewayClass, Kind, ObjectMeta, ObjectRef};
 use serde_json::json;
 
 use crate::status::{self, Condition};
 use crate::{CONTROLLER_NAME, Outcome, Release, Snapshot, features, settings};
 
-/// Our classes by name, with what they set for their Gateways; None: the class is not accepted.
-pub(crate) type Classes<'a> = BTreeMap<&'a str, Option<GatewayConfigSpec>>;
+/// A class of ours.
+#[derive(Debug)]
+pub(crate) struct Class<'a> {
+    metadata: &'a ObjectMeta,
+    name: &'a str,
+    /// What it sets for its Gateways, or why it is not accepted.
+    pub(crate) settings: Result<GatewayConfigSpec, String>,
+}
 
-/// Finds our classes and writes their statuses.
-pub(crate) fn ours<'a>(snapshot: &'a Snapshot, outcome: &mut Outcome) -> Classes<'a> {
-    snapshot
-        .all::<GatewayClass>()
-        .filter(|class| class.spec.controller_name == CONTROLLER_NAME)
-        .filter_map(|class| {
-            let name = class.metadata.name.as_deref()?;
-            let settings = settings::of_class(class, name, snapshot);
-            let conditions = [
-                accepted(name, settings.as_ref().err().map(String::as_str)),
-                Condition::yes(
-                    "SupportedVersion",
-                    "SupportedVersion",
-                    "Gateway API v1.7 and v1.6 are supported",
-                ),
-            ];
-            let object = ObjectRef::new(Kind::GatewayClass, "", name);
-            outcome.problems.extend(status::problems(&object, None, &conditions));
-            outcome.statuses.insert(
-                object,
-                json!({
-                    "conditions": status::conditions(&conditions, &class.metadata),
-                    "supportedFeatures": features::status(&snapshot.served, Release::V1_7),
-                }),
-            );
-            Some((name, settings.ok()))
-        })
-        .collect()
+/// The class of this name, if it is ours.
+pub(crate) fn find<'a>(name: &str, snapshot: &'a Snapshot) -> Option<Class<'a>> {
+    snapshot.named::<GatewayClass>("", name).and_then(|class| Class::parse(class, snapshot))
+}
+
+/// Writes the statuses of our classes.
+pub(crate) fn report(snapshot: &Snapshot, outcome: &mut Outcome) {
+    for class in snapshot.all::<GatewayClass>().filter_map(|class| Class::parse(class, snapshot)) {
+        let conditions = [
+            accepted(class.name, class.settings.as_ref().err().map(String::as_str)),
+            Condition::yes("SupportedVersion", "SupportedVersion", "Gateway API v1.7 and v1.6 are supported"),
+        ];
+        let object = ObjectRef::new(Kind::GatewayClass, "", class.name);
+        outcome.problems.extend(status::problems(&object, None, &conditions));
+        outcome.statuses.insert(
+            object,
+            json!({
+                "conditions": status::conditions(&conditions, class.metadata),
+                "supportedFeatures": features::status(&snapshot.served, Release::V1_7),
+            }),
+        );
+    }
+}
+
+impl<'a> Class<'a> {
+    fn parse(class: &'a GatewayClass, snapshot: &Snapshot) -> Option<Self> {
+        let name =
+            class.metadata.name.as_deref().filter(|_| class.spec.controller_name == CONTROLLER_NAME)?;
+        Some(Self { metadata: &class.metadata, name, settings: settings::of_class(class, name, snapshot) })
+    }
 }
 
 fn accepted(name: &str, fault: Option<&str>) -> Condition {

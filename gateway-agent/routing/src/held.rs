@@ -10,30 +10,28 @@ use crate::gateway::Gateway;
 use crate::listener::{Conflict, Listener};
 use crate::snapshot::{Assigner, OfferingNode};
 
-/// Marks what this node can't serve of each listener, and those listeners that no node can serve.
-pub(crate) fn settle(gateways: &mut [Gateway<'_>], snapshot: &Snapshot) {
-    for gateway in gateways {
-        for index in 0..gateway.listeners.len() {
-            let listener = &gateway.listeners[index];
-            let wanted = on_nodes(gateway, listener);
-            let held: Vec<_> =
-                wanted.iter().filter_map(|key| Some((*key, snapshot.holders.get(key)?.clone()))).collect();
-            let refusal = match (&snapshot.nodes, snapshot.assigner) {
-                (Some(nodes), _) => refused_by_all(gateway, listener, nodes),
-                (None, Assigner::Here) => refused_here(listener, wanted.len(), &held),
-                // The controller says so.
-                (None, Assigner::Controller) => None,
-            };
-            // Elsewhere than on nodes, nobody has ports.
-            let is_elsewhere = gateway.addresses.assigned.iter().any(|it| it.origin != Origin::Node);
-            let refusal = refusal.filter(|_| !is_elsewhere);
-            let listener = &mut gateway.listeners[index];
-            listener.conflict = listener
-                .conflict
-                .take()
-                .or_else(|| refusal.map(|message| Conflict { reason: "PortUnavailable", message }));
-            listener.held = held;
-        }
+/// Marks what this node can't serve of each listener of a Gateway, and those listeners that no node can serve.
+pub(crate) fn settle(gateway: &mut Gateway<'_>, snapshot: &Snapshot) {
+    for index in 0..gateway.listeners.len() {
+        let listener = &gateway.listeners[index];
+        let wanted = on_nodes(gateway, listener);
+        let held: Vec<_> =
+            wanted.iter().filter_map(|key| Some((*key, snapshot.holders.get(key)?.clone()))).collect();
+        let refusal = match (&snapshot.nodes, snapshot.assigner) {
+            (Some(nodes), _) => refused_by_all(gateway, listener, nodes),
+            (None, Assigner::Here) => refused_here(listener, wanted.len(), &held),
+            // The controller says so.
+            (None, Assigner::Controller) => None,
+        };
+        // Elsewhere than on nodes, nobody has ports.
+        let is_elsewhere = gateway.addresses.assigned.iter().any(|it| it.origin != Origin::Node);
+        let refusal = refusal.filter(|_| !is_elsewhere);
+        let listener = &mut gateway.listeners[index];
+        listener.conflict = listener
+            .conflict
+            .take()
+            .or_else(|| refusal.map(|message| Conflict { reason: "PortUnavailable", message }));
+        listener.held = held;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The objects that stand for a Gateway or an XBackend in its namespace: their names, and what others have written into them.
 
 mod behind;
+mod made;
 mod objects;
 
 use std::num::NonZeroU16;
@@ -11,15 +12,16 @@ use gateway_agent_tables::{FrontendKey, ObjectName, Protocol};
 use sha2::{Digest, Sha256};
 
 use crate::Snapshot;
-use crate::address::Address;
+use crate::address::{Address, Asking};
 use crate::gateway::Gateway;
 
 pub(crate) use behind::behind;
+pub(crate) use made::Made;
 pub(crate) use objects::objects;
 
 /// What the Service of type `LoadBalancer` in front of a Gateway has got.
-pub(crate) fn balanced_addresses(gateway: &Gateway<'_>, snapshot: &Snapshot) -> Vec<Address> {
-    let service = load_balancer(gateway, snapshot);
+pub(crate) fn balanced_addresses(asking: &Asking, snapshot: &Snapshot) -> Vec<Address> {
+    let service = load_balancer(asking, snapshot);
     let status = service.and_then(|service| service.status.as_ref()?.load_balancer.as_ref());
     let ingress = status.into_iter().flat_map(|status| status.ingress.iter().flatten());
     ingress
@@ -36,10 +38,10 @@ pub(crate) fn balanced_frontends(
     (port, protocol): (NonZeroU16, Protocol),
     snapshot: &Snapshot,
 ) -> Vec<FrontendKey> {
-    if gateway.settings.address_mode() != AddressMode::LoadBalancer {
+    if gateway.asking.mode() != AddressMode::LoadBalancer {
         return Vec::new();
     }
-    let service = load_balancer(gateway, snapshot);
+    let service = load_balancer(&gateway.asking, snapshot);
     let port = service.and_then(|service| node_port(service, (port.get(), protocol)));
     let addresses = snapshot.node.gateway_addresses.iter();
     port.into_iter()
@@ -57,25 +59,25 @@ fn node_port(service: &Service, (port, protocol): (u16, Protocol)) -> Option<Non
     u16::try_from(port?.node_port?).ok().and_then(NonZeroU16::new)
 }
 
-fn load_balancer<'s>(gateway: &Gateway<'_>, snapshot: &'s Snapshot) -> Option<&'s Service> {
-    let name = load_balancer_name(gateway);
-    snapshot.named::<Service>(&name.namespace, &name.name).filter(|it| stands_for(it, gateway))
+fn load_balancer<'s>(asking: &Asking, snapshot: &'s Snapshot) -> Option<&'s Service> {
+    let name = load_balancer_name(asking);
+    snapshot.named::<Service>(&name.namespace, &name.name).filter(|it| stands_for(it, &asking.gateway))
 }
 
 /// The headless Service.
-fn service_name(gateway: &Gateway<'_>) -> ObjectName {
-    named(gateway, "")
+fn service_name(asking: &Asking) -> ObjectName {
+    named(asking, "")
 }
 
 /// The Service of type `LoadBalancer`.
-pub(crate) fn load_balancer_name(gateway: &Gateway<'_>) -> ObjectName {
-    named(gateway, "-lb")
+pub(crate) fn load_balancer_name(asking: &Asking) -> ObjectName {
+    named(asking, "-lb")
 }
 
 /// GATEWAY-CLASS, as GEP-1762 wants it, with an ending.
-fn named(gateway: &Gateway<'_>, ending: &str) -> ObjectName {
-    let full = format!("{}-{}{ending}", gateway.name.name, gateway.spec.gateway_class_name);
-    ObjectName { namespace: gateway.name.namespace.clone(), name: label(&full, ending) }
+fn named(Asking { gateway, class, .. }: &Asking, ending: &str) -> ObjectName {
+    let full = format!("{}-{class}{ending}", gateway.name);
+    ObjectName { namespace: gateway.namespace.clone(), name: label(&full, ending) }
 }
 
 /// The name of what stands for an object and is to be used by nobody else: it can't be told before the object exists.
@@ -124,9 +126,9 @@ pub fn is_infrastructure(kind: Kind, metadata: &ObjectMeta) -> bool {
 }
 
 /// Whether a Service was made for the Gateway, and isn't somebody's own that happens to have its name.
-fn stands_for(service: &Service, gateway: &Gateway<'_>) -> bool {
+fn stands_for(service: &Service, gateway: &ObjectName) -> bool {
     let label = service.metadata.labels.as_ref().and_then(|labels| labels.get(GATEWAY_NAME));
-    label.is_some_and(|label| *label == label_value(&gateway.name.name))
+    label.is_some_and(|label| *label == label_value(&gateway.name))
 }
 
 /// A name as the value of a label, which may be as long as that of a Service but needs no letter first.

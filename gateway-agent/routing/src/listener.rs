@@ -50,6 +50,15 @@ pub(crate) enum ListenerProtocol {
     Tls(TlsMode),
 }
 
+/// What listeners of one port are told apart by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traffic<'a> {
+    pub(crate) protocol: ListenerProtocol,
+    pub(crate) hostname: Option<&'a HostPattern>,
+    /// The listener is written in a ListenerSet.
+    pub(crate) is_of_set: bool,
+}
+
 /// Why a listener can't have its port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Conflict {
@@ -119,6 +128,21 @@ impl ListenerProtocol {
     }
 }
 
+impl Traffic<'_> {
+    /// The reason why two listeners of one port and address can't both be served.
+    pub(crate) fn excludes(self, other: Traffic<'_>, snapshot: &Snapshot) -> Option<&'static str> {
+        let (mine, others) = (self.protocol, other.protocol);
+        if mine.transport() != others.transport() {
+            None
+        } else if !mine.shares_port(others, snapshot) {
+            // The API knows this reason for listeners of ListenerSets only.
+            Some(if mine == others && self.is_of_set { "ListenerConflict" } else { "ProtocolConflict" })
+        } else {
+            (self.hostname == other.hostname).then_some("HostnameConflict")
+        }
+    }
+}
+
 impl<'a> Listener<'a> {
     pub(crate) fn parse(spec: ListenerSpec<'a>, gateway: &ObjectName, owner: Owner<'a>) -> Self {
         let protocol = ListenerProtocol::parse(&spec);
@@ -142,21 +166,10 @@ impl<'a> Listener<'a> {
         }
     }
 
-    /// The reason why two listeners of one port and address can't both be served.
-    pub(crate) fn excludes(&self, other: &Self, snapshot: &Snapshot) -> Option<&'static str> {
-        let (mine, others) = (self.protocol?, other.protocol?);
-        if mine.transport() != others.transport() {
-            None
-        } else if !mine.shares_port(others, snapshot) {
-            // The API knows this reason for listeners of ListenerSets only.
-            Some(if mine == others && self.owner.set.is_some() {
-                "ListenerConflict"
-            } else {
-                "ProtocolConflict"
-            })
-        } else {
-            (self.hostname == other.hostname).then_some("HostnameConflict")
-        }
+    /// None: a protocol that isn't known.
+    pub(crate) fn traffic(&self) -> Option<Traffic<'_>> {
+        let hostname = self.hostname.as_ref();
+        Some(Traffic { protocol: self.protocol?, hostname, is_of_set: self.owner.set.is_some() })
     }
 
     /// What the listener takes of each address; None if it may not have it.

@@ -1,14 +1,17 @@
 //! ListenerSets: further listeners of a Gateway, written by others than its owner.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use gateway_agent_api::gateway::GatewayAllowedListenersNamespacesFrom as From;
-use gateway_agent_api::{self as api, Kind, ObjectMeta, ObjectRef};
+use gateway_agent_api::{self as api, Kind, ObjectMeta, ObjectRef, Typed as _};
 use gateway_agent_tables::ObjectName;
 use serde_json::json;
 
 use crate::gateway::Gateway;
 use crate::listener::{Listener, Owner};
 use crate::listener_spec::ListenerSpec;
-use crate::precedence::Precedence;
+use crate::precedence::Rank;
 use crate::selector::Namespaces;
 use crate::status::{self, Condition};
 use crate::{Outcome, Problem, Snapshot};
@@ -22,27 +25,69 @@ pub(crate) struct ListenerSet<'a> {
     pub(crate) allowed: bool,
 }
 
-/// Finds the ListenerSets of our Gateways and gives each Gateway their listeners, in order of precedence.
-pub(crate) fn attach<'a>(gateways: &mut [Gateway<'a>], snapshot: &'a Snapshot, outcome: &mut Outcome) {
-    let mut sets: Vec<_> = snapshot.all::<api::ListenerSet>().collect();
-    sets.sort_by(|a, b| Precedence::of(&a.metadata).cmp(&Precedence::of(&b.metadata)));
-    for set in sets {
-        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-        let parent = &set.spec.parent_ref;
-        let group = parent.group.as_deref().unwrap_or(Kind::Gateway.group());
-        let kind = parent.kind.as_deref().unwrap_or(Kind::Gateway.name());
-        if Kind::find(group, kind) != Some(Kind::Gateway) {
-            continue;
+/// Which ListenerSets name which Gateways as their parents.
+#[derive(Debug, Default)]
+pub(crate) struct Sets {
+    parents: BTreeMap<ObjectRef, (ObjectName, Rank)>,
+    by_parent: BTreeMap<ObjectName, BTreeSet<Rank>>,
+}
+
+impl Sets {
+    /// Looks at a ListenerSet again. Gives the parents that it had and has, whatever they are.
+    pub(crate) fn update(&mut self, object: &ObjectRef, snapshot: &Snapshot) -> [Option<ObjectName>; 2] {
+        let former = self.parents.remove(object);
+        if let Some((parent, rank)) = &former
+            && let Some(sets) = self.by_parent.get_mut(parent)
+        {
+            sets.remove(rank);
+            if sets.is_empty() {
+                self.by_parent.remove(parent);
+            }
         }
-        let wanted = ObjectName {
-            namespace: parent.namespace.as_deref().unwrap_or(namespace).to_owned(),
-            name: parent.name.clone(),
-        };
-        match gateways.iter_mut().find(|gateway| gateway.name == wanted) {
-            Some(gateway) => add(gateway, set, namespace, snapshot),
-            None => outcome.problems.extend(missing_parent(set, namespace, &wanted, snapshot)),
+        let set = snapshot.find(object).and_then(api::ListenerSet::of);
+        let present = set.and_then(|set| Some((parent(set)?, &set.metadata)));
+        let present = present.map(|(parent, metadata)| {
+            let rank = Rank::new(Arc::new(object.clone()), metadata);
+            self.by_parent.entry(parent.clone()).or_default().insert(rank.clone());
+            self.parents.insert(object.clone(), (parent.clone(), rank));
+            parent
+        });
+        [former.map(|(parent, _)| parent), present]
+    }
+
+    /// All that are named as parents.
+    pub(crate) fn parents(&self) -> impl Iterator<Item = &ObjectName> {
+        self.by_parent.keys()
+    }
+
+    /// The ListenerSets that name a Gateway, in order of precedence.
+    fn of<'s>(&self, parent: &ObjectName, snapshot: &'s Snapshot) -> Vec<&'s api::ListenerSet> {
+        let sets = self.by_parent.get(parent).into_iter().flatten();
+        sets.filter_map(|rank| snapshot.find(&rank.object).and_then(api::ListenerSet::of)).collect()
+    }
+
+    /// Gives a Gateway the listeners of its ListenerSets.
+    pub(crate) fn attach<'s>(&self, gateway: &mut Gateway<'s>, snapshot: &'s Snapshot) {
+        for set in self.of(&gateway.name, snapshot) {
+            add(gateway, set, set.metadata.namespace.as_deref().unwrap_or_default(), snapshot);
         }
     }
+
+    /// What is wrong with the ListenerSets whose parent is not one of our Gateways.
+    pub(crate) fn orphans(&self, parent: &ObjectName, snapshot: &Snapshot) -> Vec<Problem> {
+        let sets = self.of(parent, snapshot).into_iter();
+        sets.filter_map(|set| missing_parent(set, parent, snapshot)).collect()
+    }
+}
+
+/// None: not a Gateway.
+fn parent(set: &api::ListenerSet) -> Option<ObjectName> {
+    let parent = &set.spec.parent_ref;
+    let group = parent.group.as_deref().unwrap_or(Kind::Gateway.group());
+    let kind = parent.kind.as_deref().unwrap_or(Kind::Gateway.name());
+    let namespace = parent.namespace.as_ref().or(set.metadata.namespace.as_ref());
+    (Kind::find(group, kind) == Some(Kind::Gateway))
+        .then(|| ObjectName { namespace: namespace.cloned().unwrap_or_default(), name: parent.name.clone() })
 }
 
 fn add<'a>(gateway: &mut Gateway<'a>, set: &'a api::ListenerSet, namespace: &'a str, snapshot: &Snapshot) {
@@ -74,12 +119,8 @@ fn allowed_listeners(gateway: &Gateway<'_>) -> Namespaces {
 }
 
 /// A Gateway of another controller is none of our business; one that doesn't exist has nobody to say so.
-fn missing_parent(
-    set: &api::ListenerSet,
-    namespace: &str,
-    wanted: &ObjectName,
-    snapshot: &Snapshot,
-) -> Option<Problem> {
+fn missing_parent(set: &api::ListenerSet, wanted: &ObjectName, snapshot: &Snapshot) -> Option<Problem> {
+    let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
     let name = set.metadata.name.as_deref().unwrap_or_default();
     snapshot.named::<api::Gateway>(&wanted.namespace, &wanted.name).is_none().then(|| Problem {
         object: ObjectRef::new(Kind::ListenerSet, namespace, name),

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use gateway_agent_api::{ObjectMeta, ObjectRef, Time};
+use gateway_agent_tables::ObjectName;
 
 /// The Gateway API's rule for conflicts: the oldest object by creation time, then the first in alphabetical order of
 /// `namespace/name`. An object without a creation time (from a file) counts as older than any other.
@@ -14,15 +15,7 @@ pub(crate) struct Precedence<'a> {
     name: &'a str,
 }
 
-impl<'a> Precedence<'a> {
-    pub(crate) fn of(metadata: &'a ObjectMeta) -> Self {
-        Self {
-            created: metadata.creation_timestamp.as_ref(),
-            namespace: metadata.namespace.as_deref().unwrap_or_default(),
-            name: metadata.name.as_deref().unwrap_or_default(),
-        }
-    }
-
+impl Precedence<'_> {
     /// The text `namespace/name`: comparing the two parts instead would put `a/x` before `a-b/x`.
     fn path(&self) -> impl Iterator<Item = u8> {
         self.namespace.bytes().chain(*b"/").chain(self.name.bytes())
@@ -59,6 +52,12 @@ impl Rank {
         Self { created: metadata.creation_timestamp.clone(), object }
     }
 
+    /// Of a Gateway.
+    pub(crate) fn gateway(&self) -> ObjectName {
+        let ObjectRef { namespace, name, .. } = &*self.object;
+        ObjectName { namespace: namespace.clone().unwrap_or_default(), name: name.clone() }
+    }
+
     fn precedence(&self) -> Precedence<'_> {
         Precedence {
             created: self.created.as_ref(),
@@ -85,6 +84,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl<'a> Precedence<'a> {
+        fn of(metadata: &'a ObjectMeta) -> Self {
+            Self {
+                created: metadata.creation_timestamp.as_ref(),
+                namespace: metadata.namespace.as_deref().unwrap_or_default(),
+                name: metadata.name.as_deref().unwrap_or_default(),
+            }
+        }
+    }
 
     /// The specification's sentences, one by one.
     fn transcription(a: &ObjectMeta, b: &ObjectMeta) -> Ordering {

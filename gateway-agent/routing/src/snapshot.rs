@@ -216,26 +216,49 @@ impl Snapshot {
         }
     }
 
-    /// Whether two snapshots have the same [`Self::surroundings`], whatever their times.
-    pub(crate) fn is_surrounded_alike(&self, other: &Self) -> bool {
+    /// Whether something is another than in a former snapshot that all Gateways may depend on. They depend one by one on
+    /// [`Self::assignments`], [`Self::holders`] and what nodes refuse; on the time only as they say (`recheck_at`), while it
+    /// goes on; and where the controller assigns addresses, on those of the node.
+    pub(crate) fn differs_for_all(&self, former: &Self) -> bool {
         let Self {
-            node,
-            now: _,
+            node: Node { name, addresses, gateway_addresses, labels },
+            now,
             served,
             accepted,
             assigner,
-            assignments,
-            holders,
+            assignments: _,
+            holders: _,
             nodes,
             objects: _,
             looks: _,
         } = self;
-        *node == other.node
-            && *served == other.served
-            && *accepted == other.accepted
-            && *assigner == other.assigner
-            && *assignments == other.assignments
-            && *holders == other.holders
-            && *nodes == other.nodes
+        let is_timely = match (former.now, *now) {
+            (None, None) => true,
+            (Some(then), Some(now)) => then <= now,
+            _ => false,
+        };
+        let offers = |nodes: &Option<Vec<OfferingNode>>| {
+            let offer = |node: &OfferingNode| OfferingNode { refusals: BTreeMap::new(), ..node.clone() };
+            nodes.as_ref().map(|nodes| nodes.iter().map(offer).collect::<Vec<_>>())
+        };
+        !is_timely
+            || *name != former.node.name
+            || *addresses != former.node.addresses && *assigner == Assigner::Here
+            || *gateway_addresses != former.node.gateway_addresses
+            || *labels != former.node.labels
+            || *served != former.served
+            || *accepted != former.accepted
+            || *assigner != former.assigner
+            || *nodes != former.nodes && offers(nodes) != offers(&former.nodes)
+    }
+
+    /// Whether everything but the objects is the same.
+    pub(crate) fn is_surrounded_alike(&self, other: &Self) -> bool {
+        !self.differs_for_all(other)
+            && self.now == other.now
+            && self.node == other.node
+            && self.assignments == other.assignments
+            && self.holders == other.holders
+            && self.nodes == other.nodes
     }
 }

@@ -5,7 +5,7 @@ mod key;
 mod listener;
 mod trust;
 
-pub(crate) use certificate::{CHAIN, KEY};
+pub(crate) use certificate::{CHAIN, Certificates, KEY};
 pub(crate) use listener::{ListenerTls, Resolver, is_insecure};
 pub(crate) use trust::{Bundles, KEY as BUNDLE};
 

@@ -1,6 +1,6 @@
 //! Translation step by step: what a change of objects affects is compiled anew, everything else stays.
 //!
-//! Each computation (Gateways as a whole, each policy, each route's attachment, each route's content) notes what it
+//! Each computation (each Gateway, each policy, each route's attachment, each route's content) notes what it
 //! looks at in the snapshot, see [`crate::facts`]. A change calls for those that looked at what changed. Their results
 //! are taken out of the tables and put back in the order of the steps of [`Translation::update`].
 
@@ -12,22 +12,24 @@ use std::sync::Arc;
 
 use gateway_agent_api::{Kind, ObjectRef};
 use gateway_agent_tables::{Delta, HostPattern, ObjectName, Tables};
-use serde_json::Value;
 
 use crate::attachment;
 use crate::backend::Backends;
 use crate::backend_tls::Policies;
 use crate::bindings::{Bindings, Bound, PlaceId};
 use crate::content::Content;
+use crate::copies::Copied;
 use crate::endpoints::Slices;
 use crate::facts::{Fact, Facts, Readers};
 use crate::fill::fill;
-use crate::frame::Framed;
+use crate::frame::Parent;
+use crate::framing::{Framed, Framing};
 use crate::grant::Grants;
+use crate::infrastructure::Made;
 use crate::precedence::Rank;
 use crate::route::{self, Route};
 use crate::sni::Winners;
-use crate::{Copies, Outcome, Snapshot, http, sni};
+use crate::{Outcome, Snapshot, http, sni};
 use making::{Listener, Making};
 
 /// An [`Outcome`] that follows a [`Snapshot`].
@@ -35,28 +37,21 @@ use making::{Listener, Making};
 pub struct Translation {
     /// Only tables are wanted.
     is_mute: bool,
-    /// Of the snapshot that was looked at last; None: there was none.
-    surroundings: Option<Snapshot>,
-    /// What Gateways were compiled from.
-    frame_facts: Facts,
-    /// The objects whose verdicts came with them.
-    framed: BTreeSet<ObjectRef>,
-    /// What Gateways need of Secrets and the like.
-    copies_of_gateways: Copies,
+    framing: Framing,
     bindings: Bindings,
     /// What attaching each route looked at.
     attachments: Readers,
     /// What compiling each route's content looked at.
     contents: Readers,
     policies: Policies,
-    /// Those that a Gateway follows.
-    followed: BTreeSet<Arc<ObjectRef>>,
     slices: Slices,
     making: Making,
     /// Of listeners whose routes can't share host names.
     winners: BTreeMap<PlaceId, Winners>,
     /// What the verdicts on experimental kinds looked at, and what there shall be for those objects.
-    experimental: (Facts, BTreeMap<ObjectRef, Value>),
+    experimental: (Facts, BTreeSet<Rank>),
+    copied: Copied,
+    made: Made,
     outcome: Outcome,
 }
 
@@ -90,7 +85,7 @@ impl Translation {
 
     /// [`Self::update`] was never called.
     pub fn is_new(&self) -> bool {
-        self.surroundings.is_none()
+        self.framing.is_new()
     }
 
     /// What follows from the snapshot that [`Self::update`] saw last.
@@ -108,7 +103,7 @@ impl Translation {
         let is_first = self.is_new();
         let mut changes = Changes::default();
         let mut facts: Facts = objects.iter().flat_map(Fact::about).collect();
-        let framed = self.frame(snapshot, &mut facts);
+        let framed = self.frame(snapshot, objects, &mut facts, &mut changes.tables);
         let policies = self.policies.update(objects.iter(), &facts, snapshot);
         facts.extend(policies.services.iter().map(Fact::service));
         let l4 = &mut self.outcome.tables.l4;
@@ -118,7 +113,8 @@ impl Translation {
 
         let due = self.due(objects, &facts);
         let is_experimental = !due.is_empty()
-            || framed.is_some()
+            || framed.is_anew
+            || !framed.others.is_empty()
             || facts.iter().any(|fact| self.experimental.0.contains(fact));
         let mut touched = BTreeSet::new();
         let mut encrypted = policies.services.clone();
@@ -127,7 +123,8 @@ impl Translation {
             encrypted.extend(self.services_of(route));
             former.push(self.detach(route, &mut touched, &mut changes));
         }
-        let framed = framed.map(|framed| self.replace_frame(framed, &mut touched, &mut changes));
+        let Framed { is_anew: _, others, told, copies, made } = framed;
+        self.replace_frame(others, &mut touched, &mut changes);
         for ((route, due), former) in due.iter().zip(former) {
             self.attach(route, *due, former, snapshot, &mut touched, &mut changes);
             encrypted.extend(self.services_of(route));
@@ -136,20 +133,18 @@ impl Translation {
         self.make_places(&touched, &mut reported, &mut changes);
         self.making.make_services(&self.slices, snapshot, &mut self.outcome.tables, &mut changes.tables);
 
-        let mut has_references = self.report_policies(&policies, &encrypted, snapshot, &mut changes);
+        self.report_policies(&policies, &encrypted, snapshot, &mut changes);
         self.report_routes(&reported, snapshot, &mut changes);
-        match framed {
-            Some(verdicts) => {
-                self.report_gateways(verdicts, &mut changes);
-                has_references = true;
-            }
-            None => self.count_routes(&touched, &mut changes),
+        self.report_gateways(told, &mut changes);
+        self.count_routes(&touched, &mut changes);
+        for (owner, objects) in made {
+            self.made.set(&owner, objects, &mut self.outcome.infrastructure);
+        }
+        for (object, needs) in copies {
+            self.copy(&object, needs, &mut changes);
         }
         if is_experimental {
             self.report_experimental(objects, snapshot, &mut changes);
-        }
-        if has_references && !self.is_mute {
-            self.copy(&mut changes);
         }
         if is_first {
             self.fill();
@@ -168,31 +163,21 @@ impl Translation {
         http.listeners.values_mut().for_each(|listener| fill(&mut listener.hosts));
     }
 
-    /// The Gateways, if they have to be compiled again; then also what is no longer as it was.
-    fn frame(&mut self, snapshot: &Snapshot, facts: &mut Facts) -> Option<Framed> {
-        if self.is_surrounded_by(snapshot) && !facts.iter().any(|fact| self.frame_facts.contains(fact)) {
-            return None;
+    /// The Gateways that have to be compiled again, with what is no longer as it was.
+    fn frame(
+        &mut self,
+        snapshot: &Snapshot,
+        objects: &BTreeSet<ObjectRef>,
+        facts: &mut Facts,
+        delta: &mut Delta,
+    ) -> Framed {
+        let frame = &self.bindings.frame;
+        let framed = self.framing.update(snapshot, (objects, facts), frame, &mut self.outcome, delta);
+        for (name, parent) in &framed.others {
+            let parents = [parent.as_ref(), frame.gateways.get(name)];
+            facts.extend(parents.into_iter().flatten().flat_map(|parent| parent.facts()));
         }
-        let (framed, looked_at) = snapshot.watch(|| Framed::compile(snapshot, &self.bindings.frame));
-        self.surroundings = Some(snapshot.surroundings());
-        self.frame_facts = looked_at;
-        for gateway in &framed.others {
-            facts.extend(framed.frame.facts(gateway).into_iter().chain(self.bindings.frame.facts(gateway)));
-        }
-        Some(framed)
-    }
-
-    /// Nothing but objects is other than last time. Time alone changes nothing before the outcome says so.
-    fn is_surrounded_by(&self, snapshot: &Snapshot) -> bool {
-        let Some(last) = &self.surroundings else { return false };
-        let timely = match (last.now, snapshot.now) {
-            (None, None) => true,
-            (Some(then), Some(now)) => {
-                then <= now && self.outcome.recheck_at.is_none_or(|recheck_at| now < recheck_at)
-            }
-            _ => false,
-        };
-        timely && last.is_surrounded_alike(snapshot)
+        framed
     }
 
     fn due(&self, objects: &BTreeSet<ObjectRef>, facts: &Facts) -> DueRoutes {
@@ -284,30 +269,27 @@ impl Translation {
         touched.extend(made.into_iter().map(|(place, _)| place));
     }
 
-    /// Goes over to other Gateways, once the routes at those that are others are detached. Gives what is to be said of
-    /// them.
+    /// Goes over to other Gateways, once the routes at those that are others are detached.
     fn replace_frame(
         &mut self,
-        framed: Framed,
+        others: BTreeMap<ObjectName, Option<Arc<Parent>>>,
         touched: &mut BTreeSet<PlaceId>,
         changes: &mut Changes,
-    ) -> Outcome {
-        let Framed { frame, others, outcome } = framed;
-        let former = std::mem::replace(&mut self.bindings.frame, frame);
+    ) {
         let (tables, delta) = (&mut self.outcome.tables, &mut changes.tables);
-        for parent in others.iter().filter_map(|name| former.gateways.get(name)) {
+        let names: Vec<_> = others.keys().cloned().collect();
+        for parent in self.bindings.frame.replace(others) {
             for (id, place) in parent.places() {
                 self.making.remove_place(place, tables, delta);
                 self.winners.remove(&id);
             }
         }
-        for parent in others.iter().filter_map(|name| self.bindings.frame.gateways.get(name)) {
+        for parent in names.iter().filter_map(|name| self.bindings.frame.gateways.get(name)) {
             for (id, place) in parent.places() {
                 http::tables::add_listener(place, &mut tables.http, &mut delta.http);
                 touched.insert(id);
             }
         }
-        outcome
     }
 
     /// Makes what follows from the routes of listeners, and finds the routes whose statuses say who wins a host name.

@@ -10,49 +10,45 @@ use gateway_agent_api::own::gateway_config::AddressMode;
 use gateway_agent_tables::Family;
 
 use super::wish::{Wish, Wishes};
-use super::{Address, Addresses, Origin, nodes};
-use crate::gateway::Gateway;
+use super::{Address, Addresses, Asking, Origin, nodes};
 use crate::{Snapshot, infrastructure};
 
 /// Gives Gateways, which are in order of precedence, their addresses: first each keeps what it has of pools and still
 /// wants, then each gets what it names, and then the rest is shared out.
-pub(super) fn assign(gateways: &mut [Gateway<'_>], snapshot: &Snapshot) {
+pub(super) fn assign(gateways: &[&Asking], snapshot: &Snapshot) -> Vec<Addresses> {
     let mut holders = Holders::new(snapshot);
-    let valid = |(_, gateway): &(usize, &Gateway<'_>)| gateway.fault.is_none();
-    for (index, gateway) in gateways.iter().enumerate().filter(valid) {
+    for (index, gateway) in gateways.iter().enumerate() {
         keep(index, gateway, &mut holders);
     }
-    for (index, gateway) in gateways.iter().enumerate().filter(valid) {
+    for (index, gateway) in gateways.iter().enumerate() {
         for ip in gateway.wishes.named().filter_map(Address::ip) {
-            if gateway.pools.contains(ip) && !holders.of_nodes.contains_key(&ip) {
+            if gateway.pools.contains(ip) && !holders.is_of_a_node(ip) {
                 holders.of_pools.entry(ip).or_insert(index);
             }
         }
     }
-    for index in 0..gateways.len() {
-        if gateways[index].fault.is_none() {
-            gateways[index].addresses = match &gateways[index].wishes {
-                Wishes::Default => default(index, &gateways[index], &mut holders),
-                Wishes::Entries(entries) => by_entry(index, entries, gateways, &mut holders),
-            };
-        }
-    }
+    let assigned = gateways.iter().enumerate().map(|(index, gateway)| match &gateway.wishes {
+        Wishes::Default => default(index, gateway, &mut holders),
+        Wishes::Entries(entries) => by_entry(index, entries, gateways, &mut holders),
+    });
+    assigned.collect()
 }
 
 /// Who has which address.
 struct Holders<'s> {
     snapshot: &'s Snapshot,
-    of_nodes: BTreeMap<IpAddr, &'s str>,
+    /// Looked for only when a pool has an address to give.
+    of_nodes: OnceCell<BTreeMap<IpAddr, &'s str>>,
     /// By index of the Gateway.
     of_pools: BTreeMap<IpAddr, usize>,
     of_services: OnceCell<BTreeSet<IpAddr>>,
 }
 
 /// An address that a Gateway has of a pool and still wants is its own, unless an older one has it too.
-fn keep(index: usize, gateway: &Gateway<'_>, holders: &mut Holders<'_>) {
+fn keep(index: usize, gateway: &Asking, holders: &mut Holders<'_>) {
     let (mut default, mut any) = (BTreeSet::new(), 0);
     for ip in holders.before(gateway).filter_map(Address::ip) {
-        if !gateway.pools.contains(ip) || holders.of_nodes.contains_key(&ip) {
+        if !gateway.pools.contains(ip) || holders.is_of_a_node(ip) {
             continue;
         }
         let is_wanted = gateway.wishes.named().any(|named| *named == Address::Ip(ip))
@@ -73,14 +69,14 @@ fn keep(index: usize, gateway: &Gateway<'_>, holders: &mut Holders<'_>) {
     }
 }
 
-fn wants_of_pools(gateway: &Gateway<'_>) -> bool {
-    gateway.settings.address_mode() == AddressMode::Pool
+fn wants_of_pools(gateway: &Asking) -> bool {
+    gateway.mode() == AddressMode::Pool
 }
 
 /// What a Gateway without spec.addresses gets.
-fn default(index: usize, gateway: &Gateway<'_>, holders: &mut Holders<'_>) -> Addresses {
+fn default(index: usize, gateway: &Asking, holders: &mut Holders<'_>) -> Addresses {
     let mut addresses = Addresses::default();
-    match gateway.settings.address_mode() {
+    match gateway.mode() {
         AddressMode::Node => {
             for ip in holders.offered(gateway) {
                 addresses.add(Address::Ip(ip), Origin::Node);
@@ -113,13 +109,8 @@ fn default(index: usize, gateway: &Gateway<'_>, holders: &mut Holders<'_>) -> Ad
 }
 
 /// One address for each entry of spec.addresses.
-fn by_entry(
-    index: usize,
-    entries: &[Wish],
-    gateways: &[Gateway<'_>],
-    holders: &mut Holders<'_>,
-) -> Addresses {
-    let gateway = &gateways[index];
+fn by_entry(index: usize, entries: &[Wish], gateways: &[&Asking], holders: &mut Holders<'_>) -> Addresses {
+    let gateway = gateways[index];
     let mut addresses = Addresses::default();
     for entry in entries {
         match entry {
@@ -141,10 +132,10 @@ fn by_entry(
 fn named(
     address: &Address,
     index: usize,
-    gateways: &[Gateway<'_>],
+    gateways: &[&Asking],
     holders: &Holders<'_>,
 ) -> Result<Origin, String> {
-    let gateway = &gateways[index];
+    let gateway = gateways[index];
     if let Some(ip) = address.ip() {
         if nodes::has(ip, &gateway.settings, holders.snapshot) {
             return Ok(Origin::Node);
@@ -153,11 +144,11 @@ fn named(
             return if holder == index {
                 Ok(Origin::Pool)
             } else {
-                Err(held(address, gateway, &gateways[holder]))
+                Err(held(address, gateway, gateways[holder]))
             };
         }
     }
-    if gateway.settings.address_mode() == AddressMode::LoadBalancer {
+    if gateway.mode() == AddressMode::LoadBalancer {
         let service = infrastructure::load_balancer_name(gateway);
         let has_it = holders.balanced(gateway).contains(address);
         return if has_it {
@@ -166,27 +157,27 @@ fn named(
             Err(format!(
                 "the load balancer of Service {service} does not give address {address} to Gateway {}; name another one, \
                  or none",
-                gateway.name
+                gateway.gateway
             ))
         };
     }
     Err(format!(
         "address {address} of Gateway {} is neither one of a node that serves nor in a pool of its settings; name one that \
          is, or add it to addresses.pools of the GatewayConfig",
-        gateway.name
+        gateway.gateway
     ))
 }
 
 /// An address for an entry that leaves the choice to us, which the Gateway doesn't have yet.
 fn any(
     index: usize,
-    gateway: &Gateway<'_>,
+    gateway: &Asking,
     has: &Addresses,
     holders: &mut Holders<'_>,
 ) -> Result<(Address, Origin), String> {
     let named: Vec<_> = gateway.wishes.named().collect();
     let is_free = |address: &Address| !has.has(address) && !named.contains(&address);
-    match gateway.settings.address_mode() {
+    match gateway.mode() {
         AddressMode::Node => {
             let mut offered = holders.offered(gateway).into_iter().map(Address::Ip);
             let free = offered.find(is_free).ok_or_else(|| no_node_address(gateway, holders.snapshot))?;
@@ -206,28 +197,28 @@ fn any(
 
 impl<'s> Holders<'s> {
     fn new(snapshot: &'s Snapshot) -> Self {
-        Self {
-            snapshot,
-            of_nodes: nodes::of_any_node(snapshot),
-            of_pools: BTreeMap::new(),
-            of_services: OnceCell::new(),
-        }
+        Self { snapshot, of_nodes: OnceCell::new(), of_pools: BTreeMap::new(), of_services: OnceCell::new() }
+    }
+
+    /// Whether any node has the address anyway.
+    fn is_of_a_node(&self, ip: IpAddr) -> bool {
+        self.of_nodes.get_or_init(|| nodes::of_any_node(self.snapshot)).contains_key(&ip)
     }
 
     /// What the Gateway had, in its order.
-    fn before(&self, gateway: &Gateway<'_>) -> impl Iterator<Item = &'s Address> + use<'s> {
-        self.snapshot.assignments.get(&gateway.name).into_iter().flatten()
+    fn before(&self, gateway: &Asking) -> impl Iterator<Item = &'s Address> + use<'s> {
+        self.snapshot.assignments.get(&gateway.gateway).into_iter().flatten()
     }
 
     /// What nodes offer: first what the Gateway had already, so that nothing moves when a node comes or goes.
-    fn offered(&self, gateway: &Gateway<'_>) -> Vec<IpAddr> {
+    fn offered(&self, gateway: &Asking) -> Vec<IpAddr> {
         let offered = nodes::offered(&gateway.settings, self.snapshot);
         let before: Vec<_> = self.before(gateway).filter_map(Address::ip).collect();
         let kept = before.iter().filter(|ip| offered.contains(ip));
         kept.chain(offered.iter().filter(|ip| !before.contains(ip))).copied().collect()
     }
 
-    fn balanced(&self, gateway: &Gateway<'_>) -> Vec<Address> {
+    fn balanced(&self, gateway: &Asking) -> Vec<Address> {
         infrastructure::balanced_addresses(gateway, self.snapshot)
     }
 
@@ -236,7 +227,7 @@ impl<'s> Holders<'s> {
     fn of_pool(
         &mut self,
         index: usize,
-        gateway: &Gateway<'_>,
+        gateway: &Asking,
         family: Option<Family>,
         has: &Addresses,
     ) -> Option<IpAddr> {
@@ -253,9 +244,7 @@ impl<'s> Holders<'s> {
             gateway.pools.families().filter(|it| family.is_none_or(|family| family == *it)).collect();
         families.sort_by_key(|family| has.ips().filter(|ip| Family::of(*ip) == *family).count());
         let is_taken = |ip: IpAddr| {
-            self.of_pools.contains_key(&ip)
-                || self.of_nodes.contains_key(&ip)
-                || self.of_services().contains(&ip)
+            self.of_pools.contains_key(&ip) || self.is_of_a_node(ip) || self.of_services().contains(&ip)
         };
         let free = families.into_iter().find_map(|family| gateway.pools.first_free(family, is_taken))?;
         self.of_pools.insert(free, index);
@@ -281,18 +270,18 @@ impl<'s> Holders<'s> {
 const NOT_ASSIGNED: &str = "AddressNotAssigned";
 const NOT_USABLE: &str = "AddressNotUsable";
 
-fn held(address: &Address, gateway: &Gateway<'_>, holder: &Gateway<'_>) -> String {
-    let name = &gateway.name;
-    let whose = if holder.name.namespace == name.namespace {
-        format!("Gateway {}", holder.name)
+fn held(address: &Address, gateway: &Asking, holder: &Asking) -> String {
+    let name = &gateway.gateway;
+    let whose = if holder.gateway.namespace == name.namespace {
+        format!("Gateway {}", holder.gateway)
     } else {
         "a Gateway of another namespace".to_owned()
     };
     format!("address {address} of Gateway {name} belongs to {whose} already; name another one")
 }
 
-fn no_node_address(gateway: &Gateway<'_>, snapshot: &Snapshot) -> String {
-    let name = &gateway.name;
+fn no_node_address(gateway: &Asking, snapshot: &Snapshot) -> String {
+    let name = &gateway.gateway;
     if snapshot.nodes.is_some() {
         return format!(
             "no further node serves that has an address for Gateway {name}: it must be Ready, its agent must report, \
@@ -307,19 +296,19 @@ fn no_node_address(gateway: &Gateway<'_>, snapshot: &Snapshot) -> String {
     )
 }
 
-fn no_pool_address(gateway: &Gateway<'_>, family: Option<Family>) -> String {
+fn no_pool_address(gateway: &Asking, family: Option<Family>) -> String {
     let kind = match family {
         Some(Family::V4) => "IPv4 address",
         Some(Family::V6) => "IPv6 address",
         None => "address",
     };
-    format!("no {kind} is left for Gateway {}: {}", gateway.name, gateway.pools.excuse(family))
+    format!("no {kind} is left for Gateway {}: {}", gateway.gateway, gateway.pools.excuse(family))
 }
 
-fn no_load_balancer(gateway: &Gateway<'_>) -> String {
+fn no_load_balancer(gateway: &Asking) -> String {
     format!(
         "Service {} has no address for Gateway {} yet; the load balancer of the cluster gives it one: see its Events",
         infrastructure::load_balancer_name(gateway),
-        gateway.name
+        gateway.gateway
     )
 }

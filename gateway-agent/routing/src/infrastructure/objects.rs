@@ -32,7 +32,7 @@ pub(crate) fn objects(gateway: &Gateway<'_>, snapshot: &Snapshot) -> BTreeMap<Ob
         objects.insert(object, made(kind, name, labels, gateway, rest));
     };
     let ports = ports(gateway);
-    let name = service_name(gateway);
+    let name = service_name(&gateway.asking);
     let spec = json!({
         "clusterIP": "None",
         "ipFamilyPolicy": "PreferDualStack",
@@ -42,7 +42,7 @@ pub(crate) fn objects(gateway: &Gateway<'_>, snapshot: &Snapshot) -> BTreeMap<Ob
     let addresses = gateway.addresses.ips().map(|ip| (ip, None));
     let listed: Vec<_> = ports.iter().map(|port| slice_port(*port, port.0)).collect();
     slices(&name, addresses, &listed, &mut add);
-    if gateway.settings.address_mode() == AddressMode::LoadBalancer {
+    if gateway.asking.mode() == AddressMode::LoadBalancer {
         balanced(gateway, &ports, snapshot, &mut add);
     }
     objects
@@ -63,7 +63,7 @@ fn balanced(
     snapshot: &Snapshot,
     add: &mut impl FnMut(Kind, &ObjectName, &[(&str, &str)], Value),
 ) {
-    let name = load_balancer_name(gateway);
+    let name = load_balancer_name(&gateway.asking);
     let mut spec = json!({
         "type": "LoadBalancer",
         "ipFamilyPolicy": "PreferDualStack",
@@ -71,18 +71,18 @@ fn balanced(
         "externalTrafficPolicy": "Local",
         "ports": ports.iter().map(|port| service_port(*port)).collect::<Vec<_>>(),
     });
-    let named = gateway.wishes.named().find_map(Address::ip);
+    let named = gateway.asking.wishes.named().find_map(Address::ip);
     if let Some(ip) = named {
         spec["loadBalancerIP"] = ip.to_string().into();
     }
     if !ports.is_empty() {
         add(Kind::Service, &name, &[], json!({ "spec": spec }));
     }
-    let service = load_balancer(gateway, snapshot);
+    let service = load_balancer(&gateway.asking, snapshot);
     let listed = ports.iter().filter_map(|port| Some(slice_port(*port, node_port(service?, *port)?.get())));
     let listed: Vec<_> = listed.collect();
     if listed.len() == ports.len() && !ports.is_empty() {
-        let nodes = published_nodes(&gateway.settings, snapshot);
+        let nodes = published_nodes(&gateway.asking.settings, snapshot);
         let endpoints = nodes.flat_map(|(node, ips)| ips.iter().map(move |ip| (*ip, Some(node))));
         slices(&name, endpoints, &listed, add);
     }

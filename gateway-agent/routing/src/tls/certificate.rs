@@ -43,24 +43,20 @@ impl<'a> Certificates<'a> {
 
     /// The certificate in a Secret, or why there is none.
     pub(crate) fn load(&mut self, name: &ObjectName) -> Result<Arc<Loaded>, String> {
+        // Also whoever comes after the first has looked at the Secret.
+        let secret = self.snapshot.named::<Secret>(&name.namespace, &name.name);
         if let Some(read) = self.read.get(name) {
             return read.clone();
         }
-        let loaded = load(name, self.snapshot).map(Arc::new);
+        let loaded = load(name, secret, self.snapshot.now).map(Arc::new);
         self.read.insert(name.clone(), loaded.clone());
         loaded
     }
-
-    /// All that could be read, by the name of their Secret.
-    pub(crate) fn usable(&self) -> impl Iterator<Item = (&ObjectName, &Loaded)> {
-        self.read.iter().filter_map(|(name, read)| Some((name, read.as_deref().ok()?)))
-    }
 }
 
-fn load(name: &ObjectName, snapshot: &Snapshot) -> Result<Loaded, String> {
-    let secret = snapshot
-        .named::<Secret>(&name.namespace, &name.name)
-        .ok_or_else(|| format!("Secret {name} does not exist; create it, or correct the reference"))?;
+fn load(name: &ObjectName, secret: Option<&Secret>, now: Option<Minutes>) -> Result<Loaded, String> {
+    let secret =
+        secret.ok_or_else(|| format!("Secret {name} does not exist; create it, or correct the reference"))?;
     let chain = entry(secret, CHAIN).ok_or_else(|| {
         format!("Secret {name} has no {CHAIN}; put the certificate there, followed by those of its issuers")
     })?;
@@ -80,8 +76,8 @@ fn load(name: &ObjectName, snapshot: &Snapshot) -> Result<Loaded, String> {
     let names = dns_names(leaf);
     let mut flaws = Vec::new();
     flaws.extend(incomplete(name, &parsed, entry(secret, ISSUER)));
-    flaws.extend(snapshot.now.and_then(|now| untimely(name, leaf, now)));
-    let recheck_at = snapshot.now.and_then(|now| next_change(leaf, now));
+    flaws.extend(now.and_then(|now| untimely(name, leaf, now)));
+    let recheck_at = now.and_then(|now| next_change(leaf, now));
     drop(parsed);
     Ok(Loaded { certificate: Certificate { chain: ders, key, names }, flaws, recheck_at })
 }

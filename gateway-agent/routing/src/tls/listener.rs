@@ -1,5 +1,6 @@
 //! What TLS listeners show to clients and ask of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gateway_agent_api::gateway::{
@@ -16,7 +17,7 @@ use crate::gateway::Gateway;
 use crate::grant::{Grants, Reference};
 use crate::listener::{Listener, ListenerProtocol};
 use crate::listener_spec::ObjectReference;
-use crate::{Problem, Snapshot};
+use crate::{Outcome, Problem, Snapshot};
 
 /// What a listener's TLS settings amount to.
 #[derive(Clone, Debug, Default)]
@@ -35,28 +36,34 @@ pub(crate) struct ListenerTls {
     pub(crate) names: Vec<HostPattern>,
 }
 
-/// Follows the TLS references of Gateways and their listeners.
+/// Follows the TLS references of a Gateway and its listeners.
 #[derive(Debug)]
-pub(crate) struct Resolver<'a> {
-    pub(crate) snapshot: &'a Snapshot,
-    pub(crate) grants: Grants<'a>,
-    pub(crate) certificates: Certificates<'a>,
-    pub(crate) problems: Vec<Problem>,
+pub(crate) struct Resolver<'a, 'c> {
+    snapshot: &'a Snapshot,
+    grants: Grants<'a>,
+    certificates: &'c mut Certificates<'a>,
+    /// Those that could be read.
+    usable: BTreeMap<ObjectName, Arc<Loaded>>,
+    problems: Vec<Problem>,
 }
 
-impl<'a> Resolver<'a> {
-    pub(crate) fn new(snapshot: &'a Snapshot, grants: Grants<'a>) -> Self {
-        Self { snapshot, grants, certificates: Certificates::new(snapshot), problems: Vec::new() }
+impl<'a, 'c> Resolver<'a, 'c> {
+    pub(crate) fn new(snapshot: &'a Snapshot, certificates: &'c mut Certificates<'a>) -> Self {
+        let grants = Grants::of(snapshot);
+        Self { snapshot, grants, certificates, usable: BTreeMap::new(), problems: Vec::new() }
     }
 
-    pub(crate) fn resolve(&mut self, gateways: &mut [Gateway<'_>]) {
-        for gateway in gateways {
-            let settled: Vec<_> = gateway.listeners.iter().map(|it| self.listener(it, gateway)).collect();
-            for (listener, tls) in gateway.listeners.iter_mut().zip(settled) {
-                listener.tls = tls;
-            }
-            gateway.client_certificate = self.client_certificate(gateway);
+    /// Gives the Gateway what its references lead to, and tells what is wrong with that, and when to look again.
+    pub(crate) fn resolve(mut self, gateway: &mut Gateway<'_>, outcome: &mut Outcome) {
+        let settled: Vec<_> = gateway.listeners.iter().map(|it| self.listener(it, gateway)).collect();
+        for (listener, tls) in gateway.listeners.iter_mut().zip(settled) {
+            listener.tls = tls;
         }
+        gateway.client_certificate = self.client_certificate(gateway);
+        outcome.problems.extend(self.problems);
+        outcome.recheck_at = self.usable.values().filter_map(|loaded| loaded.recheck_at).min();
+        let certificates = self.usable.into_iter().map(|(name, loaded)| (name, loaded.certificate.clone()));
+        outcome.tables.tls.certificates = certificates.collect();
     }
 
     fn listener(&mut self, listener: &Listener<'_>, gateway: &Gateway<'_>) -> ListenerTls {
@@ -126,6 +133,7 @@ impl<'a> Resolver<'a> {
         }
         let name = ObjectName { namespace: target.to_owned(), name: name.to_owned() };
         let loaded = self.certificates.load(&name).map_err(invalid)?;
+        self.usable.insert(name.clone(), Arc::clone(&loaded));
         Ok((name, loaded))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gateway_agent_api::ObjectRef;
+use gateway_agent_api::{Kind, ObjectRef};
 use gateway_agent_tables::ObjectName;
 use serde_json::Value;
 
@@ -12,11 +12,12 @@ use crate::backend::Backends;
 use crate::backend_tls::PolicyChanges;
 use crate::bindings::PlaceId;
 use crate::experimental::{self, Experimental};
+use crate::framing::Told;
 use crate::grant::Grants;
 use crate::place::Place;
 use crate::policy_status::{Encrypted, Verdict};
 use crate::route::Route;
-use crate::{Outcome, Problem, Snapshot, copies, route_status};
+use crate::{Copies, Outcome, Problem, Snapshot, copies, route_status};
 
 impl Translation {
     /// What we say of an object from now on; without a status: nothing is ours to say there.
@@ -72,17 +73,16 @@ impl Translation {
         }
     }
 
-    /// Policies, and how Gateways speak TLS to the Services that they rule; true: some policy may have other followers or
-    /// references.
+    /// Policies, and how Gateways speak TLS to the Services that they rule.
     pub(super) fn report_policies(
         &mut self,
         policies: &PolicyChanges,
         services: &BTreeSet<ObjectName>,
         snapshot: &Snapshot,
         changes: &mut Changes,
-    ) -> bool {
+    ) {
         for object in &policies.removed {
-            self.followed.remove(object);
+            self.copy(&Arc::new(object.clone()), Copies::new(), changes);
             self.tell(object, None, BTreeSet::new(), changes);
         }
         let encrypted = Encrypted {
@@ -117,16 +117,11 @@ impl Translation {
                 Some((object, verdict))
             })
             .collect();
-        let any = !verdicts.is_empty() || !policies.removed.is_empty();
         for (object, Verdict { status, problems, is_followed }) in verdicts {
             self.tell(&object, Some(status), problems.into_iter().collect(), changes);
-            if is_followed {
-                self.followed.insert(object);
-            } else {
-                self.followed.remove(&object);
-            }
+            let needs = self.policies.find(&object).filter(|_| is_followed).map(copies::of_policy);
+            self.copy(&object, needs.unwrap_or_default(), changes);
         }
-        any
     }
 
     /// All objects of experimental kinds: there are few, and little is to be found out of each.
@@ -147,63 +142,43 @@ impl Translation {
         for object in gone.filter(|it| snapshot.find(it).is_none()) {
             self.tell(object, None, BTreeSet::new(), changes);
         }
-        let mut behind = BTreeMap::new();
+        let mut owners = BTreeSet::new();
         for verdict in verdicts {
-            behind.extend(verdict.behind.filter(|_| snapshot.nodes.is_some()));
+            if let Some((owner, object, value)) = verdict.behind.filter(|_| snapshot.nodes.is_some()) {
+                let objects = BTreeMap::from([(object, value)]);
+                self.made.set(&owner, objects, &mut self.outcome.infrastructure);
+                owners.insert(owner);
+            }
             self.tell(&verdict.object, verdict.status, verdict.problems.into_iter().collect(), changes);
         }
-        for object in self.experimental.1.keys() {
-            self.outcome.infrastructure.remove(object);
+        let (_, former) = std::mem::replace(&mut self.experimental, (facts, owners));
+        for owner in former.difference(&self.experimental.1) {
+            self.made.set(owner, BTreeMap::new(), &mut self.outcome.infrastructure);
         }
-        self.outcome.infrastructure.extend(behind.clone());
-        self.experimental = (facts, behind);
     }
 
-    /// Gateways and what belongs to them, which were compiled without routes.
-    pub(super) fn report_gateways(&mut self, framed: Outcome, changes: &mut Changes) {
-        let Outcome { tables, mut statuses, copies, problems, held, infrastructure, assignments, recheck_at } =
-            framed;
-        for parent in self.bindings.frame.gateways.values() {
+    /// Gateways and what belongs to them, whose verdicts were found without routes.
+    pub(super) fn report_gateways(&mut self, mut told: BTreeMap<ObjectRef, Told>, changes: &mut Changes) {
+        let gateways: Vec<_> = told.keys().filter(|object| object.kind == Kind::Gateway).cloned().collect();
+        for ObjectRef { namespace, name, .. } in gateways {
+            let name = ObjectName { namespace: namespace.unwrap_or_default(), name };
+            let Some(parent) = self.bindings.frame.gateways.get(&name) else { continue };
             for (id, place) in parent.places() {
-                if let Some(status) = statuses.get_mut(&place.owner) {
+                if let Some((Some(status), _)) = told.get_mut(&place.owner) {
                     set_count(status, place, &parent.places, self.bindings.count(&id));
                 }
             }
         }
-        let mut told: BTreeSet<_> = statuses.keys().cloned().collect();
-        told.extend(problems.iter().map(|problem| problem.object.clone()));
-        let former = std::mem::replace(&mut self.framed, told.clone());
-        for object in told.union(&former) {
-            let first = Problem::first_of(object);
-            let own = problems.range(&first..).take_while(|problem| problem.object == *object);
-            self.tell(object, statuses.remove(object), own.cloned().collect(), changes);
+        for (object, (status, problems)) in told {
+            self.tell(&object, status, problems, changes);
         }
-        self.outcome.recheck_at = recheck_at;
-        self.outcome.held = held;
-        self.outcome.infrastructure = infrastructure;
-        self.outcome.assignments = assignments;
-        self.copies_of_gateways = copies;
-        let pool = std::mem::replace(&mut self.outcome.tables.l4.pool, tables.l4.pool);
-        let others = pool.symmetric_difference(&self.outcome.tables.l4.pool);
-        changes.tables.l4.pool.extend(others);
-        let certificates =
-            std::mem::replace(&mut self.outcome.tables.tls.certificates, tables.tls.certificates);
-        let present = &self.outcome.tables.tls.certificates;
-        let names = certificates.keys().chain(present.keys());
-        let others = names.filter(|name| certificates.get(*name) != present.get(*name));
-        changes.tables.tls.certificates.extend(others.cloned());
     }
 
-    /// What Gateways need of Secrets and the like, and policies that they follow.
-    pub(super) fn copy(&mut self, changes: &mut Changes) {
-        let mut copies = self.copies_of_gateways.clone();
-        for policy in self.followed.iter().filter_map(|object| self.policies.find(object)) {
-            copies::of_policy(policy, &mut copies);
+    /// What an object needs of Secrets and the like from now on.
+    pub(super) fn copy(&mut self, object: &Arc<ObjectRef>, needs: Copies, changes: &mut Changes) {
+        if !self.is_mute {
+            self.copied.set(object, needs, &mut self.outcome.copies, &mut changes.copies);
         }
-        let former = std::mem::replace(&mut self.outcome.copies, copies);
-        let objects = former.keys().chain(self.outcome.copies.keys());
-        let others = objects.filter(|object| former.get(*object) != self.outcome.copies.get(*object));
-        changes.copies.extend(others.cloned());
     }
 
     /// Statuses of Gateways and ListenerSets count the routes of their listeners.

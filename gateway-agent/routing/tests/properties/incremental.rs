@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::cluster::{NOW, any_object, cluster, node, snapshot};
+use crate::gateways::{any_part, gateways, hold, offer};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
@@ -16,32 +17,50 @@ proptest! {
     #[test]
     fn a_translation_that_follows_changes_says_what_a_new_one_would(
         objects in cluster(),
-        events in prop::collection::vec(prop::collection::vec(event(), 1..3), 1..24),
+        events in prop::collection::vec(prop::collection::vec(event(any_object()), 1..3), 1..24),
+    ) {
+        follow(snapshot(&objects), events)?;
+    }
+
+    #[test]
+    fn it_does_so_where_many_gateways_are_after_each_others_places(
+        objects in gateways(),
+        nodes in prop::option::of(offers()),
+        events in prop::collection::vec(prop::collection::vec(event(any_part()), 1..3), 1..24),
     ) {
         let mut snapshot = snapshot(&objects);
-        let mut translation = Translation::default();
-        let mut of_tables = Translation::of_tables();
-        let all = objects.iter().map(Object::object_ref).collect();
-        translation.update(&snapshot, &all);
-        of_tables.update(&snapshot, &all);
-        let (mut read, mut untold) = (translation.outcome().tables.http.clone(), HttpUpdate::default());
-        for together in events {
-            let before = translation.outcome().clone();
-            let told = format!("{together:?}");
-            let changed = together.into_iter().filter_map(|event| happen(event, &mut snapshot)).collect();
-            let changes = translation.update(&snapshot, &changed);
-            prop_assert_eq!(translation.outcome(), &translate(&snapshot), "after {}", told);
-            names_all(&changes, &before, translation.outcome())?;
-            untold.extend(HttpUpdate::new(&translation.outcome().tables.http, &changes.tables.http));
-            of_tables.update(&snapshot, &changed);
-            prop_assert_eq!(&of_tables.outcome().tables, &translation.outcome().tables);
-            prop_assert!(of_tables.outcome().statuses.is_empty() && of_tables.outcome().problems.is_empty());
-            let nothing = translation.update(&snapshot, &BTreeSet::new());
-            prop_assert_eq!(nothing, Changes::default());
+        if let Some(nodes) = nodes {
+            offer(&mut snapshot, &nodes);
         }
-        untold.apply(&mut read);
-        prop_assert_eq!(&read, &translation.outcome().tables.http, "by all updates at once");
+        follow(snapshot, events)?;
     }
+}
+
+/// Lets things happen, those of one step together, and compares after each step.
+fn follow(mut snapshot: Snapshot, events: Vec<Vec<Event>>) -> Result<(), TestCaseError> {
+    let mut translation = Translation::default();
+    let mut of_tables = Translation::of_tables();
+    let all = snapshot.objects().map(|(name, _)| name.clone()).collect();
+    translation.update(&snapshot, &all);
+    of_tables.update(&snapshot, &all);
+    let (mut read, mut untold) = (translation.outcome().tables.http.clone(), HttpUpdate::default());
+    for together in events {
+        let before = translation.outcome().clone();
+        let told = format!("{together:?}");
+        let named = together.into_iter().filter_map(|event| happen(event, &mut snapshot)).collect();
+        let changes = translation.update(&snapshot, &named);
+        prop_assert_eq!(translation.outcome(), &translate(&snapshot), "after {}", told);
+        names_all(&changes, &before, translation.outcome())?;
+        untold.extend(HttpUpdate::new(&translation.outcome().tables.http, &changes.tables.http));
+        of_tables.update(&snapshot, &named);
+        prop_assert_eq!(&of_tables.outcome().tables, &translation.outcome().tables);
+        prop_assert!(of_tables.outcome().statuses.is_empty() && of_tables.outcome().problems.is_empty());
+        let nothing = translation.update(&snapshot, &BTreeSet::new());
+        prop_assert_eq!(nothing, Changes::default());
+    }
+    untold.apply(&mut read);
+    prop_assert_eq!(&read, &translation.outcome().tables.http, "by all updates at once");
+    Ok(())
 }
 
 /// Something that happens to a cluster.
@@ -56,9 +75,17 @@ enum Event {
     Accepted(usize),
     /// What was assigned counts from now on.
     Assigned(Assigner),
+    /// Others have ports of the node: the index of an address, and the port.
+    Held(Vec<(usize, u16)>),
+    /// Of the cluster's nodes: whether each is published, and which Gateways' listeners it refuses.
+    Offered(Option<Vec<(bool, Vec<usize>)>>),
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn offers() -> impl Strategy<Value = Vec<(bool, Vec<usize>)>> {
+    prop::collection::vec((any::<bool>(), prop::collection::vec(0..8_usize, 0..3)), 1..4)
+}
+
+fn event(object: impl Strategy<Value = Object>) -> impl Strategy<Value = Event> {
     // Before, while and after the certificates are valid.
     let times = [
         None,
@@ -69,13 +96,15 @@ fn event() -> impl Strategy<Value = Event> {
         Some(Minutes(u64::MAX / 61)),
     ];
     prop_oneof![
-        20 => any_object().prop_map(|object| Event::Put(Box::new(object))),
+        20 => object.prop_map(|object| Event::Put(Box::new(object))),
         12 => any::<prop::sample::Index>().prop_map(Event::Remove),
         2 => select(times.to_vec()).prop_map(Event::Time),
         1 => (0..4_usize).prop_map(Event::NodeAddresses),
         1 => select(vec![2, 7, 7]).prop_map(Event::Served),
         1 => select(vec![0, 7]).prop_map(Event::Accepted),
-        2 => select(vec![Assigner::Here, Assigner::Controller]).prop_map(Event::Assigned),
+        2 => select(vec![Assigner::Here, Assigner::Here, Assigner::Controller]).prop_map(Event::Assigned),
+        1 => prop::collection::vec((0..3_usize, 1..3_u16), 0..3).prop_map(Event::Held),
+        2 => prop::option::weighted(0.8, offers()).prop_map(Event::Offered),
     ]
 }
 
@@ -107,6 +136,9 @@ fn happen(event: Event, snapshot: &mut Snapshot) -> Option<ObjectRef> {
             snapshot.assignments = translate(snapshot).assignments;
             snapshot.assigner = assigner;
         }
+        Event::Held(places) => hold(snapshot, &places),
+        Event::Offered(None) => snapshot.nodes = None,
+        Event::Offered(Some(nodes)) => offer(snapshot, &nodes),
     }
     None
 }

@@ -1,12 +1,13 @@
 //! Laws that hold for every cluster, tried on small random ones whose objects often want the same things.
 
 mod cluster;
+mod gateways;
 mod incremental;
 mod objects;
 mod unrelated;
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 
 use gateway_agent_api::own::gateway_config::AddressSharing;
@@ -234,6 +235,31 @@ fn random_rivals_share_places() {
     });
     let shared = shared.count();
     assert!(shared >= 3, "{shared}");
+}
+
+#[test]
+fn random_gateways_are_after_each_others_places_and_addresses() {
+    let mut runner = TestRunner::deterministic();
+    let mut met = BTreeMap::<&str, usize>::new();
+    for _ in 0..100 {
+        let objects = gateways::gateways().new_tree(&mut runner).expect("Gateways").current();
+        let outcome = translate(&snapshot(&objects));
+        let says = |words: &str| outcome.problems.iter().any(|it| it.message.contains(words));
+        let cases = [
+            ("a place of another's listener", says("which comes first by age and name; give listener")),
+            ("a place of another namespace", says("belongs to a Gateway of another namespace; give")),
+            ("an empty pool", says("are in use; add a range")),
+            ("an address of another's", says("already; name another one")),
+            ("a pool", !outcome.tables.l4.pool.is_empty()),
+            ("a ListenerSet", outcome.tables.http.listeners.keys().any(|it| it.listener.contains('/'))),
+            ("a route", !outcome.tables.http.http_routes.is_empty()),
+            ("a certificate", !outcome.copies.is_empty()),
+        ];
+        for (case, is_met) in cases {
+            *met.entry(case).or_default() += usize::from(is_met);
+        }
+    }
+    assert!(met.values().all(|times| *times >= 3), "{met:?}");
 }
 
 /// What a Gateway's settings, or else those of its class, say.
