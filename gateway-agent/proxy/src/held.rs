@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Bytes of all large buffers until memory is tight: 256 that are full. Reads are small then, and so is what pipes take:
-/// slow peers make the proxy keep little each, and peers that aren't slow only cost more calls.
+/// Bytes of all large buffers until memory is tight: 256 that are full. Reads are small then: slow peers make the proxy keep
+/// little each, and peers that aren't slow only cost more calls.
 pub(crate) const TIGHT: usize = 16 << 20;
 
 /// Bytes from which on nothing more is kept that can be left to the network, though others wait for what is behind it.
