@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{HashMap, MapData, MapError};
@@ -131,16 +132,18 @@ pub(crate) fn replace_all(
     remove_others(devices, &live)
 }
 
-/// Removes a pinned link, and with it the attachment, before it returns.
+/// Removes a pinned link, and with it the attachment, before it returns. What is open of it keeps nothing: not the
+/// descriptor here, and no copy that a child has until it executes its program.
 pub(crate) fn unlink(path: &Path) -> Result<(), AttachError> {
-    match PinnedLink::from_pin(path) {
-        // The last reference is then this descriptor, whose closing detaches at once.
-        Ok(link) => {
-            link.unpin().map_err(|cause| AttachError::Folder { path: path.to_owned(), cause })?;
-            Ok(())
+    let removed = sys::open_pinned(path).and_then(|link| {
+        sys::detach_link(link.as_fd())?;
+        fs::remove_file(path)
+    });
+    match removed {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(AttachError::Folder { path: path.to_owned(), cause })
         }
-        Err(error) if is_missing(&error) => Ok(()),
-        Err(cause) => Err(AttachError::Link { path: path.to_owned(), cause }),
+        _ => Ok(()),
     }
 }
 

@@ -86,6 +86,11 @@ pub(crate) fn replace_program(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> 
     bpf(BPF_LINK_UPDATE, &attributes).map(drop)
 }
 
+/// Ends a link's attachment, whoever has it open or pinned.
+pub(crate) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(BPF_LINK_DETACH, &link.as_raw_fd()).map(drop)
+}
+
 /// Removes every entry of a hash that is pinned, whatever its keys and values are.
 pub(crate) fn empty_hash(path: &Path) -> io::Result<()> {
     #[repr(C)]
@@ -114,6 +119,7 @@ const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// `attributes` are what linux/bpf.h has for the command, or the beginning of it.
 fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {

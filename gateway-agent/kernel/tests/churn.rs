@@ -11,7 +11,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use gateway_agent_kernel::{Kernel, Options, Pins, Sizes, wait_for_programs};
 use gateway_agent_tables::{L4Delta, L4Tables};
@@ -30,9 +29,7 @@ fn newcomers_reach_their_own_endpoints_while_everything_changes() {
     Node::run(|node| {
         node::routes_to("lan");
         let sizes = Sizes { flows: 1_000_000, endpoints: 64, ring_places: 1 << 16, ..node.options().sizes };
-        let mut options = Options { sizes, ..node.options() };
-        // Longer than the test, so that every flow is still there at the end.
-        options.timeouts.tcp_opening = Duration::from_mins(10);
+        let options = Options { sizes, ..node.options() };
         let mut kernel = Kernel::open(&options).unwrap();
         let mut random = Random(1);
         let mut last = some_tables(&mut random);

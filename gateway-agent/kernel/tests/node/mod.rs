@@ -6,8 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use gateway_agent_kernel::{Device, DeviceKind, Options, Sizes};
+
+/// Far longer than any test takes.
+pub(crate) const TCP_OPENING: Duration = Duration::from_mins(10);
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -41,7 +45,7 @@ impl Node {
         self.bpffs.join("gateway-agent")
     }
 
-    /// A small one, quick to make.
+    /// A small one, quick to make. No flow ends by itself while a test runs, however slow the machine is.
     pub(crate) fn options(&self) -> Options {
         let sizes = Sizes {
             flows: 1000,
@@ -51,7 +55,9 @@ impl Node {
             endpoints: 32,
             ring_places: 8192,
         };
-        Options { sizes, ..Options::new(self.pin(), "here") }
+        let mut options = Options { sizes, ..Options::new(self.pin(), "here") };
+        options.timeouts.tcp_opening = TCP_OPENING;
+        options
     }
 }
 
