@@ -20,5 +20,5 @@ pub mod table;
 pub mod tables;
 pub mod wire;
 
-pub use node::{Node, Port};
+pub use node::{Node, Port, SHORTEST};
 pub use outcome::Outcome;

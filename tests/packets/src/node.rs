@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aya::maps::{Map, MapData, MapError, ProgramArray};
 use aya::programs::{TestRun, TestRunOptions};
@@ -96,6 +97,10 @@ impl Node {
                 ring_places: 16_384,
             };
             options.snat_ports = PortRange::new(2048, 4095).expect("a range");
+            // No flow ends by itself between two packets of a story, also on a machine that stalls.
+            let timeouts = &mut options.timeouts;
+            (timeouts.tcp_opening, timeouts.tcp_closed, timeouts.udp_opening) =
+                (SHORTEST, SHORTEST, SHORTEST);
             change(&mut options);
             story(&mut Self::open(&options, inside.clone(), outside));
         });
@@ -330,6 +335,9 @@ fn set_up(inside: &Namespace, outside: &Namespace) {
     inside.ip(&lines).expect("the node has its devices");
     outside.ip(&outside_lines).expect("the links are up");
 }
+
+/// What the shortest time-outs of flows are here.
+pub const SHORTEST: Duration = Duration::from_mins(1);
 
 /// Jumbo frames: an AF_PACKET socket scatters only packets that are longer than a page.
 const MTU: u16 = 9000;

@@ -173,7 +173,7 @@ fn open(device: &str) -> Result<OwnedFd> {
     };
     set(&socket, libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1i32)?;
     // Longer than any frame takes; only a lost one waits for it.
-    let patience = libc::timeval { tv_sec: 10, tv_usec: 0 };
+    let patience = libc::timeval { tv_sec: 60, tv_usec: 0 };
     set(&socket, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &patience)?;
     let name = CString::new(device)?;
     // SAFETY: the name ends with a zero byte; all of the address is initialised, and its length is its own.

@@ -59,7 +59,7 @@ impl Meeting {
     /// Waits for all others to call it as often.
     pub(crate) fn attend(&self) {
         /// Only a crew that has lost a thread waits for so long.
-        const PATIENCE: Duration = Duration::from_secs(20);
+        const PATIENCE: Duration = Duration::from_mins(2);
         /// Some microseconds: who has a CPU is here by then.
         const SPINS: u64 = 1000;
         let arrival = self.arrivals.fetch_add(1, Ordering::SeqCst);
