@@ -16,7 +16,7 @@ use crate::http2;
 use crate::rig::{Act, Origin, Proxy, backend, rule, run, split, tables};
 
 /// Far longer than writing takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);

@@ -369,13 +369,15 @@ fn a_service_that_fails_or_is_late_or_gone_lets_nothing_pass() {
     run_within(LIMIT, async {
         let mut service = Authz::start().await;
         let web = Origin::start(vec![Act::text("web")]).await;
-        let settings = Settings { auth_timeout: Duration::from_millis(500), ..Settings::default() };
-        let proxy = start_with(settings, external(&[], 0), &web, service.address).await;
-        let ask = async |line: &str| {
+        let hasty = Settings { auth_timeout: Duration::from_millis(500), ..Settings::default() };
+        let hasty = start_with(hasty, external(&[], 0), &web, service.address).await;
+        let proxy = start_with(Settings::default(), external(&[], 0), &web, service.address).await;
+        let ask_of = async |proxy: &Proxy, line: &str| {
             proxy.ask(&format!("GET / HTTP/1.1\r\nHost: b\r\n{line}\r\n\r\n")).await.status
         };
-        assert_eq!(ask("X-Wait: 1h").await, 500);
-        assert_eq!(proxy.server.counters.replies(Reason::AuthLate), 1);
+        let ask = async |line: &str| ask_of(&proxy, line).await;
+        assert_eq!(ask_of(&hasty, "X-Wait: 1h").await, 500);
+        assert_eq!(hasty.server.counters.replies(Reason::AuthLate), 1);
         assert_eq!(ask("X-Code: 14").await, 500);
         assert_eq!(proxy.server.counters.replies(Reason::AuthMalformed), 1);
         assert_eq!(web.connections.get(), 0);

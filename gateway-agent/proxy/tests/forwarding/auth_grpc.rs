@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::future::ready;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use gateway_agent_proxy::{Reason, Settings};
 use gateway_agent_tables::http::{
@@ -126,8 +125,7 @@ pub(crate) fn guarded(auth: ExternalAuth) -> HttpRule {
 }
 
 async fn start(auth: ExternalAuth, web: &Origin, service: SocketAddr) -> Proxy {
-    let settings = Settings { auth_timeout: Duration::from_millis(300), ..Settings::default() };
-    start_with(settings, auth, web, service).await
+    start_with(Settings::default(), auth, web, service).await
 }
 
 pub(crate) async fn start_with(

@@ -47,7 +47,15 @@ fn set(name: &str, value: &str) -> HeaderEdits {
 }
 
 async fn start(rule: HttpRule, web: &Origin, auth: &[std::net::SocketAddr]) -> Proxy {
-    let settings = Settings { auth_timeout: Duration::from_millis(300), ..Settings::default() };
+    start_with(Settings::default(), rule, web, auth).await
+}
+
+async fn start_with(
+    settings: Settings,
+    rule: HttpRule,
+    web: &Origin,
+    auth: &[std::net::SocketAddr],
+) -> Proxy {
     let proxy = Proxy::start(settings).await;
     let services: [(&str, &[_]); 2] = [("web", &[web.address]), ("auth", auth)];
     proxy.server.replace(&tables(proxy.address, vec![("/", rule)], &services));
@@ -182,7 +190,7 @@ fn without_a_decision_nothing_goes_on() {
         let long = "x".repeat(70_000);
         for (auth, reason) in [
             (vec![], Reason::AuthUnreachable),
-            (vec![refusing().await, refusing().await], Reason::AuthUnreachable),
+            (vec![refusing(), refusing()], Reason::AuthUnreachable),
             (vec![origin(Act::Close).await], Reason::AuthUnreachable),
             (vec![silent.local_addr().expect("an address")], Reason::AuthLate),
             (vec![origin(Act::Silence).await], Reason::AuthLate),
@@ -211,7 +219,11 @@ fn without_a_decision_nothing_goes_on() {
             (vec![origin(Act::Upgrade).await], Reason::AuthMalformed),
         ] {
             let web = Origin::start(vec![Act::text("web")]).await;
-            let proxy = start(guarded(external()), &web, &auth).await;
+            let mut settings = Settings::default();
+            if reason == Reason::AuthLate {
+                settings.auth_timeout = Duration::from_millis(300);
+            }
+            let proxy = start_with(settings, guarded(external()), &web, &auth).await;
             let response = proxy.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
             assert_eq!((response.status, web.count()), (500, 0), "{reason:?}");
             assert_eq!(proxy.server.counters.replies(reason), 1, "{reason:?}");
@@ -226,7 +238,7 @@ fn a_service_is_reached_if_it_can_be() {
         let web = Origin::start(vec![Act::text("web")]).await;
         let ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned();
         let service = Origin::start(vec![Act::Send(ok.clone()), Act::Close, Act::SendAndClose(ok)]).await;
-        let proxy = start(guarded(external()), &web, &[refusing().await, service.address]).await;
+        let proxy = start(guarded(external()), &web, &[refusing(), service.address]).await;
         for _ in 0..10 {
             assert_eq!(proxy.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.status, 200);
         }
@@ -517,7 +529,7 @@ proptest! {
             let mut rule = guarded(ExternalAuth { body_limit, ..external() });
             let mirror = Upstream { service: service("copy"), protocol: BackendProtocol::Http1, encrypted: false };
             rule.filters.insert(0, Filter::Mirror(Mirror { upstream: mirror, share: Fraction::ALL }));
-            let proxy = Proxy::start(Settings { auth_timeout: Duration::from_millis(300), ..Settings::default() }).await;
+            let proxy = Proxy::start(Settings::default()).await;
             let services: [(&str, &[_]); 3] = [("web", &[web.address]), ("auth", &[authz.address]), ("copy", &[copy.address])];
             proxy.server.replace(&tables(proxy.address, vec![("/", rule)], &services));
             let response = proxy.ask(&format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;

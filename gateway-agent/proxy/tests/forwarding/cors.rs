@@ -120,7 +120,7 @@ fn own_answers_and_redirects_can_be_read_by_allowed_origins() {
             port: None,
             status: gateway_agent_tables::http::RedirectStatus::Found,
         };
-        let refusing = crate::failures::refusing().await;
+        let refusing = crate::failures::refusing();
         let bad = Origin::start(vec![Act::Close]).await;
         let proxy = Proxy::start(Settings::default()).await;
         let to = |name| split(vec![backend(name, 1, vec![])]);

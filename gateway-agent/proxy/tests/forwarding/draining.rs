@@ -18,16 +18,6 @@ use crate::rig::{Act, Origin, Proxy, backend, rule, run, split, tables};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// How long idle clients may ask in these tests.
-const GRACE: Duration = Duration::from_secs(2);
-
-async fn proxy(origin: &Origin) -> Proxy {
-    let proxy = Proxy::start(Settings { idle_grace: GRACE, ..Settings::default() }).await;
-    let rule = rule(split(vec![backend("web", 1, vec![])]));
-    proxy.server.replace(&tables(proxy.address, vec![("/", rule)], &[("web", &[origin.address])]));
-    proxy
-}
-
 #[test]
 fn what_was_asked_before_is_answered() {
     run(async {
@@ -51,7 +41,7 @@ fn what_was_asked_before_is_answered() {
 fn idle_clients_may_ask_once_more() {
     run(async {
         let origin = Origin::start(vec![Act::text("ok")]).await;
-        let proxy = proxy(&origin).await;
+        let proxy = Proxy::of(&[origin.address]).await;
         let (mut asks, mut fresh) = (proxy.connect().await, proxy.connect().await);
         asks.send(GET).await;
         assert_eq!(asks.response().await.body, "ok");
@@ -72,15 +62,18 @@ fn idle_clients_may_ask_once_more() {
 #[test]
 fn clients_that_ask_nothing_are_left_in_the_end() {
     run(async {
+        let idle_grace = Duration::from_secs(2);
         let origin = Origin::start(vec![Act::text("ok")]).await;
-        let proxy = proxy(&origin).await;
+        let proxy = Proxy::start(Settings { idle_grace, ..Settings::default() }).await;
+        let rule = rule(split(vec![backend("web", 1, vec![])]));
+        proxy.server.replace(&tables(proxy.address, vec![("/", rule)], &[("web", &[origin.address])]));
         let mut idle = proxy.connect().await;
         idle.send(GET).await;
         assert_eq!(idle.response().await.body, "ok");
         let begun = Instant::now();
         proxy.server.drain();
         assert!(idle.is_closed().await);
-        assert!(begun.elapsed() >= GRACE, "after {:?}", begun.elapsed());
+        assert!(begun.elapsed() >= idle_grace, "after {:?}", begun.elapsed());
         idle.send(GET).await;
         idle.socket.shutdown().await.expect("not reset");
         assert_eq!(idle.socket.read(&mut [0]).await.expect("not reset"), 0);
@@ -115,7 +108,7 @@ fn streams_are_finished_and_no_more_are_taken() {
 fn streams_that_cross_the_farewell_are_served() {
     run(async {
         let origin = Origin::start(vec![Act::text("ok")]).await;
-        let proxy = proxy(&origin).await;
+        let proxy = Proxy::of(&[origin.address]).await;
         let mut socket = open(&proxy).await;
         socket.write_all(&get(1)).await.expect("taken");
         next_of(&mut socket, DATA).await;

@@ -8,16 +8,20 @@ use std::time::Duration;
 use gateway_agent_proxy::Reason;
 use gateway_agent_proxy::h1::Fault;
 use gateway_agent_tables::http::{HttpLimits, Retry, RetryCode, Timeout, Timeouts};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 use crate::rig::{Act, Origin, Proxy, backend, rule, run, split};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// An address that refuses connections.
-pub(crate) async fn refusing() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
-    listener.local_addr().expect("an address")
+/// An address that refuses connections: somebody has it and doesn't listen, until the process ends. One that was given back
+/// might be another test's in a moment.
+pub(crate) fn refusing() -> SocketAddr {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    std::mem::forget(socket);
+    address
 }
 
 #[test]
@@ -105,14 +109,14 @@ fn an_answer_that_breaks_off_breaks_off_for_the_client() {
 fn endpoints_that_refuse_are_passed_over() {
     run(async {
         let origin = Origin::start(vec![Act::text("ok")]).await;
-        let proxy = Proxy::of(&[refusing().await, origin.address, refusing().await]).await;
+        let proxy = Proxy::of(&[refusing(), origin.address, refusing()]).await;
         for method in ["GET", "POST"] {
             for _ in 0..20 {
                 let request = format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab");
                 assert_eq!(proxy.ask(&request).await.status, 200);
             }
         }
-        let none = Proxy::of(&[refusing().await, refusing().await]).await;
+        let none = Proxy::of(&[refusing(), refusing()]).await;
         assert_eq!(none.ask(GET).await.status, 503);
         assert_eq!(none.server.counters.replies(Reason::Unreachable), 1);
     });
@@ -136,7 +140,8 @@ fn an_endpoint_that_closes_without_an_answer_is_a_bad_gateway() {
 fn time_outs_are_answered_with_504() {
     run(async {
         let origin = Origin::start(vec![Act::Silence]).await;
-        let limit = Timeout::After(Duration::from_millis(200));
+        let after = Duration::from_millis(200);
+        let limit = Timeout::After(after);
         for timeouts in [
             Timeouts { request: limit, backend_request: Timeout::Default },
             Timeouts { request: Timeout::Default, backend_request: limit },
@@ -146,7 +151,7 @@ fn time_outs_are_answered_with_504() {
             let proxy = Proxy::with(rule, &[origin.address]).await;
             let begun = tokio::time::Instant::now();
             assert_eq!(proxy.ask(GET).await.status, 504);
-            assert!((200..1000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+            assert!(begun.elapsed() >= after, "{:?}", begun.elapsed());
         }
         let limits = HttpLimits { stall_timeout: Duration::from_millis(500), ..HttpLimits::default() };
         let proxy = Proxy::limited(limits, &[origin.address]).await;
@@ -176,7 +181,9 @@ fn rules_retry_codes_and_failures() {
                 attempts: NonZeroU32::new(3).expect("not zero"),
                 backoff: Some(Duration::from_millis(5)),
             }));
-            rule.timeouts.backend_request = Timeout::After(Duration::from_millis(300));
+            if matches!(acts[0], Act::Silence) {
+                rule.timeouts.backend_request = Timeout::After(Duration::from_millis(300));
+            }
             let origin = Origin::start(acts.clone()).await;
             let proxy = Proxy::with(rule, &[origin.address]).await;
             let response =
@@ -193,7 +200,8 @@ fn a_requests_time_counts_its_tries() {
         let codes = BTreeSet::from([RetryCode::new(503).expect("a code")]);
         let attempts = NonZeroU32::new(1000).expect("not zero");
         rule.retry = Some(Box::new(Retry { codes, attempts, backoff: Some(Duration::from_millis(50)) }));
-        rule.timeouts.request = Timeout::After(Duration::from_millis(400));
+        // Two tries come before it, also on a slow machine.
+        rule.timeouts.request = Timeout::After(Duration::from_secs(3));
         let origin =
             Origin::start(vec![Act::Send("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n".to_owned())]).await;
         let proxy = Proxy::with(rule, &[origin.address]).await;
@@ -211,13 +219,13 @@ fn connections_that_are_refused_are_tried_again_after_pauses() {
             let (attempts, backoff) = (NonZeroU32::new(2).expect("not zero"), Duration::from_millis(50));
             rule.retry = Some(Box::new(Retry { codes: BTreeSet::new(), attempts, backoff: Some(backoff) }));
             let request = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");
-            let proxy = Proxy::with(rule.clone(), &[refusing().await]).await;
+            let proxy = Proxy::with(rule.clone(), &[refusing()]).await;
             let begun = tokio::time::Instant::now();
             assert_eq!(proxy.ask(&request).await.status, 503);
             assert!(begun.elapsed() >= 3 * backoff, "{:?}", begun.elapsed());
             assert_eq!(proxy.server.counters.replies(Reason::Unreachable), 1);
             rule.timeouts.request = Timeout::After(backoff);
-            let proxy = Proxy::with(rule, &[refusing().await]).await;
+            let proxy = Proxy::with(rule, &[refusing()]).await;
             assert_eq!(proxy.ask(&request).await.status, 504, "the request's time is over before");
         }
     });

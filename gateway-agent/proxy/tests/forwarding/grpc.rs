@@ -196,7 +196,7 @@ fn own_answers_have_the_status_that_callers_look_for() {
         let proxy = Proxy::start(Settings::default()).await;
         let services: [(&str, &[_]); 4] = [
             ("empty", &[]),
-            ("gone", &[refusing().await]),
+            ("gone", &[refusing()]),
             ("silent", &[silent.address]),
             ("closing", &[closing.address]),
         ];
@@ -329,10 +329,10 @@ fn tries_have_the_time_that_is_left() {
             backoff: Some(backoff),
         }));
         let mut limited = retried.clone();
-        limited.timeouts.backend_request = Timeout::After(Duration::from_secs(5));
+        limited.timeouts.backend_request = Timeout::After(Duration::from_secs(50));
         for (rule, value, most) in [
-            (&retried, Some("10S"), Duration::from_secs(10)),
-            (&limited, Some("10S"), Duration::from_secs(5)),
+            (&retried, Some("100S"), Duration::from_secs(100)),
+            (&limited, Some("100S"), Duration::from_secs(50)),
             (&retried, Some("soon"), Duration::MAX),
             (&retried, None, Duration::MAX),
         ] {
@@ -354,8 +354,8 @@ fn tries_have_the_time_that_is_left() {
                 .iter()
                 .map(|it| grpc_timeout(it.as_deref().expect("a field").as_bytes()).expect("a time"))
                 .collect();
-            assert!(left[0] <= most && left[0] > most.saturating_sub(Duration::from_secs(4)), "{left:?}");
-            if most == Duration::from_secs(10) {
+            assert!(left[0] <= most && left[0] > most.saturating_sub(Duration::from_secs(40)), "{left:?}");
+            if most == Duration::from_secs(100) {
                 assert!(left[1] + backoff <= left[0] && left[2] + 2 * backoff <= left[1], "{left:?}");
             }
         }
@@ -391,6 +391,8 @@ async fn busy() -> (SocketAddr, Timeouts) {
 /// The caller's time is over, whatever was tried meanwhile, and however much of the answer is there.
 #[test]
 fn deadlines_hold_across_tries_and_within_streams() {
+    /// Two tries and a message come before it, also on a slow machine.
+    const DEADLINE: &str = "3S";
     run(async {
         let origin =
             Origin::start(vec![Act::Send("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n".to_owned())]).await;
@@ -402,7 +404,7 @@ fn deadlines_hold_across_tries_and_within_streams() {
         }));
         let proxy = Proxy::with(retried, &[origin.address]).await;
         let mut limited = call("/a", full("x"));
-        limited.headers_mut().insert("grpc-timeout", "200m".parse().expect("a value"));
+        limited.headers_mut().insert("grpc-timeout", DEADLINE.parse().expect("a value"));
         let response = client(&proxy).await.send_request(limited).await.expect("a response");
         assert_eq!(status(response).await.1, "4");
         assert!(origin.count() > 1);
@@ -411,7 +413,7 @@ fn deadlines_hold_across_tries_and_within_streams() {
         let proxy = Proxy::with(speaking(BackendProtocol::Http2), &[echo.address]).await;
         let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
         let mut limited = call("/a", body.boxed());
-        limited.headers_mut().insert("grpc-timeout", "200m".parse().expect("a value"));
+        limited.headers_mut().insert("grpc-timeout", DEADLINE.parse().expect("a value"));
         let mut client = client(&proxy).await;
         let response = client.send_request(limited).await.expect("a response");
         sender.send_data(Bytes::from_static(b"one")).await.expect("room");

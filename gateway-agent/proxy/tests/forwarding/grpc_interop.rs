@@ -1,15 +1,17 @@
 //! gRPC's own tests of implementations against each other, between its client and its server in Go
 //! (grpc/doc/interop-test-descriptions.md): nothing that they see may differ for the proxy between them.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use cluster::go::{self, Kind, Module, Program};
 use gateway_agent_tables::http::BackendProtocol;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 
 use crate::http2::speaking;
 use crate::rig::{Proxy, run_within};
@@ -72,6 +74,9 @@ fn every_case_of_grpc_passes() {
     });
 }
 
+/// What the server logs before its address.
+const LISTENS: &str = "interop server listening on ";
+
 /// gRPC's server, until this is dropped.
 struct Server {
     process: Child,
@@ -80,18 +85,23 @@ struct Server {
 
 impl Server {
     async fn start(programs: &Path) -> Self {
-        // A port that was free a moment ago.
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
-        let address = listener.local_addr().expect("an address");
-        drop(listener);
         let mut server = Command::new(programs.join("server"));
-        server.arg(format!("--port={}", address.port())).stdout(Stdio::null()).stderr(Stdio::null());
+        server.arg("--port=0").env("GRPC_GO_LOG_SEVERITY_LEVEL", "info");
+        server.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = server.spawn().expect("the server runs");
-        while TcpStream::connect(address).await.is_err() {
-            assert!(process.try_wait().expect("a child").is_none(), "the server has ended");
-            yield_now().await;
-        }
-        Self { process, address }
+        let log = BufReader::new(process.stderr.take().expect("it is piped"));
+        let (sender, port) = oneshot::channel();
+        thread::spawn(move || {
+            let mut lines = log.lines().map_while(Result::ok);
+            let port = |line: String| line.split_once(LISTENS)?.1.rsplit_once(':')?.1.parse::<u16>().ok();
+            if let Some(port) = lines.find_map(port) {
+                let _ = sender.send(port);
+            }
+            // What nobody reads would stop the server.
+            lines.for_each(drop);
+        });
+        let port = port.await.expect("the server says where it listens");
+        Self { process, address: SocketAddr::from(([127, 0, 0, 1], port)) }
     }
 }
 

@@ -168,12 +168,12 @@ fn endpoints_that_take_no_stream_get_a_connection_for_each() {
 fn a_connection_that_fails_sends_all_elsewhere() {
     run(async {
         let endpoint = Held::start(1000).await;
-        let proxy = Rc::new(Proxy::with(http2(), &[refusing().await, endpoint.address]).await);
+        let proxy = Rc::new(Proxy::with(http2(), &[refusing(), endpoint.address]).await);
         let asked = ask(&proxy, 50);
         endpoint.has(50).await;
         endpoint.answer();
         assert_eq!(codes(asked).await, [200; 50]);
-        let proxy = Rc::new(Proxy::with(http2(), &[refusing().await, refusing().await]).await);
+        let proxy = Rc::new(Proxy::with(http2(), &[refusing(), refusing()]).await);
         assert_eq!(codes(ask(&proxy, 50)).await, [503; 50]);
     });
 }

@@ -82,7 +82,7 @@ fn mirrors_that_are_dead_or_slow_cost_clients_nothing() {
         let deaf = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let deaf_address = deaf.local_addr().expect("an address");
         let proxy = Proxy::start(Settings::default()).await;
-        let (refusing, none) = (refusing().await, []);
+        let (refusing, none) = (refusing(), []);
         let services: [(&str, &[_]); 5] = [
             ("web", &[web.address]),
             ("closing", &[closing.address]),

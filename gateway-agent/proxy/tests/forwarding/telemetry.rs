@@ -5,6 +5,7 @@ use gateway_agent_tables::http::{HttpAction, HttpRefusal, HttpRule};
 use http::Method;
 use http_body_util::BodyExt as _;
 
+use crate::failures::refusing;
 use crate::http2;
 use crate::rig::{Act, Client, Origin, Proxy, backend, chunked, rule, run, split, tables};
 
@@ -130,10 +131,7 @@ fn a_client_that_leaves_has_no_code_and_one_that_waits_is_active() {
 #[test]
 fn retries_and_failovers_count() {
     run(async {
-        let gone = {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a socket");
-            listener.local_addr().expect("an address")
-        };
+        let gone = refusing();
         let proxy = Proxy::of(&[gone]).await;
         assert_eq!(proxy.ask(GET).await.status, 503);
         let requests = proxy.requests(|target| of_backend(target, "web"));
