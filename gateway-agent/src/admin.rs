@@ -164,6 +164,8 @@ impl Wish {
 
 #[cfg(test)]
 mod tests {
+    use rustix::net;
+
     use super::*;
 
     #[tokio::test]
@@ -196,7 +198,10 @@ mod tests {
     async fn takes_over_what_a_dead_agent_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        // Nobody listens there, nor does a child that another test is about to start and that has a copy of the descriptor.
+        let left = net::socket(net::AddressFamily::UNIX, net::SocketType::STREAM, None).unwrap();
+        net::bind(&left, &net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+        drop(left);
         assert!(path.exists());
         Server::start(&path, mpsc::channel(1).0).unwrap();
     }

@@ -11,6 +11,8 @@ mod rig;
 mod rights;
 mod secrets;
 
+use std::time::Instant;
+
 use lab::wait_until;
 use objects::{
     attached, class, gateway, http_route, namespace, ours, route_verdict, service, tcp_route, verdict,
@@ -53,7 +55,7 @@ fn crds_come_late(rig: &Rig, controller: &Role) {
     rig.install_crds("v1.6.3");
     for plural in ["gatewayclasses", "gateways", "tcproutes", "httproutes"] {
         let crd = format!("{plural}.gateway.networking.k8s.io");
-        rig.kubectl(&["wait", "--for=condition=Established", "crd", &crd, "--timeout=60s"]);
+        rig.kubectl(&["wait", "--for=condition=Established", "crd", &crd, "--timeout=300s"]);
     }
     rig.apply(&[class(), namespace("late"), gateway("late", "edge", 9000), service("late", "server")]);
     rig.apply(&[tcp_route("late", "orders", "edge")]);
@@ -107,7 +109,7 @@ fn gateway_nodes_belong_to_nodes(rig: &Rig) {
     let uid = rig.object("node", "", NODE)["metadata"]["uid"].clone();
     let node = rig.until("gatewaynode", "", NODE, |it| it["metadata"]["ownerReferences"][0]["uid"] == uid);
     assert_ne!(node["status"]["lastHeartbeatTime"], Value::Null);
-    rig.kubectl(&["wait", "--for=delete", "gatewaynode/gone", "--timeout=60s"]);
+    rig.kubectl(&["wait", "--for=delete", "gatewaynode/gone", "--timeout=300s"]);
 }
 
 fn a_second_node_joins(rig: &Rig) -> Role {
@@ -317,7 +319,7 @@ fn many_routes_are_few_writes_of_their_gateway(rig: &Rig, controller: &Role) {
     rig.apply(&[namespace("many"), gateway("many", "crowd", 9001), service("many", "server")]);
     rig.until("gateway", "many", "crowd", |it| attached(it, "web") == Some(0));
     let writes = || controller.told("status", "Gateway many/crowd");
-    let before = writes();
+    let (begun, before) = (Instant::now(), writes());
     let routes = (0..ROUTES).map(|n| http_route("many", &format!("r{n}"), "crowd", &json!([])));
     rig.apply(&routes.collect::<Vec<_>>());
     rig.until("gateway", "many", "crowd", |it| attached(it, "web") == Some(ROUTES));
@@ -326,7 +328,10 @@ fn many_routes_are_few_writes_of_their_gateway(rig: &Rig, controller: &Role) {
     rig.until("gateway", "many", "crowd", |it| attached(it, "web") == Some(0));
     let detaching = writes() - before - attaching;
     println!("{ROUTES} routes: {attaching} writes of their Gateway to attach, {detaching} to detach");
-    assert!(attaching <= 10 && detaching <= 10, "{attaching} and {detaching} writes");
+    // Ten each for what happens within ten seconds, and one for every two that a slow machine takes beyond those.
+    let beyond = begun.elapsed().as_secs().saturating_sub(20);
+    let most = 20 + usize::try_from(beyond.div_ceil(2)).unwrap();
+    assert!(attaching + detaching <= most, "{attaching} and {detaching} writes, not {most}");
 }
 
 /// Others change the object while we write its status.

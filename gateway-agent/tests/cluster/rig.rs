@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::rights::audit_policy;
 
 /// Far longer than anything here takes on an idle machine.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Where gateway-agent runs.
 pub const SYSTEM: &str = "gateway-agent-system";

@@ -119,7 +119,7 @@ fn what_others_write_there_does_not_last(rig: &Rig, copy: &Value) {
         "name": "copy-forged", "namespace": SYSTEM, "annotations": copy["metadata"]["annotations"],
     });
     rig.apply(&[forged]);
-    rig.kubectl(&["wait", "--for=delete", "secret/copy-forged", "--namespace", SYSTEM, "--timeout=60s"]);
+    rig.kubectl(&["wait", "--for=delete", "secret/copy-forged", "--namespace", SYSTEM, "--timeout=300s"]);
 }
 
 fn origin(copy: &Value) -> (&str, &str, &str) {

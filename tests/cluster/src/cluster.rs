@@ -20,7 +20,7 @@ use crate::state::{Folder, Plan};
 use crate::{ClusterError, down, limits, mounts};
 
 /// How long nodes, DNS and CRDs may take: seconds on an idle machine.
-const PATIENCE: &str = "--timeout=120s";
+const PATIENCE: &str = "--timeout=300s";
 
 const DNS: &str = include_str!("dns.yaml");
 

@@ -112,7 +112,7 @@ impl Suite {
             };
             // Server-side: an annotation of client-side apply would be longer than annotations may be.
             kubectl.run(&["apply", "--server-side", &format!("--kustomize={}", folder.display())])?;
-            kubectl.run(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"])?;
+            kubectl.run(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=300s"])?;
         }
         readiness::check_crds(kubectl, &self.catalogue, channel.name())
     }

@@ -10,7 +10,7 @@ use lab::traffic::{Tally, Volley, tcp};
 use lab::{LabError, Namespace, wait_until};
 
 /// Longer than an exchange is given, so that its own failure is told first.
-const TURNOVER: Duration = Duration::from_secs(30);
+const TURNOVER: Duration = Duration::from_mins(2);
 
 /// Clients that connect, ask, close, and begin again.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use crate::{Objects, Observed as _, TCP_PORT, UDP_PORT};
 pub static TURN: Mutex<()> = Mutex::new(());
 
 /// A changed file is compiled and applied in milliseconds; busy machines take longer.
-pub(crate) const APPLY: Duration = Duration::from_secs(10);
+pub(crate) const APPLY: Duration = Duration::from_mins(1);
 
 /// Everything that a story plays with. Fields drop in this order: agents before the lab.
 #[derive(Debug)]

@@ -12,11 +12,11 @@ use nix::unistd::Pid;
 use crate::topology::{Node, UPLINK};
 use crate::{Lab, LabError, Namespace, wait_until};
 
-/// Loading and verifying the programs takes most of it; debug builds on two busy cores need the rest.
-const READY: Duration = Duration::from_secs(30);
+/// Loading and verifying the programs takes two seconds; debug builds on machines that are slow and busy need the rest.
+const READY: Duration = Duration::from_mins(2);
 
 /// An agent told to end has little to do: links and maps stay pinned.
-const END: Duration = Duration::from_secs(10);
+const END: Duration = Duration::from_mins(1);
 
 /// Lines of the log that an error quotes.
 const TAIL: usize = 20;

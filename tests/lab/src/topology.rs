@@ -190,7 +190,8 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::traffic::{Server, Steady, Volley, download, tcp, udp, upload};
+    use crate::traffic::{PATIENCE, Server, Steady, Volley, download, tcp, udp, upload};
+    use crate::wait_until;
 
     const PORT: u16 = 7000;
 
@@ -232,6 +233,7 @@ mod tests {
         let steady = Steady::start(client, target, 4).expect("four connections");
         steady.wait_round_trips(5).expect("round trips");
         drop(server);
+        wait_until("the end of every connection", PATIENCE, || steady.ended() == 4).expect("all end");
         let report = steady.finish();
         assert_eq!(report.broken().count(), 4, "{report:?}");
     }

@@ -24,6 +24,7 @@ pub const NEXT: &str = "0.1.1";
 pub fn run(stories: &[Story], ipv6: bool, keep: bool) -> Result<()> {
     let spec = Spec { nodes: "3".parse()?, dual_stack: true, ..Spec::new("soak".parse()?) };
     let mut stage = Stage::set(&spec)?;
+    stage.keep_pace();
     if ipv6 {
         stage.prefer_v6();
     }

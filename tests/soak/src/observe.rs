@@ -15,7 +15,7 @@ use crate::stage::By;
 const PINS: &str = "/sys/fs/bpf/gateway-agent";
 
 /// Agents have to start, to find each other, and to agree.
-const AGREE: Duration = Duration::from_mins(1);
+const AGREE: Duration = Duration::from_mins(3);
 
 /// A node that comes back starts all its pods anew, which took its kubelet a minute on a busy machine.
 const RETURN: Duration = Duration::from_mins(3);
@@ -71,7 +71,7 @@ impl Stage {
 
     /// Waits until every node reports, all Gateways are programmed on all of them, and newcomers are served by all.
     pub(crate) fn until_settled(&self) -> Result<()> {
-        self.in_namespace(&["rollout", "status", "deployment/server", "--timeout=120s"])?;
+        self.in_namespace(&["rollout", "status", "deployment/server", "--timeout=300s"])?;
         self.until_well()?;
         let of_all = format!("{} of {}", self.living().len(), self.living().len());
         let path = "--output=jsonpath={.items[*].status.conditions[?(@.type==\"Programmed\")].message}";

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use cluster::{Cluster, Kubectl, Lock, Name, Programs, Spec, go};
 use install::{Chart, apply, image, install};
 use lab::traffic::{self, Tally, Volley};
-use lab::{Namespace, wait_until};
+use lab::{Namespace, Stopwatch, wait_until};
 use tempfile::TempDir;
 
 use crate::NEXT;
@@ -42,6 +42,8 @@ pub struct Stage {
     name: Name,
     /// Stories are about IPv6.
     by_v6: bool,
+    /// Clients of stories keep their pace, or the story fails.
+    keeps_pace: bool,
     /// Whether it outlives this value.
     stays: bool,
     /// Another checkout may run the same stories.
@@ -81,6 +83,7 @@ impl Stage {
             cluster,
             name,
             by_v6: false,
+            keeps_pace: false,
             stays: false,
             _lock: lock,
         })
@@ -89,6 +92,15 @@ impl Stage {
     /// Stories are about IPv6 from now on, if the cluster has it.
     pub(crate) fn prefer_v6(&mut self) {
         self.by_v6 = true;
+    }
+
+    /// Where there is time for nothing else: elsewhere, as many clients come as the machine has time for.
+    pub(crate) fn keep_pace(&mut self) {
+        self.keeps_pace = true;
+    }
+
+    pub(crate) fn keeps_pace(&self) -> bool {
+        self.keeps_pace
     }
 
     /// The cluster stays as it is, under this name.
@@ -112,7 +124,7 @@ impl Stage {
         }
         self.kubectl().apply(TRAFFIC)?;
         self.put_on_each_node(1)?;
-        self.in_namespace(&["wait", "--for=condition=Programmed", "gateway", "--all", "--timeout=120s"])?;
+        self.in_namespace(&["wait", "--for=condition=Programmed", "gateway", "--all", "--timeout=300s"])?;
         self.until_well()
     }
 
@@ -120,7 +132,7 @@ impl Stage {
     pub(crate) fn put_on_each_node(&self, servers: usize) -> Result<()> {
         let replicas = format!("--replicas={}", servers * self.living.len());
         self.in_namespace(&["scale", "deployment/server", &replicas])?;
-        self.in_namespace(&["rollout", "status", "deployment/server", "--timeout=120s"])?;
+        self.in_namespace(&["rollout", "status", "deployment/server", "--timeout=300s"])?;
         Ok(())
     }
 
@@ -129,7 +141,7 @@ impl Stage {
     pub(crate) fn spread_servers(&self) -> Result<()> {
         self.put_on_each_node(1)?;
         self.in_namespace(&["rollout", "restart", "deployment/server"])?;
-        self.in_namespace(&["rollout", "status", "deployment/server", "--timeout=60s"])?;
+        self.in_namespace(&["rollout", "status", "deployment/server", "--timeout=300s"])?;
         let pods = || self.in_namespace(&["get", "pods", "--selector=app=server", "--output=name"]);
         let are_alone = || pods().is_ok_and(|pods| pods.lines().count() == self.living.len());
         Ok(wait_until("the former servers' end", PATIENCE, are_alone)?)
@@ -251,12 +263,12 @@ impl Stage {
 
     /// The time from now until all the pool's addresses answer a newcomer, if not all of them: endpoints may be dead.
     pub(crate) fn answers_after(&self) -> Result<Duration> {
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let short = Volley { count: 8, parallel: 8, patience: Duration::from_millis(50) };
         for address in self.pools() {
             wait_until("an answer", PATIENCE, || self.ask(By::Udp, address, short).answered() > 0)?;
         }
-        Ok(begun.elapsed())
+        Ok(begun.read())
     }
 
     /// Waits until newcomers are answered by all ways, in all families, and by all living nodes' servers.

@@ -108,7 +108,9 @@ fn start_pods(cluster: &Cluster) {
     });
     let kubectl = cluster.kubectl();
     kubectl.apply(&list.to_string()).expect("objects are accepted");
-    kubectl.run(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"]).expect("pods get ready");
+    kubectl
+        .run(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=300s"])
+        .expect("pods get ready");
 }
 
 fn a_service_is_reached_by_name_and_by_both_families(cluster: &Cluster) {

@@ -10,7 +10,7 @@ use lab::traffic::{Steady, Volley, tcp};
 use lab::wait_until;
 
 /// Time for a file to be read and found wanting.
-const NOTICE: Duration = Duration::from_secs(10);
+const NOTICE: Duration = Duration::from_mins(1);
 
 struct Case {
     story: &'static str,

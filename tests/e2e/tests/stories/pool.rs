@@ -7,16 +7,16 @@ use anyhow::{Context as _, Result};
 use e2e::{Observed as _, POOL, Stage, TCP_PORT, UDP_PORT};
 use lab::agent::Agent;
 use lab::traffic::{Steady, Volley, tcp, udp};
-use lab::wait_until;
+use lab::{Stopwatch, wait_until};
 
 /// A pod on each node for each Service.
 const SERVICES: &[(&str, u32, &[&str])] = &[("web", 1, &["pod1", "pod3"])];
 
-/// How soon an address has to answer again (issue D).
+/// How soon an address has to answer again (issue D), on a machine that is not busy.
 const FAILOVER: Duration = Duration::from_secs(2);
 
 /// Agents have to start, to find each other, and to agree.
-const AGREE: Duration = Duration::from_secs(10);
+const AGREE: Duration = Duration::from_mins(1);
 
 fn announces(agent: &Agent, address: IpAddr) -> bool {
     let announced = |status: serde_json::Value| {
@@ -63,11 +63,11 @@ fn at(address: IpAddr) -> SocketAddr {
 
 /// The time from now until the address answers a newcomer. Half of them fall to an endpoint that may be dead.
 fn answers_after(stage: &Stage, address: IpAddr) -> Result<Duration> {
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let target = SocketAddr::new(address, UDP_PORT);
     let short = Volley { count: 4, parallel: 4, patience: Duration::from_millis(50) };
     wait_until("an answer", AGREE, || udp(stage.client(), target, short).answered() > 0)?;
-    Ok(begun.elapsed())
+    Ok(begun.read())
 }
 
 #[test]
@@ -103,11 +103,11 @@ fn a_dead_agents_addresses_move_and_nothing_breaks() -> Result<()> {
     let steady = [0, 1].map(|i| Steady::start(stage.client(), at(POOL[i]), 20));
     let steady: Vec<Steady> = steady.into_iter().collect::<Result<_, _>>()?;
     stage.agents[node].kill()?;
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     for address in POOL {
         wait_until("the other node to announce", AGREE, || announces(&stage.agents[1 - node], address))?;
     }
-    let moved = begun.elapsed();
+    let moved = begun.read();
     println!("announced by the other node {moved:?} after kill -9");
     assert!(moved < FAILOVER, "{moved:?}");
     let newcomers = tcp(stage.client(), at(POOL[0]), Volley::of(100));

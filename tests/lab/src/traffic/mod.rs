@@ -23,9 +23,9 @@ pub use pattern::Pattern;
 pub use server::Server;
 pub use steady::{ConnectionReport, Steady, SteadyReport};
 
-/// Longer than TCP's second retransmission of a lost SYN (1 s and 3 s after the first, RFC 6298), so that a loss shows
+/// Longer than TCP's third retransmission of a lost SYN (1, 3 and 7 s after the first, RFC 6298), so that a loss shows
 /// as a slow answer and not as a failure.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Who answered, and which client address it saw.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -34,7 +34,7 @@ fn moves_and_returns(stage: &Stage, node: &str) -> Result<()> {
     let selector = format!("--field-selector=spec.nodeName={node}");
     let agents = "--selector=app.kubernetes.io/component=agent";
     stage.of_agents(&["delete", "pod", agents, &selector])?;
-    stage.of_agents(&["rollout", "status", DAEMON_SET, "--timeout=120s"])?;
+    stage.of_agents(&["rollout", "status", DAEMON_SET, "--timeout=300s"])?;
     stage.until_announced_by(node)
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn killed(stage: &Stage) -> Result<()> {
     let after = stage.answers_after()?;
     println!("    the address answered {after:.1?} after the death of {node}'s agent");
     load.go_on(5)?;
-    stage.of_agents(&["rollout", "status", DAEMON_SET, "--timeout=120s"])?;
+    stage.of_agents(&["rollout", "status", DAEMON_SET, "--timeout=300s"])?;
     stage.until_announced_by(&node)?;
     load.finish().unharmed_by_moves(2)
 }
@@ -61,15 +61,15 @@ pub(crate) fn controllers_lost(stage: &Stage) -> Result<()> {
         "--for=delete",
         "pod",
         "--selector=app.kubernetes.io/component=controller",
-        "--timeout=60s",
+        "--timeout=300s",
     ])?;
     let selector = format!("--field-selector=spec.nodeName={node}");
     stage.in_namespace(&["delete", "pod", "--selector=app=server", &selector])?;
-    stage.in_namespace(&["rollout", "status", "deployment/server", "--timeout=60s"])?;
+    stage.in_namespace(&["rollout", "status", "deployment/server", "--timeout=300s"])?;
     stage.until_served(By::Tcp, stage.pool(), stage.living())?;
     let fared = load.finish();
     stage.of_agents(&["scale", CONTROLLERS, "--replicas=2"])?;
-    stage.of_agents(&["rollout", "status", CONTROLLERS, "--timeout=120s"])?;
+    stage.of_agents(&["rollout", "status", CONTROLLERS, "--timeout=300s"])?;
     fared.newcomers_unharmed()?;
     // Those of the pod that was deleted end with it.
     fared.staying_unharmed(|server| server != node)?;

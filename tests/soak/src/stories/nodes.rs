@@ -15,8 +15,8 @@ pub(crate) fn drained(stage: &Stage) -> Result<()> {
     let node = stage.announcer()?;
     let load = Load::start(stage, NEWCOMERS)?;
     let kubectl = stage.kubectl();
-    kubectl.run(&["drain", &node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s"])?;
-    stage.in_namespace(&["rollout", "status", "deployment/server", "--timeout=60s"])?;
+    kubectl.run(&["drain", &node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=300s"])?;
+    stage.in_namespace(&["rollout", "status", "deployment/server", "--timeout=300s"])?;
     load.go_on(2)?;
     let fared = load.finish();
     kubectl.run(&["uncordon", &node])?;
