@@ -205,9 +205,9 @@ fn introduce(options: &Options, cpus: &Cpus, effort: Effort) -> Result<()> {
         effort.closed_rounds, effort.rounds, effort.open_fast, effort.open_slow
     );
     println!(
-        "open loops: p99_ms of all requests; p99_awake_ms without those (set_aside, of every subject by the same rule) \
-         that met a moment in which the machine itself was away (machine_away, of the time): a probe above all that is \
-         measured watches both processors"
+        "open loops: p99_ms and p999_ms of all requests; p99_awake_ms and p999_awake_ms without those (set_aside, of \
+         every subject by the same rule) that met a moment in which the machine itself was away (machine_away, of the \
+         time): a probe above all that is measured watches both processors"
     );
     Ok(())
 }

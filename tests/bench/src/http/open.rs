@@ -70,7 +70,12 @@ fn awake(requests: &[Request], absences: &Absences) -> Result<Awake> {
     let latencies = latencies(requests.iter().filter(|r| !absences.touch(r.due, r.answered)));
     ensure!(!latencies.is_empty(), "the machine was never there for the length of a request");
     let kept = float(latencies.len() as u64) / float(requests.len() as u64);
-    Ok(Awake { p99: percentile(&latencies, 0.99), set_aside: 1.0 - kept, away: absences.share })
+    Ok(Awake {
+        p99: percentile(&latencies, 0.99),
+        p999: percentile(&latencies, 0.999),
+        set_aside: 1.0 - kept,
+        away: absences.share,
+    })
 }
 
 /// One that was answered.
