@@ -3,7 +3,8 @@
 //!
 //! A probe does, on each processor: it sleeps to fixed times, and when it wakes late, the processor wasn't there. It goes
 //! before all that is measured, so a slow program can't hide: one that keeps its processor for 5 ms doesn't delay the
-//! probe.
+//! probe. Long work within a kernel that isn't preempted does, as others' programs on the same processor have it; a
+//! subject's own would show as more time away than the other subjects'.
 
 use std::sync::{Arc, Weak};
 use std::thread::{self, ScopedJoinHandle};
