@@ -76,6 +76,13 @@ fn request(
     exit: &mut Exit,
 ) -> Result<&'static FlowKey, Verdict> {
     let slot = found.slot;
+    // SAFETY: a value of an array map.
+    let is_handed_on = unsafe { (*slot).flags } & slot_flags::HANDED_ON != 0;
+    // The address has moved away, or has come back since: it chooses anew.
+    if is_handed_on && (hand_on::came_from_peer(skb) || arrival::is_former(slot)) {
+        lookup::end(found, now);
+        return Err(hand_to(skb, Stage::Admit));
+    }
     let (id, generation) = lookup::target(slot);
     let is_peers = generation == OF_PEER;
     let Some(endpoint) = ENDPOINTS.get(if is_peers { 0 } else { id }) else {
@@ -88,20 +95,23 @@ fn request(
         lookup::end(found, now);
         return Err(if is_frontend(packet) { hand_to(skb, Stage::Admit) } else { Verdict::Pass });
     }
+    // Its port may be used again, by way of another node so far.
+    if !is_handed_on
+        && (is_gone || found.word.state().is_closed())
+        && arrival::is_asking(packet, now)
+        && !hand_on::came_from_peer(skb)
+    {
+        return Err(Verdict::Drop(Reason::PoolMoving));
+    }
     if is_gone {
         lookup::end(found, now);
         // SAFETY: a value of an array map.
         count::backend(unsafe { (*slot).backend }, |counters| counters.refused += 1);
         return Err(refuse(skb, Reason::EndpointGone));
     }
-    // SAFETY: as above.
-    if unsafe { (*slot).flags } & slot_flags::HANDED_ON != 0 {
+    if is_handed_on {
         let peer = if is_peers { id } else { endpoint.peer };
         return Err(to_other_node(skb, packet, found, peer, settings, now));
-    }
-    // Its port may be used again, by way of another node so far.
-    if found.word.state().is_closed() && arrival::is_asking(packet, now) && !hand_on::came_from_peer(skb) {
-        return Err(Verdict::Drop(Reason::PoolMoving));
     }
     advance(skb, packet, found, settings, now, Sender::Client);
     hop::to_endpoint(skb, id, endpoint, now, exit).map_err(Verdict::Drop)?;
@@ -115,8 +125,7 @@ fn request(
     Ok(unsafe { &(*slot).reverse })
 }
 
-/// A packet of a flow that another node serves. One from a peer means that the address has moved, and so does a flow from
-/// before: it chooses anew.
+/// A packet of a flow that another node serves.
 #[inline(always)]
 fn to_other_node(
     skb: &Skb,
@@ -126,10 +135,6 @@ fn to_other_node(
     settings: &Settings,
     now: u32,
 ) -> Verdict {
-    if hand_on::came_from_peer(skb) || arrival::is_former(found.slot) {
-        lookup::end(found, now);
-        return hand_to(skb, Stage::Admit);
-    }
     if !hand_on::note(packet, found, settings, now) {
         return Verdict::Drop(Reason::Busy);
     }

@@ -11,6 +11,7 @@ use crate::{
     arrival, atomic,
     insert::{self, NewFlow},
     lookup::{self, Found},
+    maps::ENDPOINTS,
     skb::Skb,
 };
 
@@ -47,16 +48,27 @@ pub fn process(skb: &Skb) -> i32 {
     lead(&found, told, now) as i32
 }
 
-/// Ends what is remembered of former connections on the same ports: those handed on before the address came here, and those
-/// that this node has seen closed.
+/// Ends what is remembered of former connections on the same ports: those handed on before the address came here, and of this
+/// node's own those that it has seen closed, and those whose endpoints are gone.
 #[inline(always)]
 fn gives_way(known: &Found, now: u32) -> bool {
-    let is_former =
-        if is_handed_on(known) { arrival::is_former(known.slot) } else { known.word.state().is_closed() };
+    let is_former = if is_handed_on(known) {
+        arrival::is_former(known.slot)
+    } else {
+        known.word.state().is_closed() || is_gone(known)
+    };
     if is_former {
         lookup::end(known, now);
     }
     is_former
+}
+
+#[inline(always)]
+fn is_gone(known: &Found) -> bool {
+    let (id, generation) = lookup::target(known.slot);
+    ENDPOINTS.get(id).is_none_or(|endpoint| {
+        endpoint.generation != generation || endpoint.state == EndpointState::Gone as u8
+    })
 }
 
 #[inline(always)]

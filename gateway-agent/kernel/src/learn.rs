@@ -12,13 +12,14 @@ use aya::programs::{TestRun as _, TestRunOptions};
 use gateway_agent_tables::Protocol;
 use gateway_common::flow::State;
 use gateway_common::headers::ETHERNET;
-use gateway_common::maps::{Endpoint, EndpointState, FlowKey, OF_PEER, PeerMac, Told, slot_flags};
+use gateway_common::maps::{Endpoint, EndpointState, FlowKey, OF_PEER, PeerMac, Slot, Told, slot_flags};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{mapped, number, protocol, socket};
 use crate::announce::{AnnounceError, Announcements, ticks};
 use crate::endpoints::EndpointKey;
 use crate::flows::{self, LiveSlot};
+use crate::peers::NO_PEER;
 use crate::{PeerLink, sys};
 
 /// The program that makes a flow of what was told.
@@ -54,7 +55,8 @@ impl Announcements {
         let (address, now) = (mapped(address), sys::tick());
         let mut found = Connections::default();
         for (looks, live) in iter::zip(1.., flows::live_slots(&self.forward, &self.slots, from, now)) {
-            if live.slot.forward.destination == address && is_served_here(&live) {
+            if live.slot.forward.destination == address && is_served_here(&live) && self.is_listed(&live.slot)
+            {
                 found.some.extend(connection(&live, now));
             }
             if found.some.len() == most || looks == LOOKS {
@@ -86,6 +88,13 @@ impl Announcements {
             run.map(drop).map_err(|cause| AnnounceError::Learn { client: connection.client, cause })
         });
         learnt.fold(Ok(()), Result::and).map(|()| true)
+    }
+
+    /// Of endpoints that are gone, connections have ended, whatever their packets have said.
+    fn is_listed(&self, slot: &Slot) -> bool {
+        let words = self.endpoints.chunks_exact(ENDPOINT_WORDS).nth(slot.endpoint as usize);
+        let own = words.and_then(|words| endpoint(slot.endpoint, words, NO_PEER));
+        own.is_some_and(|(_, (_, generation))| generation == slot.endpoint_generation)
     }
 
     /// Ids and generations of a node's endpoints.
