@@ -41,7 +41,7 @@ pub struct Announcements {
 pub enum Role {
     /// Another node.
     Elsewhere,
-    /// This one.
+    /// This one. If it didn't before, nobody can be asked, and what it remembers is the best there is.
     Here,
     /// This one from now on, so that what it handed on before decides nothing. For so long, or until
     /// [`Announcements::settle`], packets of flows that aren't known wait.
@@ -122,10 +122,13 @@ impl Announcements {
                 Role::Elsewhere => PoolAddress::default(),
                 Role::Here => match former {
                     Some(here) if here.since != 0 => here,
-                    _ => PoolAddress { since: now(), ..PoolAddress::default() },
+                    _ => PoolAddress {
+                        since: not_zero(sys::tick().wrapping_sub(ENDLESS)),
+                        ..PoolAddress::default()
+                    },
                 },
                 Role::Arriving { segments, datagrams } => PoolAddress {
-                    since: now(),
+                    since: not_zero(sys::tick()),
                     segments_wait_until: until(segments),
                     datagrams_wait_until: until(datagrams),
                 },
@@ -227,9 +230,9 @@ pub(crate) fn ticks(time: Duration) -> u32 {
     u32::try_from(time.as_nanos() >> TICK_SHIFT).unwrap_or(ENDLESS)
 }
 
-/// A tick that is not 0, which stands for no time.
-fn now() -> u32 {
-    sys::tick().max(1)
+/// Tick 0 stands for no time.
+fn not_zero(tick: u32) -> u32 {
+    tick.max(1)
 }
 
 fn of_pool(cause: MapError) -> AnnounceError {

@@ -288,8 +288,7 @@ impl<'a> Probe<'a> {
             let role = |address, owner: &String| match (owner == own, arrived.contains(address)) {
                 (false, _) => Role::Elsewhere,
                 (true, true) if has_others => moves::ARRIVING,
-                (true, true) => moves::ARRIVING_ALONE,
-                (true, false) => Role::Here,
+                (true, _) => Role::Here,
             };
             let roles = owners.iter().map(|(address, owner)| (*address, role(address, owner))).collect();
             self.announcements.set(&roles)?;

@@ -26,10 +26,6 @@ const SEGMENTS_WAIT: Duration = Duration::from_secs(3);
 const DATAGRAMS_WAIT: Duration = Duration::from_millis(500);
 const _: () = assert!(DATAGRAMS_WAIT.as_millis() + DEAD.as_millis() < 1800);
 
-/// The same when there is nobody to ask.
-pub(super) const ARRIVING_ALONE: Role =
-    Role::Arriving { segments: Duration::ZERO, datagrams: Duration::ZERO };
-
 /// How long an agent that ends stays to be asked: as long as its connections' segments wait for it. Whoever gets its
 /// addresses has heard its goodbye.
 const LINGER: Duration = SEGMENTS_WAIT;
