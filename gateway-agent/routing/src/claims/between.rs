@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
-use std::ops::Bound::{Excluded, Unbounded};
 
 use gateway_agent_api::own::gateway_config::AddressSharing;
 use gateway_agent_tables::{FrontendKey, HostPattern, ObjectName};
@@ -19,7 +18,8 @@ use crate::precedence::Rank;
 pub(crate) struct Claims {
     ranks: BTreeMap<ObjectName, Rank>,
     claimants: BTreeMap<Rank, Claimant>,
-    wanted: BTreeMap<FrontendKey, BTreeSet<Rank>>,
+    /// In order. Most places are wanted by one, and there are thousands: a set of one takes ten times the memory.
+    wanted: BTreeMap<FrontendKey, Vec<Rank>>,
 }
 
 /// A Gateway, as others see it that want the same.
@@ -105,7 +105,11 @@ impl Claims {
 
     fn insert(&mut self, name: ObjectName, rank: Rank, claimant: Claimant) {
         for key in claimant.keys() {
-            self.wanted.entry(key).or_default().insert(rank.clone());
+            let wanting = self.wanted.entry(key).or_default();
+            if let Err(place) = wanting.binary_search(&rank) {
+                wanting.reserve_exact(1);
+                wanting.insert(place, rank.clone());
+            }
         }
         self.ranks.insert(name, rank.clone());
         self.claimants.insert(rank, claimant);
@@ -116,7 +120,7 @@ impl Claims {
         let claimant = self.claimants.remove(&rank)?;
         for key in claimant.keys() {
             if let Some(wanting) = self.wanted.get_mut(&key) {
-                wanting.remove(&rank);
+                wanting.retain(|it| *it != rank);
                 if wanting.is_empty() {
                     self.wanted.remove(&key);
                 }
@@ -135,8 +139,9 @@ impl Claims {
         snapshot: &Snapshot,
     ) -> Option<Conflict> {
         claimant.keys_of(claim).find_map(|key| {
-            let first = self.wanted.get(&key)?.range(..rank);
-            first.into_iter().find_map(|holder| {
+            let wanting = self.wanted.get(&key)?;
+            let first = &wanting[..wanting.partition_point(|it| it < rank)];
+            first.iter().find_map(|holder| {
                 let (gateway, has) = (holder.gateway(), &self.claimants[holder]);
                 has.held().filter(|it| it.wants(&key)).find_map(|it| {
                     claim.loses((&rank.gateway(), claimant), it, (&gateway, has), &key, snapshot)
@@ -159,7 +164,7 @@ impl Claims {
             claims.iter().flat_map(|claim| claimant.keys_of(claim).map(move |key| (claim, key)))
         {
             let Some(wanting) = self.wanted.get(&key) else { continue };
-            for later in wanting.range((Excluded(rank), Unbounded)) {
+            for later in &wanting[wanting.partition_point(|it| it <= rank)..] {
                 let (gateway, wants) = (later.gateway(), &self.claimants[later]);
                 let loses = |it: &&Claim| {
                     it.loses((&gateway, wants), claim, (&holder, claimant), &key, snapshot).is_some()
