@@ -104,6 +104,8 @@ pub struct Portion {
     /// `3 of 4`
     pub share: String,
     pub backend: String,
+    /// Its own, after those of the rule.
+    pub filters: Vec<String>,
     /// Services that have to allow it first; their answers may change the head.
     pub asks: Vec<String>,
     /// The head as endpoints get it, line by line.
@@ -357,6 +359,7 @@ impl Portion {
         let mut portion = Self {
             share: format!("{} of {}", backend.weight, split.total_weight()),
             backend: backend.name.clone(),
+            filters: backend.filters.iter().map(words::filter).collect(),
             asks: Vec::new(),
             sends: Vec::new(),
             endpoints: Vec::new(),

@@ -1,7 +1,7 @@
 //! What becomes of a request, decided from its head while that still stands where it was received.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -273,11 +273,13 @@ impl Planner<'_> {
             return Ok(Err((Reply::new(Reason::NoRoute).with_grpc(is_grpc), record(None))));
         };
         // HTTP/1.0 may name no host; the address is one that leads here, too.
-        let here = || SocketAddr::new(self.peers.frontend.address, 0).to_string();
-        let here = host.as_str().is_empty().then(here);
+        let here = host.as_str().is_empty().then(|| match self.peers.frontend.address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        });
         let url = RequestUrl {
             scheme: listener.scheme,
-            host: here.as_deref().map_or(host.as_str(), |here| here.trim_end_matches(":0")),
+            host: here.as_deref().unwrap_or(host.as_str()),
             port: listener.port,
             path: &path,
             query: head.target.query,

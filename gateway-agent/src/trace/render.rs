@@ -64,6 +64,7 @@ impl fmt::Display for Way {
 impl fmt::Display for Portion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         line(f, &self.share, &self.backend)?;
+        self.filters.iter().try_for_each(|filter| line(f, "", format!("filter {filter}")))?;
         if let Some(answer) = &self.answer {
             line(f, "", answer)?;
         }
