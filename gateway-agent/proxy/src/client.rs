@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::forward::Outcome;
-use crate::h1::{BodyWriter, Ending, Fields, Framing, write_response_head};
+use crate::h1::{BodyWriter, Ending, Fields, Framing, is_interim, write_response_head};
 use crate::socket::Socket;
 use crate::stream::{Fed, Stream};
 use crate::telemetry::Traffic;
@@ -26,9 +26,8 @@ pub(crate) struct AnswerHead<'a> {
 }
 
 impl AnswerHead<'_> {
-    /// Whether another head follows for the same request.
     pub(crate) fn is_interim(&self) -> bool {
-        (100..200).contains(&self.line.0) && self.line.0 != 101
+        is_interim(self.line.0)
     }
 }
 

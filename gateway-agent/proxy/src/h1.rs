@@ -20,6 +20,7 @@ pub use fault::Fault;
 pub use fields::{Field, Fields};
 pub use framing::Framing;
 pub use request::{Persistence, RequestHead};
+pub(crate) use response::is_interim;
 pub use response::{AnswerTo, ResponseHead};
 pub use target::Target;
 pub use write::{Ending, Offers, RequestLine, write_request_head, write_response_head};

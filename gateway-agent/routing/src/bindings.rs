@@ -11,6 +11,7 @@ use crate::attachment::{RouteHost, Verdict};
 use crate::content::{self, Content};
 use crate::fill::fill;
 use crate::frame::Frame;
+use crate::name::name_of;
 use crate::place::Place;
 use crate::precedence::Rank;
 
@@ -125,7 +126,6 @@ impl Bound {
     }
 
     pub(crate) fn name(&self) -> ObjectName {
-        let ObjectRef { namespace, name, .. } = &*self.rank.object;
-        ObjectName { namespace: namespace.clone().unwrap_or_default(), name: name.clone() }
+        name_of(&self.rank.object)
     }
 }

@@ -18,6 +18,7 @@ use crate::counted::Counted;
 use crate::facts::{Facts, Readers};
 use crate::frame::{Frame, Parent};
 use crate::listener_set::Sets;
+use crate::name::name_of;
 use crate::precedence::Rank;
 use crate::tls::Certificates;
 use crate::{Copies, Minutes, Outcome, Problem, Snapshot, gateway_class};
@@ -88,7 +89,7 @@ impl Framing {
         let mut named = BTreeSet::new();
         for object in objects {
             match object.kind {
-                Kind::Gateway => drop(named.insert(name(object))),
+                Kind::Gateway => drop(named.insert(name_of(object))),
                 Kind::ListenerSet => named.extend(self.sets.update(object, snapshot).into_iter().flatten()),
                 _ => {}
             }
@@ -96,11 +97,11 @@ impl Framing {
         let surrounding = self.surround(snapshot, outcome);
         let due = if surrounding.all {
             self.claims = Claims::default();
-            let gateways = snapshot.of_kind(Kind::Gateway).map(|object| name(&object.object_ref()));
+            let gateways = snapshot.of_kind(Kind::Gateway).map(|object| name_of(&object.object_ref()));
             let known = self.sets.parents().cloned().chain(self.parts.keys().cloned());
             gateways.chain(known).chain(named).collect()
         } else {
-            let readers = facts.iter().flat_map(|fact| self.readers.of(fact)).map(|it| name(it));
+            let readers = facts.iter().flat_map(|fact| self.readers.of(fact)).map(|it| name_of(it));
             named.into_iter().chain(readers).chain(surrounding.gateways).collect()
         };
         let drafts = self.draft(due, facts, surrounding.addresses, snapshot);
@@ -258,11 +259,6 @@ fn tell(outcome: &mut Outcome, all: &mut BTreeMap<ObjectRef, Told>) -> BTreeSet<
     let objects = told.keys().cloned().collect();
     all.extend(told);
     objects
-}
-
-/// Of a Gateway.
-fn name(object: &ObjectRef) -> ObjectName {
-    ObjectName { namespace: object.namespace.clone().unwrap_or_default(), name: object.name.clone() }
 }
 
 #[cfg(test)]

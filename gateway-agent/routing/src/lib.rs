@@ -34,6 +34,7 @@ mod listener;
 mod listener_set;
 mod listener_spec;
 mod listener_status;
+mod name;
 mod overlap;
 mod place;
 mod policy_status;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use gateway_agent_api::{ObjectMeta, ObjectRef, Time};
 use gateway_agent_tables::ObjectName;
 
+use crate::name::name_of;
+
 /// The Gateway API's rule for conflicts: the oldest object by creation time, then the first in alphabetical order of
 /// `namespace/name`. An object without a creation time (from a file) counts as older than any other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +56,7 @@ impl Rank {
 
     /// Of a Gateway.
     pub(crate) fn gateway(&self) -> ObjectName {
-        let ObjectRef { namespace, name, .. } = &*self.object;
-        ObjectName { namespace: namespace.clone().unwrap_or_default(), name: name.clone() }
+        name_of(&self.object)
     }
 
     fn precedence(&self) -> Precedence<'_> {

@@ -26,6 +26,7 @@ use crate::frame::Parent;
 use crate::framing::{Framed, Framing};
 use crate::grant::Grants;
 use crate::infrastructure::Made;
+use crate::name::name_of;
 use crate::precedence::Rank;
 use crate::route::{self, Route};
 use crate::sni::Winners;
@@ -202,10 +203,7 @@ impl Translation {
             return Vec::new();
         }
         let services = self.contents.facts(route).filter_map(|fact| match fact {
-            Fact::Object(object) if object.kind == Kind::Service => Some(ObjectName {
-                namespace: object.namespace.clone().unwrap_or_default(),
-                name: object.name.clone(),
-            }),
+            Fact::Object(object) if object.kind == Kind::Service => Some(name_of(object)),
             _ => None,
         });
         services.collect()

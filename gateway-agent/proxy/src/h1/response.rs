@@ -111,10 +111,15 @@ impl<'a> ResponseHead<'a> {
         })
     }
 
-    /// Whether another head follows for the same request. 101 is the last that HTTP says on a connection.
+    /// As [`is_interim`] has it.
     pub fn is_interim(&self) -> bool {
-        self.status < 200 && self.status != 101
+        is_interim(self.status)
     }
+}
+
+/// Whether another head follows for the same request. 101 is the last that HTTP says on a connection.
+pub(crate) fn is_interim(status: u16) -> bool {
+    status < 200 && status != 101
 }
 
 fn check_partial(bytes: &[u8], limits: HeadLimits) -> Result<(), Fault> {

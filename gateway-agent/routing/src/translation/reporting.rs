@@ -14,6 +14,7 @@ use crate::bindings::PlaceId;
 use crate::experimental::{self, Experimental};
 use crate::framing::Told;
 use crate::grant::Grants;
+use crate::name::name_of;
 use crate::place::Place;
 use crate::policy_status::{Encrypted, Verdict};
 use crate::route::Route;
@@ -160,9 +161,8 @@ impl Translation {
     /// Gateways and what belongs to them, whose verdicts were found without routes.
     pub(super) fn report_gateways(&mut self, mut told: BTreeMap<ObjectRef, Told>, changes: &mut Changes) {
         let gateways: Vec<_> = told.keys().filter(|object| object.kind == Kind::Gateway).cloned().collect();
-        for ObjectRef { namespace, name, .. } in gateways {
-            let name = ObjectName { namespace: namespace.unwrap_or_default(), name };
-            let Some(parent) = self.bindings.frame.gateways.get(&name) else { continue };
+        for gateway in gateways {
+            let Some(parent) = self.bindings.frame.gateways.get(&name_of(&gateway)) else { continue };
             for (id, place) in parent.places() {
                 if let Some((Some(status), _)) = told.get_mut(&place.owner) {
                     set_count(status, place, &parent.places, self.bindings.count(&id));
