@@ -318,20 +318,25 @@ fn many_routes_are_few_writes_of_their_gateway(rig: &Rig, controller: &Role) {
     const ROUTES: u64 = 300;
     rig.apply(&[namespace("many"), gateway("many", "crowd", 9001), service("many", "server")]);
     rig.until("gateway", "many", "crowd", |it| attached(it, "web") == Some(0));
-    let writes = || controller.told("status", "Gateway many/crowd");
-    let (begun, before) = (Instant::now(), writes());
-    let routes = (0..ROUTES).map(|n| http_route("many", &format!("r{n}"), "crowd", &json!([])));
-    rig.apply(&routes.collect::<Vec<_>>());
-    rig.until("gateway", "many", "crowd", |it| attached(it, "web") == Some(ROUTES));
-    let attaching = writes() - before;
-    rig.kubectl(&["delete", "httproute", "--all", "--namespace", "many", "--wait=false"]);
-    rig.until("gateway", "many", "crowd", |it| attached(it, "web") == Some(0));
-    let detaching = writes() - before - attaching;
-    println!("{ROUTES} routes: {attaching} writes of their Gateway to attach, {detaching} to detach");
-    // Ten each for what happens within ten seconds, and one for every two that a slow machine takes beyond those.
-    let beyond = begun.elapsed().as_secs().saturating_sub(20);
-    let most = 20 + usize::try_from(beyond.div_ceil(2)).unwrap();
-    assert!(attaching + detaching <= most, "{attaching} and {detaching} writes, not {most}");
+    let in_few_writes = |what: &str, attached_then: u64, change: &dyn Fn()| {
+        let writes = || controller.told("status", "Gateway many/crowd");
+        let (begun, before) = (Instant::now(), writes());
+        change();
+        rig.until("gateway", "many", "crowd", |it| attached(it, "web") == Some(attached_then));
+        let writes = writes() - before;
+        println!("{ROUTES} routes: {writes} writes of their Gateway to {what}");
+        // Ten for what happens within ten seconds, and one for every two that a slow machine takes beyond those.
+        let beyond = begun.elapsed().as_secs().saturating_sub(10);
+        let most = 10 + usize::try_from(beyond.div_ceil(2)).unwrap();
+        assert!(writes <= most, "{writes} writes to {what}, not {most}");
+    };
+    in_few_writes("attach", ROUTES, &|| {
+        let routes = (0..ROUTES).map(|n| http_route("many", &format!("r{n}"), "crowd", &json!([])));
+        rig.apply(&routes.collect::<Vec<_>>());
+    });
+    in_few_writes("detach", 0, &|| {
+        rig.kubectl(&["delete", "httproute", "--all", "--namespace", "many", "--wait=false"]);
+    });
 }
 
 /// Others change the object while we write its status.

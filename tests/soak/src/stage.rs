@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use cluster::{Cluster, Kubectl, Lock, Name, Programs, Spec, go};
@@ -42,7 +42,7 @@ pub struct Stage {
     name: Name,
     /// Stories are about IPv6.
     by_v6: bool,
-    /// Clients of stories keep their pace, or the story fails.
+    /// Clients of stories keep their pace, and time is the clock's, or the story fails.
     keeps_pace: bool,
     /// Whether it outlives this value.
     stays: bool,
@@ -263,12 +263,12 @@ impl Stage {
 
     /// The time from now until all the pool's addresses answer a newcomer, if not all of them: endpoints may be dead.
     pub(crate) fn answers_after(&self) -> Result<Duration> {
-        let begun = Stopwatch::start();
+        let (begun, undisturbed) = (Instant::now(), Stopwatch::start());
         let short = Volley { count: 8, parallel: 8, patience: Duration::from_millis(50) };
         for address in self.pools() {
             wait_until("an answer", PATIENCE, || self.ask(By::Udp, address, short).answered() > 0)?;
         }
-        Ok(begun.read())
+        Ok(if self.keeps_pace { begun.elapsed() } else { undisturbed.read() })
     }
 
     /// Waits until newcomers are answered by all ways, in all families, and by all living nodes' servers.
